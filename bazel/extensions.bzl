@@ -1,0 +1,83 @@
+"""The module extension that provides the `pylayer` program.
+
+Without any tag the program is built from this module's source with the host's cargo. A root module
+chooses otherwise by one tag, or by several `prebuilt` tags for several execution platforms:
+
+```starlark
+pylayer = use_extension("@rules_pylayer//bazel:extensions.bzl", "pylayer")
+pylayer.path(path = "/opt/pylayer/bin/pylayer")
+```
+"""
+
+load(
+    "//bazel/private:pylayer_repository.bzl",
+    "pylayer_path_repository",
+    "pylayer_prebuilt_repository",
+    "pylayer_source_repository",
+)
+
+_REPOSITORY = "pylayer_toolchains"
+
+_WORKER_PROTOCOL = {
+    "worker_protocol": attr.string(
+        doc = "How Bazel talks to the persistent worker.",
+        default = "proto",
+        values = ["proto", "json"],
+    ),
+}
+
+_source = tag_class(
+    doc = "Build the program from this module's source with the host's cargo: the default.",
+    attrs = _WORKER_PROTOCOL,
+)
+
+_path = tag_class(
+    doc = "Take the program from a path of the machine.",
+    attrs = dict(_WORKER_PROTOCOL, path = attr.string(mandatory = True, doc = "Absolute path.")),
+)
+
+_prebuilt = tag_class(
+    doc = "Download the program. One tag for each platform on which actions run.",
+    attrs = dict(
+        _WORKER_PROTOCOL,
+        platform = attr.string(
+            doc = "Where it runs.",
+            mandatory = True,
+            values = ["linux-aarch64", "linux-x86_64", "macos-aarch64", "macos-x86_64"],
+        ),
+        url = attr.string(mandatory = True),
+        sha256 = attr.string(mandatory = True),
+    ),
+)
+
+def _pylayer_impl(mctx):
+    # Only the root module knows the machines that run its actions.
+    roots = [module for module in mctx.modules if module.is_root]
+    tags = roots[0].tags if roots else struct(source = [], path = [], prebuilt = [])
+    singles = [("source", tag) for tag in tags.source] + [("path", tag) for tag in tags.path]
+    if len(singles) > 1 or (singles and tags.prebuilt):
+        fail("pylayer: use one source or path tag, or prebuilt tags; they exclude each other")
+    if tags.prebuilt:
+        pylayer_prebuilt_repository(
+            name = _REPOSITORY,
+            worker_protocol = tags.prebuilt[0].worker_protocol,
+            urls = {tag.platform: tag.url for tag in tags.prebuilt},
+            sha256 = {tag.platform: tag.sha256 for tag in tags.prebuilt},
+        )
+    elif tags.path:
+        pylayer_path_repository(
+            name = _REPOSITORY,
+            worker_protocol = tags.path[0].worker_protocol,
+            path = tags.path[0].path,
+        )
+    else:
+        pylayer_source_repository(
+            name = _REPOSITORY,
+            worker_protocol = tags.source[0].worker_protocol if tags.source else "proto",
+        )
+
+pylayer = module_extension(
+    implementation = _pylayer_impl,
+    doc = "Provides the `pylayer` program.",
+    tag_classes = {"path": _path, "prebuilt": _prebuilt, "source": _source},
+)

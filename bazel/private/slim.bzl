@@ -1,0 +1,32 @@
+"""Patterns for `exclude`: what an image does not need of an interpreter."""
+
+_INTERPRETER = "\\.runfiles/[^/]*python_?[0-9]+_[0-9]+[^/]*"
+_STANDARD_LIBRARY = _INTERPRETER + "/lib/python3[^/]*"
+
+# C headers. Packages that compile at run time (numba, triton) need them.
+INTERPRETER_HEADERS = _INTERPRETER + "/include/"
+
+# Static libraries, the configuration for linking with them, and pkg-config files.
+INTERPRETER_STATIC_LIBRARIES = _INTERPRETER + "/.*\\.a$|" + _INTERPRETER + "/lib/pkgconfig/|" + _STANDARD_LIBRARY + "/config-"
+
+# The standard library's own tests.
+INTERPRETER_TESTS = _STANDARD_LIBRARY + "/(test|[a-z0-9_]+/tests?|idlelib/idle_test)/"
+
+# Programs for people at a desk: IDLE, turtle graphics, the manual page and its browser's icons.
+INTERPRETER_DESKTOP = _STANDARD_LIBRARY + "/(idlelib|turtledemo|pydoc_data)/|" + _STANDARD_LIBRARY + "/turtle\\.py$|" + _INTERPRETER + "/share/"
+
+# pip and setuptools in the interpreter, also as the wheels that ensurepip installs.
+INTERPRETER_INSTALLERS = _STANDARD_LIBRARY + "/(ensurepip|site-packages/(pip|setuptools|pkg_resources|_distutils_hack)[^/]*)/"
+
+# Bytecode that a run of Python left in a writable repository; it differs from machine to machine.
+PYCACHE = "/__pycache__/"
+
+# All of the above.
+SLIM_INTERPRETER = [
+    INTERPRETER_HEADERS,
+    INTERPRETER_STATIC_LIBRARIES,
+    INTERPRETER_TESTS,
+    INTERPRETER_DESKTOP,
+    INTERPRETER_INSTALLERS,
+    PYCACHE,
+]

@@ -1,0 +1,161 @@
+"""Understands the bsdtar options that users of `py_image_layer` pass as `tar_args`."""
+
+_SUPPORTED = """\
+  --options OPTION[,OPTION…]   gzip:!timestamp, gzip:compression-level=0…9, zstd:compression-level=1…22, zstd:threads=N
+  --uid N, --gid N             owner and group of every entry
+  --uname NAME, --gname NAME   their names (none by default); --numeric-owner drops them
+  --mtime TIME                 @SECONDS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ
+  --exclude GLOB               leave files out, as bsdtar does"""
+
+_LEVELS = {"gzip": (0, 9), "zstd": (1, 22)}
+
+_WITH_VALUE = ["--options", "--uid", "--gid", "--uname", "--gname", "--mtime", "--exclude"]
+
+def parse_tar_args(tar_args, compress):
+    """Parses bsdtar options.
+
+    Args:
+        tar_args: list of strings, as bsdtar takes them (`["--uid", "7"]` or `["--uid=7"]`).
+        compress: `gzip`, `zstd` or `""`.
+
+    Returns:
+        A pair: the settings as a struct, and `None`; or `None`, and what is wrong, as a string.
+        The settings are `level`, `owner`, `group`, `owner_name`, `group_name`, `mtime` (strings, or
+        `None` where nothing is said) and `exclude` (a list of regular expressions).
+    """
+    options, problem = _split(tar_args)
+    if problem:
+        return None, problem
+    found = {"exclude": []}
+    for option, value in options:
+        problem = None
+        if option == "--options":
+            problem = _parse_options(value, compress, found)
+        elif option in ["--uid", "--gid"]:
+            if not value.isdigit():
+                problem = "{} wants a number, not {}".format(option, repr(value))
+            found["owner" if option == "--uid" else "group"] = value
+        elif option == "--uname":
+            found["owner_name"] = value
+        elif option == "--gname":
+            found["group_name"] = value
+        elif option == "--numeric-owner":
+            found["owner_name"] = ""
+            found["group_name"] = ""
+        elif option == "--mtime":
+            found["mtime"] = _seconds(value)
+            if found["mtime"] == None:
+                problem = "--mtime wants @SECONDS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, not {}".format(repr(value))
+        elif option == "--exclude":
+            found["exclude"].append(glob_to_regex(value))
+        if problem:
+            return None, problem
+    return struct(
+        level = found.get("level"),
+        owner = found.get("owner"),
+        group = found.get("group"),
+        owner_name = found.get("owner_name"),
+        group_name = found.get("group_name"),
+        mtime = found.get("mtime"),
+        exclude = found["exclude"],
+    ), None
+
+def _split(tar_args):
+    """Pairs each option with its value: a list of pairs and `None`, or `None` and a problem."""
+    options = []
+    waiting = None
+    for argument in tar_args:
+        if waiting:
+            options.append((waiting, argument))
+            waiting = None
+            continue
+        option, equals, value = argument.partition("=")
+        if option == "--numeric-owner" and not equals:
+            options.append((option, None))
+        elif option not in _WITH_VALUE:
+            return None, "{} is not supported. Supported are\n{}".format(repr(argument), _SUPPORTED)
+        elif equals:
+            options.append((option, value))
+        else:
+            waiting = option
+    if waiting:
+        return None, "{} has no value".format(waiting)
+    return options, None
+
+def _parse_options(value, compress, found):
+    """Adds what a value of `--options` says to `found`; returns a problem or `None`."""
+    for option in value.split(","):
+        module, colon, setting = option.rpartition(":")
+        key, _, number = setting.partition("=")
+        if colon and module not in _LEVELS:
+            return "--options {} is not supported. Supported are\n{}".format(repr(option), _SUPPORTED)
+        if setting == "!timestamp" and module != "zstd":
+            continue  # pylayer never writes a time stamp into a gzip header
+        if key == "threads" and module != "gzip" and number.isdigit():
+            continue  # pylayer uses all processors, with the same result
+        if key != "compression-level" or not number.isdigit():
+            return "--options {} is not supported. Supported are\n{}".format(repr(option), _SUPPORTED)
+        if not compress:
+            return "--options {} has no effect on a plain tar; remove it or set compress".format(repr(option))
+        if module and module != compress:
+            return "--options {} has no effect with compress = \"{}\"".format(repr(option), compress)
+        low, high = _LEVELS[compress]
+        if int(number) < low or int(number) > high:
+            return "{} has compression levels from {} to {}, not {}".format(compress, low, high, number)
+        found["level"] = number
+    return None
+
+def _seconds(text):
+    """Seconds since 1970 as a string, or `None` if `text` is no time."""
+    if text.lstrip("@").isdigit() and text.count("@") <= 1:
+        return text.lstrip("@")
+    date, _, time = text.replace(" ", "T").removesuffix("Z").partition("T")
+    numbers = date.split("-") + (time.split(":") if time else ["0", "0", "0"])
+    if len(numbers) != 6 or not all([number.isdigit() for number in numbers]):
+        return None
+    year, month, day, hour, minute, second = [int(number) for number in numbers]
+    if year < 1970 or month < 1 or month > 12 or day < 1 or day > 31 or hour > 23 or minute > 59 or second > 60:
+        return None
+
+    # Days since 1970 in the proleptic Gregorian calendar, with years that begin in March.
+    shifted = year - (1 if month <= 2 else 0)
+    day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+    days = shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400 + day_of_year - 719468
+    return str(days * 86400 + hour * 3600 + minute * 60 + second)
+
+def glob_to_regex(glob):
+    """The regular expression for a bsdtar exclusion glob.
+
+    As in libarchive, a glob may match from any path component on and up to any, `*` and `?` match
+    slashes too, `^` ties it to the start and `$` to the end.
+
+    Args:
+        glob: the pattern.
+
+    Returns:
+        A regular expression to search in an image path.
+    """
+    start = "(^|/)"
+    if glob.startswith("^"):
+        start, glob = "^", glob[1:]
+    end = "(/|$)"
+    if glob.endswith("$"):
+        end, glob = "$", glob[:-1]
+    regex = start
+    in_class = False
+    for char in glob.elems():
+        if in_class:
+            in_class = char != "]"
+            regex += "^" if char == "!" and regex.endswith("[") else char
+        elif char == "[":
+            in_class = True
+            regex += char
+        elif char == "*":
+            regex += ".*"
+        elif char == "?":
+            regex += "."
+        elif char in "\\.+()|{}^$":
+            regex += "\\" + char
+        else:
+            regex += char
+    return regex + end

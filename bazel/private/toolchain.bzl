@@ -1,0 +1,29 @@
+"""The toolchain: the program that writes layers."""
+
+TOOLCHAIN_TYPE = Label("//bazel:toolchain_type")
+
+def _py_image_layer_toolchain_impl(ctx):
+    return [platform_common.ToolchainInfo(
+        pylayer = ctx.attr.pylayer[DefaultInfo].files_to_run,
+        worker_protocol = ctx.attr.worker_protocol,
+    )]
+
+py_image_layer_toolchain = rule(
+    implementation = _py_image_layer_toolchain_impl,
+    doc = "Makes a `pylayer` program usable as `@rules_pylayer//bazel:toolchain_type`.",
+    attrs = {
+        "pylayer": attr.label(
+            doc = "The program, for the platform on which actions run.",
+            mandatory = True,
+            executable = True,
+            allow_single_file = True,
+            cfg = "exec",
+        ),
+        "worker_protocol": attr.string(
+            doc = "How Bazel talks to the persistent worker.",
+            default = "proto",
+            values = ["proto", "json"],
+        ),
+    },
+    provides = [platform_common.ToolchainInfo],
+)

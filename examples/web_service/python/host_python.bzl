@@ -1,0 +1,26 @@
+"""Finds the machine's Python."""
+
+_DESCRIBE = "import platform, sys; print(sys.executable, *sys.version_info[:2], platform.machine(), sep = '\\n')"
+
+def find_python(ctx):
+    """Asks the `python3` on the PATH what it is.
+
+    Args:
+        ctx: a `module_ctx` or `repository_ctx`.
+
+    Returns:
+        A struct of `executable` (absolute path), `version` (such as "3.11") and `cpu` (such as
+        "x86_64").
+    """
+    python = ctx.which("python3")
+    if not python:
+        fail("There is no python3 on the PATH; install CPython 3.11 or later.")
+    result = ctx.execute([python, "-c", _DESCRIBE])
+    if result.return_code:
+        fail("{} does not start:\n{}".format(python, result.stderr))
+    executable, major, minor, cpu = result.stdout.splitlines()
+    return struct(
+        executable = executable,
+        version = "{}.{}".format(major, minor),
+        cpu = cpu,
+    )

@@ -1,0 +1,102 @@
+"""Makes an in-build interpreter from the machine's Python.
+
+The repository is named and laid out like those of rules_python, so it can stand in for them where
+their archives cannot be fetched: `python_3_11_x86_64-unknown-linux-gnu` holds `bin/python3` and
+`lib/python3.11`.
+"""
+
+load(":host_python.bzl", "find_python")
+
+_INTERPRETER_BUILD = """\
+load("@rules_python//python:defs.bzl", "py_runtime", "py_runtime_pair")
+
+filegroup(
+    name = "files",
+    srcs = glob(
+        ["**"],
+        # A Python that was started from here may have left its caches.
+        exclude = ["*", "**/__pycache__/**"],
+    ),
+)
+
+py_runtime(
+    name = "py3_runtime",
+    files = [":files"],
+    interpreter = "bin/python3",
+    python_version = "PY3",
+)
+
+py_runtime_pair(
+    name = "runtimes",
+    py3_runtime = ":py3_runtime",
+    visibility = ["//visibility:public"],
+)
+"""
+
+_TOOLCHAIN_BUILD = """\
+toolchain(
+    name = "toolchain",
+    target_compatible_with = [
+        "@platforms//cpu:{cpu}",
+        "@platforms//os:linux",
+    ],
+    toolchain = "@{interpreter}//:runtimes",
+    toolchain_type = "@rules_python//python:toolchain_type",
+)
+"""
+
+def _interpreter_repository_impl(rctx):
+    result = rctx.execute([
+        rctx.attr.python,
+        "-I",
+        rctx.path(rctx.attr._copy_interpreter),
+        rctx.path("."),
+    ])
+    if result.return_code:
+        fail("Copying the interpreter {} failed:\n{}".format(rctx.attr.python, result.stderr))
+    rctx.file("BUILD.bazel", _INTERPRETER_BUILD)
+
+_interpreter_repository = repository_rule(
+    implementation = _interpreter_repository_impl,
+    attrs = {
+        "python": attr.string(mandatory = True),
+        "_copy_interpreter": attr.label(default = ":copy_interpreter.py"),
+    },
+    doc = "A copy of the machine's interpreter and its standard library.",
+)
+
+def _toolchain_repository_impl(rctx):
+    rctx.file("BUILD.bazel", _TOOLCHAIN_BUILD.format(
+        cpu = rctx.attr.cpu,
+        interpreter = rctx.attr.interpreter,
+    ))
+
+_toolchain_repository = repository_rule(
+    implementation = _toolchain_repository_impl,
+    attrs = {
+        "cpu": attr.string(mandatory = True),
+        "interpreter": attr.string(mandatory = True),
+    },
+    doc = "The toolchain of an interpreter, under a name that MODULE.bazel can know.",
+)
+
+def _interpreter_impl(mctx):
+    python = find_python(mctx)
+    name = "python_{}_{}-unknown-linux-gnu".format(python.version.replace(".", "_"), python.cpu)
+    _interpreter_repository(
+        name = name,
+        python = python.executable,
+    )
+    _toolchain_repository(
+        name = "python_toolchain",
+        cpu = python.cpu,
+        interpreter = name,
+    )
+
+    # Cheap to ask again, and true for this machine only: so it stays out of the lock file.
+    return mctx.extension_metadata(reproducible = True)
+
+interpreter = module_extension(
+    implementation = _interpreter_impl,
+    doc = "Makes the repository `python_toolchain`, whose toolchain runs the machine's Python.",
+)

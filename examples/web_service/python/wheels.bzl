@@ -1,0 +1,200 @@
+"""Makes one repository per wheel of a lock file, fetched by the machine's pip.
+
+The repositories are laid out like those of rules_python, so they can stand in for them where only
+pip reaches a package index: `pip_deps_numpy` holds `site-packages/numpy`, and `@pip_deps//numpy`
+is the library to depend on.
+"""
+
+load(":host_python.bzl", "find_python")
+
+_WHEEL_BUILD = """\
+load("@{hub}//:requirements.bzl", "LOCKED")
+load("@rules_python//python:defs.bzl", "py_library")
+
+# What the wheel's metadata names; some of it may be for other machines only.
+_REQUIRED = {required}
+
+py_library(
+    name = "pkg",
+    srcs = glob(["site-packages/**/*.py"], allow_empty = True),
+    data = glob(
+        ["site-packages/**"],
+        exclude = ["**/*.py", "**/__pycache__/**"],
+    ),
+    imports = ["site-packages"],
+    visibility = ["//visibility:public"],
+    deps = ["@{hub}//" + name for name in _REQUIRED if name in LOCKED],
+)
+"""
+
+_ALIAS_BUILD = """\
+alias(
+    name = "{name}",
+    actual = "@{hub}_{name}//:pkg",
+    visibility = ["//visibility:public"],
+)
+"""
+
+def _project_name(requirement):
+    """Returns the normalized project name at the start of a requirement (PEP 508).
+
+    Args:
+        requirement: text such as "Typing-Extensions>=4.8.0; python_version < '3.13'".
+
+    Returns:
+        The name as repositories spell it: "typing_extensions".
+    """
+    requirement = requirement.strip()
+    name = requirement
+    for position, character in enumerate(requirement.elems()):
+        if not character.isalnum() and character not in "-_.":
+            name = requirement[:position]
+            break
+    return name.lower().replace("-", "_").replace(".", "_")
+
+def _required_projects(metadata):
+    """Returns the names in a wheel's `Requires-Dist` lines, those of its extras left out."""
+    headers = metadata.replace("\r", "").partition("\n\n")[0]
+    names = [
+        _project_name(line.removeprefix("Requires-Dist:"))
+        for line in headers.splitlines()
+        if line.startswith("Requires-Dist:") and "extra" not in line.partition(";")[2]
+    ]
+    return {name: None for name in names}.keys()
+
+def _locked_requirements(lock):
+    """Reads a lock file in pip's requirements format.
+
+    Args:
+        lock: the file's text.
+
+    Returns:
+        A dict from normalized project name to `name==version --hash=…`.
+    """
+    lines = [line.strip() for line in lock.replace("\\\n", " ").splitlines()]
+    return {
+        _project_name(line): line
+        for line in lines
+        if line and not line.startswith("#")
+    }
+
+def _wheel_repository_impl(rctx):
+    rctx.file("requirement.txt", rctx.attr.requirement)
+    result = rctx.execute([
+        rctx.attr.python,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+        "--dest=wheel",
+        "--requirement=requirement.txt",
+    ])
+    if result.return_code:
+        fail("pip did not fetch `{}`. The lock file has wheels for CPython 3.11 to 3.14, this is {} {}.\n{}".format(
+            rctx.attr.requirement.partition(" ")[0],
+            rctx.attr.python,
+            rctx.attr.python_version,
+            result.stderr,
+        ))
+
+    # Bazel knows an archive's type by its name only.
+    rctx.symlink(rctx.path("wheel").readdir()[0], "wheel.zip")
+    rctx.extract("wheel.zip", output = "site-packages")
+
+    metadata = None
+    for folder in rctx.path("site-packages").readdir():
+        if folder.basename.endswith(".dist-info"):
+            metadata = rctx.read(folder.get_child("METADATA"))
+        elif folder.basename.endswith(".data"):
+            # Files with a place of their own (binary distribution format, "Spreading"). Scripts and
+            # headers are of no use to an imported package.
+            for scheme in ["purelib", "platlib"]:
+                if folder.get_child(scheme).exists:
+                    rctx.extract(
+                        "wheel.zip",
+                        output = "site-packages",
+                        stripPrefix = "{}/{}".format(folder.basename, scheme),
+                    )
+            rctx.delete(folder)
+
+    rctx.file("BUILD.bazel", _WHEEL_BUILD.format(
+        hub = rctx.attr.hub,
+        required = repr(_required_projects(metadata)),
+    ))
+    for path in ["requirement.txt", "wheel", "wheel.zip"]:
+        rctx.delete(path)
+
+_wheel_repository = repository_rule(
+    implementation = _wheel_repository_impl,
+    attrs = {
+        "hub": attr.string(mandatory = True),
+        "python": attr.string(mandatory = True),
+        "python_version": attr.string(mandatory = True),
+        "requirement": attr.string(mandatory = True),
+    },
+    doc = "One unpacked wheel.",
+)
+
+def _hub_repository_impl(rctx):
+    rctx.file("BUILD.bazel", "")
+    rctx.file("requirements.bzl", "LOCKED = {}\n".format(repr(rctx.attr.locked)))
+    for name in rctx.attr.locked:
+        rctx.file(name + "/BUILD.bazel", _ALIAS_BUILD.format(
+            hub = rctx.attr.hub,
+            name = name,
+        ))
+
+_hub_repository = repository_rule(
+    implementation = _hub_repository_impl,
+    attrs = {
+        "hub": attr.string(mandatory = True),
+        "locked": attr.string_list(mandatory = True),
+    },
+    doc = "The libraries of all wheels, under names that BUILD files can know.",
+)
+
+def _wheels_impl(mctx):
+    python = find_python(mctx)
+    for module in mctx.modules:
+        for install in module.tags.install:
+            locked = _locked_requirements(mctx.read(install.lock))
+            for name, requirement in locked.items():
+                _wheel_repository(
+                    name = "{}_{}".format(install.name, name),
+                    hub = install.name,
+                    python = python.executable,
+                    python_version = python.version,
+                    requirement = requirement,
+                )
+            _hub_repository(
+                name = install.name,
+                hub = install.name,
+                locked = locked.keys(),
+            )
+
+    # Cheap to ask again, and true for this machine only: so it stays out of the lock file.
+    return mctx.extension_metadata(reproducible = True)
+
+wheels = module_extension(
+    implementation = _wheels_impl,
+    doc = "Makes a hub repository, such as `pip_deps`, and a `pip_deps_<name>` per wheel.",
+    tag_classes = {
+        "install": tag_class(
+            attrs = {
+                "lock": attr.label(
+                    mandatory = True,
+                    doc = "Requirements with one version and its hashes each, as `pip-compile --generate-hashes` writes them.",
+                ),
+                "name": attr.string(
+                    mandatory = True,
+                    doc = "Name of the hub repository and prefix of the wheels' repositories.",
+                ),
+            },
+        ),
+    },
+)

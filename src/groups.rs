@@ -1,0 +1,294 @@
+//! Tells which layer an image path belongs to.
+//!
+//! A layer group is a name and a regular expression that is *searched* in the image path with `./`
+//! before it (`./app/bin.runfiles/…`), as `awk`'s `~` did for the macro that this one replaces. The
+//! first group in the given order wins; a path that no group takes belongs to [`DEFAULT_GROUP`].
+//!
+//! Patterns match bytes, because paths need not be UTF-8: `.` is any byte, classes such as `\w` are
+//! ASCII.
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// The group of everything that no pattern takes.
+pub const DEFAULT_GROUP: &str = "default";
+
+/// A Python interpreter's repository, as rules_python, its forks and aspect_rules_py name it in every
+/// version of Bazel (`python_3_11_x86_64-unknown-linux-gnu`, also after a module's name), and the
+/// copies of its shared library in `_solib_…`. Tried before [`PACKAGES`], so that the interpreter's
+/// own site-packages stay with it.
+const INTERPRETER: (&str, &str) = (
+    "interpreter",
+    r"\.runfiles/([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/|/_solib_[^/]*/[^/]*python_U[0-9]+_U[0-9]+[^/]*/libpython",
+);
+
+/// The virtual environment that a rule set makes for one binary (`_server.venv`, `._server.venv`).
+/// Its links and path files change with the binary, so they stay with it although they lie in a
+/// `site-packages` directory.
+const VIRTUAL_ENVIRONMENT: (&str, &str) =
+    (DEFAULT_GROUP, r"\.runfiles/.*/_[^/]*\.venv/|\.runfiles/.*/\.[^/]*\.venv/");
+
+/// Third-party packages: whatever is in a `site-packages` directory or in a repository of pip's.
+const PACKAGES: (&str, &str) = (
+    "packages",
+    r"\.runfiles/.*/site-packages/|\.runfiles/pip_|\.runfiles/pypi_|\.runfiles/[^/]*[~+]pip_|\.runfiles/[^/]*[~+]pypi_|\.runfiles/[^/]*[~+]pip[~+]|\.runfiles/[^/]*[~+]whl_install__",
+);
+
+/// The groups that are tried after the user's own. `bazel/private/layer_groups.bzl` holds the same.
+pub const DEFAULT_GROUPS: [(&str, &str); 3] = [INTERPRETER, VIRTUAL_ENVIRONMENT, PACKAGES];
+
+/// What never belongs into an image: wheels, whose content is there unpacked.
+pub const DEFAULT_EXCLUDE: [&str; 1] = [r"\.whl$"];
+
+/// Layers in the order in which an image stacks them: what changes least comes first, because a
+/// container runtime unpacks every layer above a changed one again.
+pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
+    names.sort_by_key(|name| match *name {
+        name if name == INTERPRETER.0 => 0,
+        name if name == PACKAGES.0 => 2,
+        DEFAULT_GROUP => 3,
+        _ => 1,
+    });
+    names
+}
+
+/// What can be wrong with a list of groups.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{what} {pattern:?} is not a valid regular expression: {problem}")]
+    Pattern { what: String, pattern: String, problem: String },
+}
+
+/// Compiled patterns in the order in which they are tried.
+#[derive(Debug)]
+pub struct LayerGroups {
+    groups: Vec<(String, Regex)>,
+    exclude: Vec<Regex>,
+}
+
+impl LayerGroups {
+    /// Compiles `groups` (name and pattern, in matching order) and the patterns of what is left out.
+    /// A name may occur more than once, with a pattern each time.
+    pub fn compile(groups: &[(String, String)], exclude: &[String]) -> Result<LayerGroups, Error> {
+        let groups = groups.iter().map(|(name, pattern)| {
+            Ok((name.clone(), compile(pattern, || format!("the pattern of layer group {name:?},"))?))
+        });
+        let exclude = exclude.iter().map(|pattern| compile(pattern, || "the exclude pattern".to_string()));
+        Ok(LayerGroups {
+            groups: groups.collect::<Result<_, _>>()?,
+            exclude: exclude.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The group of `path` (without the leading `./`), or `None` when it is excluded.
+    pub fn group_of(&self, path: &[u8]) -> Option<&str> {
+        let subject = [b"./", path].concat();
+        if self.exclude.iter().any(|pattern| pattern.is_match(&subject)) {
+            return None;
+        }
+        let group = self.groups.iter().find(|(_, pattern)| pattern.is_match(&subject));
+        Some(group.map_or(DEFAULT_GROUP, |(name, _)| name))
+    }
+
+    /// The names of all groups in matching order, each once, [`DEFAULT_GROUP`] last.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for (name, _) in &self.groups {
+            if name != DEFAULT_GROUP && !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names.push(DEFAULT_GROUP);
+        names
+    }
+}
+
+fn compile(pattern: &str, what: impl Fn() -> String) -> Result<Regex, Error> {
+    // The default size limit of 10 MiB bounds what a hostile pattern can cost.
+    RegexBuilder::new(pattern).unicode(false).dot_matches_new_line(true).build().map_err(|error| {
+        let text = error.to_string();
+        // The crate draws a multi-line picture; its last line is the sentence.
+        let problem = text.lines().last().unwrap_or(&text).trim().trim_start_matches("error: ").to_string();
+        Error::Pattern { what: what(), pattern: pattern.to_string(), problem }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups(list: &[(&str, &str)], exclude: &[&str]) -> LayerGroups {
+        let list: Vec<_> = list.iter().map(|(n, p)| (n.to_string(), p.to_string())).collect();
+        let exclude: Vec<_> = exclude.iter().map(|p| p.to_string()).collect();
+        LayerGroups::compile(&list, &exclude).unwrap()
+    }
+
+    #[test]
+    fn the_first_group_in_order_wins() {
+        let groups = groups(&[("numpy", "pip_deps_numpy.*"), ("pip", "pip_deps"), ("top", r"^\./app/")], &[]);
+        assert_eq!(groups.group_of(b"x/pip_deps_numpy/a"), Some("numpy"));
+        assert_eq!(groups.group_of(b"app/pip_deps_six/a"), Some("pip"));
+        assert_eq!(groups.group_of(b"app/main.py"), Some("top"));
+        assert_eq!(groups.group_of(b"srv/main.py"), Some("default"));
+        assert_eq!(groups.names(), ["numpy", "pip", "top", "default"]);
+    }
+
+    #[test]
+    fn a_pattern_may_send_files_to_the_default_group() {
+        let groups = groups(&[("default", "keep"), ("rest", "")], &[]);
+        assert_eq!(groups.group_of(b"a/keep"), Some("default"));
+        assert_eq!(groups.names(), ["rest", "default"]);
+    }
+
+    #[test]
+    fn excluded_paths_have_no_group() {
+        let groups = groups(&[("all", "")], &[r"\.whl$"]);
+        assert_eq!(groups.group_of(b"a/b.whl"), None);
+        assert_eq!(groups.group_of(b"a/whl_install__x/b.py"), Some("all"));
+    }
+
+    #[test]
+    fn any_byte_matches_a_dot() {
+        let groups = groups(&[("odd", "a.b")], &[]);
+        assert_eq!(groups.group_of(b"a\xffb"), Some("odd"));
+        assert_eq!(groups.group_of(b"a\nb"), Some("odd"));
+    }
+
+    #[test]
+    fn bad_lists_are_explained() {
+        let bad = |pattern: &str| {
+            LayerGroups::compile(&[("x".into(), pattern.into())], &[]).unwrap_err().to_string()
+        };
+        let what = r#"the pattern of layer group "x","#;
+        assert_eq!(bad("a(b"), format!("{what} \"a(b\" is not a valid regular expression: unclosed group"));
+        assert!(bad("a{1000000000}").contains("is not a valid regular expression"));
+    }
+
+    #[test]
+    fn a_name_may_have_several_patterns() {
+        let groups = groups(&[("x", "a"), ("y", "b"), ("x", "c")], &[]);
+        assert_eq!(groups.group_of(b"c"), Some("x"));
+        assert_eq!(groups.names(), ["x", "y", "default"]);
+    }
+
+    /// Image paths below `.runfiles/` and the layer that the default groups give them: repository
+    /// names of every rule set and Bazel version that people use.
+    const DEFAULT_LAYERS: &[(&str, &str)] = &[
+        // Interpreters.
+        ("interpreter", "python_3_11_x86_64-unknown-linux-gnu/bin/python3"),
+        ("interpreter", "python_3_11_x86_64-unknown-linux-gnu/lib/python3.11/site-packages/pip/__init__.py"),
+        ("interpreter", "python_3_11_aarch64-unknown-linux-gnu/lib/libpython3.11.so.1.0"),
+        ("interpreter", "python_3_11_aarch64-apple-darwin/bin/python3"),
+        ("interpreter", "python_3_11_x86_64-pc-windows-msvc/python.exe"),
+        ("interpreter", "python_3_12_x86_64-unknown-linux-musl/bin/python3"),
+        ("interpreter", "python_3_13_6_x86_64-unknown-linux-gnu/bin/python3"),
+        ("interpreter", "python_3_13_x86_64-unknown-linux-gnu-freethreaded/bin/python3.13t"),
+        ("interpreter", "python3_9_x86_64-unknown-linux-gnu/bin/python3"),
+        ("interpreter", "rules_python~0.27.1~python~python_3_11_x86_64-unknown-linux-gnu/bin/python3"),
+        ("interpreter", "rules_python~~python~python_3_11_x86_64-unknown-linux-gnu/lib/python3.11/os.py"),
+        (
+            "interpreter",
+            "rules_python~~python~python_3_11_7_x86_64-unknown-linux-gnu/include/python3.11/Python.h",
+        ),
+        (
+            "interpreter",
+            "rules_python~~python~python_3_11_x86_64-unknown-linux-gnu/lib/python3.11/site-packages/README.txt",
+        ),
+        ("interpreter", "rules_python++python+python_3_11_x86_64-unknown-linux-gnu/bin/python3"),
+        ("interpreter", "rules_python++python+python_3_13_6_x86_64-unknown-linux-gnu/lib/python3.13/site.py"),
+        (
+            "interpreter",
+            "rules_python++python+python_3_13_x86_64-unknown-linux-gnu-freethreaded/lib/libpython3.13t.so",
+        ),
+        ("interpreter", "rules_python++python+python_3_11_x86_64-unknown-linux-gnu/__init__.py"),
+        (
+            "interpreter",
+            "aspect_rules_py++python_interpreters+python_3_11_x86_64_unknown_linux_gnu/bin/python3",
+        ),
+        ("interpreter", "aspect_rules_py++python_interpreters+python_3_12_aarch64_apple_darwin/bin/python3"),
+        ("interpreter", "_main~interpreter~python_3_11_x86_64-unknown-linux-gnu/bin/python3.11"),
+        (
+            "interpreter",
+            "_main/_solib_k8/_U@@rules_Upython++python+python_U3_U11_Ux86_U64-unknown-linux-gnu_S_S_Cpython_Uheaders___Ulib/libpython3.11.so.1.0",
+        ),
+        (
+            "interpreter",
+            "_main/_solib_aarch64/_U@@rules_Upython~~python~python_U3_U12_Uaarch64-unknown-linux-gnu_S_S_Clib___Ulib/libpython3.12.so",
+        ),
+        // Third-party packages.
+        ("packages", "pip_deps_numpy/site-packages/numpy/__init__.py"),
+        ("packages", "pip_deps_numpy/BUILD.bazel"),
+        ("packages", "pip_numpy/site-packages/numpy/core.py"),
+        ("packages", "pypi_numpy/site-packages/numpy/__init__.py"),
+        ("packages", "pypi_numpy/bin/f2py"),
+        ("packages", "my_hub_311_numpy/site-packages/numpy/__init__.py"),
+        ("packages", "my_hub_311_numpy/site-packages/numpy/core/_multiarray.cpython-311-x86_64-linux-gnu.so"),
+        ("packages", "rules_python~0.27.1~pip~pip_deps_311_numpy/site-packages/numpy/__init__.py"),
+        ("packages", "rules_python~0.27.1~pip~pip_deps_311_numpy/data/share/x"),
+        ("packages", "rules_python~~pip~pypi_311_numpy/site-packages/numpy/__init__.py"),
+        ("packages", "rules_python~~pip~pip_311_numpy/bin/f2py"),
+        ("packages", "rules_python~~pip~my_hub_311_numpy/bin/f2py"),
+        ("packages", "rules_python++pip+pypi_311_numpy/site-packages/numpy/__init__.py"),
+        ("packages", "rules_python++pip+hub_311_numpy/bin/f2py"),
+        (
+            "packages",
+            "rules_python++pip+pypi_313_argon2_cffi_bindings_cp36_abi3_manylinux_2_17_x86_64_b746dba8/site-packages/_argon2_cffi_bindings/_ffi.abi3.so",
+        ),
+        (
+            "packages",
+            "rules_python++pip+pypi_313_argon2_cffi_bindings_cp36_abi3_manylinux_2_17_x86_64_b746dba8/__init__.py",
+        ),
+        (
+            "packages",
+            "rules_python++pip+pypi_311_python_dateutil_py2_none_any_a8b2bc7b/site-packages/dateutil/tz/tz.py",
+        ),
+        ("packages", "rules_python++pip+pip_313_python_3_unknown_thing/site-packages/thing.py"),
+        ("packages", "_main~wheels~pip_deps_numpy/site-packages/numpy/__init__.py"),
+        (
+            "packages",
+            "aspect_rules_py++uv+whl_install__myproj__numpy__1_26_4/actual_install.install/lib/python3.11/site-packages/numpy/__init__.py",
+        ),
+        (
+            "packages",
+            "aspect_rules_py++uv+whl_install__myproj__numpy__1_26_4/actual_install.install/bin/f2py",
+        ),
+        ("packages", "pycross_lock//numpy/wheel/site-packages/numpy/__init__.py"),
+        ("packages", "_main/whl/numpy/lib/python3.11/site-packages/numpy/__init__.py"),
+        ("packages", "_main/third_party/site-packages/vendored/__init__.py"),
+        // The binary's own files, and the environment that a rule set makes for it.
+        ("default", "_main/app/main.py"),
+        ("default", "_main/app/python_3_tools/main.py"),
+        ("default", "_main/python_app/unknown_linux.py"),
+        ("default", "_main/app/_server.venv/bin/python3"),
+        ("default", "_main/app/_server.venv/pyvenv.cfg"),
+        ("default", "_main/app/_server.venv/lib/python3.11/site-packages/bazel.pth"),
+        ("default", "_main/app/_server.venv/lib/python3.11/site-packages/_bazel_site_init.py"),
+        (
+            "default",
+            "_main/app/_server.venv/lib/python3.11/site-packages/numpy/core/_multiarray.cpython-311-x86_64-linux-gnu.so",
+        ),
+        ("default", "_main/app/._server.venv/lib/python3.11/site-packages/_server.venv.pth"),
+        ("default", "_main/app/._server.venv/bin/python3.11"),
+        ("default", "_main/app/.server.venv/bin/activate"),
+        ("default", "_main/_server.venv/lib/python3.13t/site-packages/bazel.pth"),
+        ("default", "my_workspace/app/main.py"),
+        ("default", "my_workspace/app/_server.venv/lib/python3.11/site-packages/bazel.pth"),
+        ("default", "_main/app/pip_deps.py"),
+        ("default", "_main/tools/pip_compile/site.py"),
+        ("default", "_repo_mapping"),
+        ("default", "__init__.py"),
+        ("default", "bazel_tools/tools/bash/runfiles/runfiles.bash"),
+        ("default", "rules_python~/python/runfiles/runfiles.py"),
+        ("default", "rules_python+/python/runfiles/__init__.py"),
+        ("default", "protobuf+/python/google/protobuf/message.py"),
+        ("default", "_main/_solib_k8/libfoo.so"),
+    ];
+
+    #[test]
+    fn default_groups_know_every_rule_sets_repositories() {
+        let groups = groups(&DEFAULT_GROUPS, &[]);
+        for (layer, path) in DEFAULT_LAYERS {
+            let path = format!("app/server.runfiles/{path}");
+            assert_eq!(groups.group_of(path.as_bytes()), Some(*layer), "{path}");
+        }
+    }
+}

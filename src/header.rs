@@ -1,0 +1,287 @@
+//! Encodes the header blocks of a tar entry: ustar, preceded by a PAX header where ustar cannot
+//! carry the entry.
+//!
+//! A PAX header (POSIX.1-2001, "pax Interchange Format") is written for exactly these reasons: a
+//! name or link target that does not fit or is not ASCII, a size from 8 GiB, an owner, group or time
+//! above 2 097 151 or 8 589 934 591. Readers everywhere understand both forms; nothing in them
+//! depends on the clock, the host or the process.
+
+use tar::{EntryType, Header};
+
+use crate::plan::{Body, Entry};
+use crate::request::Metadata;
+
+/// Everything in a tar is a multiple of this long.
+pub const BLOCK_BYTES: u64 = 512;
+/// A tar ends with two empty blocks (POSIX.1-1988), and no further padding.
+pub const END_OF_ARCHIVE_BYTES: u64 = 2 * BLOCK_BYTES;
+
+/// The first size that 11 octal digits cannot hold: 8 GiB. Times have the same field width.
+const TWELVE_BYTE_FIELD_LIMIT: u64 = 1 << 33;
+/// The first owner or group that 7 octal digits cannot hold.
+const EIGHT_BYTE_FIELD_LIMIT: u64 = 1 << 21;
+const NAME_BYTES: usize = 100;
+const PREFIX_BYTES: usize = 155;
+const OWNER_NAME_BYTES: usize = 32;
+
+/// How many zero bytes follow `size` bytes of content.
+pub fn padding(size: u64) -> u64 {
+    size.next_multiple_of(BLOCK_BYTES) - size
+}
+
+/// Appends the header blocks of `entry` to `out`.
+pub fn encode(entry: &Entry, metadata: &Metadata, out: &mut Vec<u8>) {
+    let records = pax_records(entry, metadata);
+    if !records.is_empty() {
+        out.extend_from_slice(pax_header(&entry.name, records.len() as u64).as_bytes());
+        out.extend_from_slice(&records);
+        out.resize(out.len() + padding(records.len() as u64) as usize, 0);
+    }
+    out.extend_from_slice(ustar_header(entry, metadata).as_bytes());
+}
+
+/// How many bytes [`encode`] appends.
+pub fn encoded_length(entry: &Entry, metadata: &Metadata) -> u64 {
+    match pax_records(entry, metadata).len() as u64 {
+        0 => BLOCK_BYTES,
+        records => 2 * BLOCK_BYTES + records + padding(records),
+    }
+}
+
+fn link_target(entry: &Entry) -> &[u8] {
+    match &entry.body {
+        Body::Symlink(target) | Body::HardLink { target, .. } => target,
+        Body::Directory | Body::File(_) | Body::EmptyFile => b"",
+    }
+}
+
+fn size(entry: &Entry) -> u64 {
+    entry.content().map_or(0, |content| content.size)
+}
+
+fn ustar_header(entry: &Entry, metadata: &Metadata) -> Header {
+    let mut header = Header::new_ustar();
+    header.set_entry_type(match entry.body {
+        Body::Directory => EntryType::Directory,
+        Body::File(_) | Body::EmptyFile => EntryType::Regular,
+        Body::Symlink(_) => EntryType::Symlink,
+        Body::HardLink { .. } => EntryType::Link,
+    });
+    let or_zero = |value: u64, limit: u64| if value < limit { value } else { 0 };
+    header.set_mode(entry.mode);
+    header.set_uid(or_zero(metadata.owner, EIGHT_BYTE_FIELD_LIMIT));
+    header.set_gid(or_zero(metadata.group, EIGHT_BYTE_FIELD_LIMIT));
+    header.set_size(or_zero(size(entry), TWELVE_BYTE_FIELD_LIMIT));
+    header.set_mtime(or_zero(metadata.mtime, TWELVE_BYTE_FIELD_LIMIT));
+    let fields = header.as_ustar_mut().expect("the header was made as ustar");
+    match split(&entry.name) {
+        Some((prefix, name)) => {
+            fill(&mut fields.prefix, prefix);
+            fill(&mut fields.name, name);
+        }
+        None => fill(&mut fields.name, &entry.name),
+    }
+    fill(&mut fields.linkname, link_target(entry));
+    fill(&mut fields.uname, metadata.owner_name.as_bytes());
+    fill(&mut fields.gname, metadata.group_name.as_bytes());
+    header.set_cksum();
+    header
+}
+
+/// The header of the PAX header itself. Its name is only ever shown by readers that know no PAX.
+fn pax_header(name: &[u8], length: u64) -> Header {
+    let base = name.strip_suffix(b"/").unwrap_or(name);
+    let base = base.rsplit(|&byte| byte == b'/').next().unwrap_or(base);
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::XHeader);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(length);
+    header.set_mtime(0);
+    let fields = header.as_ustar_mut().expect("the header was made as ustar");
+    fill(&mut fields.name, &[b"PaxHeaders.0/", base].concat());
+    header.set_cksum();
+    header
+}
+
+/// Copies as much of `bytes` as fits.
+fn fill(field: &mut [u8], bytes: &[u8]) {
+    let length = field.len().min(bytes.len());
+    field[..length].copy_from_slice(&bytes[..length]);
+}
+
+/// The split of a name into ustar's prefix (≤ 155 bytes) and name (≤ 100 bytes), which readers join
+/// with a `/`; `None` where there is no such split. A name that fits as a whole has no prefix.
+fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    if name.len() <= NAME_BYTES {
+        return Some((b"", name));
+    }
+    // The leftmost slash that leaves a short enough name gives the shortest prefix. The last byte
+    // of a directory's name is a slash too, which would leave an empty name.
+    let from = name.len() - 1 - NAME_BYTES;
+    let slash = from + name[from..name.len() - 1].iter().position(|&byte| byte == b'/')?;
+    (slash <= PREFIX_BYTES).then(|| (&name[..slash], &name[slash + 1..]))
+}
+
+/// The records of the PAX header, sorted by key; empty where ustar says everything.
+fn pax_records(entry: &Entry, metadata: &Metadata) -> Vec<u8> {
+    let Metadata { owner, group, owner_name, group_name, mtime, .. } = metadata;
+    let (name, target) = (entry.name.as_slice(), link_target(entry));
+    let long_name = split(name).is_none();
+    let long_target = target.len() > NAME_BYTES;
+    // ustar text is ASCII, PAX text is UTF-8. Bytes that are neither stay raw in ustar where they
+    // fit, as every reader takes them, and go into PAX with a note otherwise.
+    let utf8 = |text: &[u8]| std::str::from_utf8(text).is_ok();
+    let foreign = |text: &[u8]| !text.is_ascii() && utf8(text);
+    let binary = long_name && !utf8(name) || long_target && !utf8(target);
+    let long = |text: &str| text.len() > OWNER_NAME_BYTES || foreign(text.as_bytes());
+    let mut records = Vec::new();
+    let mut record = |needed: bool, key: &str, value: &dyn AsRef<[u8]>| {
+        if needed {
+            pax_record(&mut records, key, value.as_ref());
+        }
+    };
+    record(*group >= EIGHT_BYTE_FIELD_LIMIT, "gid", &group.to_string());
+    record(long(group_name), "gname", group_name);
+    record(binary, "hdrcharset", b"BINARY");
+    record(long_target || foreign(target), "linkpath", &target);
+    record(*mtime >= TWELVE_BYTE_FIELD_LIMIT, "mtime", &mtime.to_string());
+    record(long_name || foreign(name), "path", &name);
+    record(size(entry) >= TWELVE_BYTE_FIELD_LIMIT, "size", &size(entry).to_string());
+    record(*owner >= EIGHT_BYTE_FIELD_LIMIT, "uid", &owner.to_string());
+    record(long(owner_name), "uname", owner_name);
+    records
+}
+
+/// Appends `"<length> <key>=<value>\n"`, where the length counts its own digits.
+fn pax_record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
+    let rest = 1 + key.len() + 1 + value.len() + 1;
+    let mut length = rest + 1;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    records.extend_from_slice(format!("{length} {key}=").as_bytes());
+    records.extend_from_slice(value);
+    records.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inputs::FileContent;
+    use std::io::Read;
+    use std::sync::Arc;
+
+    fn entry(name: &[u8], body: Body) -> Entry {
+        Entry { name: name.to_vec(), mode: 0o755, body }
+    }
+
+    fn file(size: u64) -> Body {
+        Body::File(Arc::new(FileContent { file: "f".into(), size, digest: None, executable: None }))
+    }
+
+    fn encoded(entry: &Entry, metadata: &Metadata) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(entry, metadata, &mut bytes);
+        assert_eq!(bytes.len() as u64, encoded_length(entry, metadata));
+        bytes
+    }
+
+    /// What the tar crate's reader makes of the header.
+    fn decoded(entry: &Entry, metadata: &Metadata) -> (Vec<u8>, Vec<u8>, u64, u64) {
+        let mut bytes = encoded(entry, metadata);
+        bytes.extend([0; END_OF_ARCHIVE_BYTES as usize]);
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let mut entries = archive.entries().unwrap();
+        let entry = entries.next().unwrap().unwrap();
+        let target = entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
+        (entry.path_bytes().into_owned(), target, entry.size(), entry.header().uid().unwrap())
+    }
+
+    #[test]
+    fn plain_entries_are_one_ustar_block() {
+        let bytes = encoded(&entry(b"./app/main.py", file(5)), &Metadata::default());
+        assert_eq!(bytes.len(), 512);
+        assert_eq!(&bytes[..14], b"./app/main.py\0");
+        assert_eq!(&bytes[100..108], b"0000755\0");
+        assert_eq!(&bytes[124..136], b"00000000005\0");
+        assert_eq!(&bytes[136..148], format!("{:011o}\0", 1_672_560_000).as_bytes());
+        assert_eq!(&bytes[257..265], b"ustar\x0000");
+    }
+
+    #[test]
+    fn names_of_every_length_come_back() {
+        let component = |length: usize| vec![b'x'; length];
+        for length in (1..300).chain([4000]) {
+            for directory in [false, true] {
+                for slash in [None, Some(2), Some(length / 2), Some(length - 1)] {
+                    let mut name = component(length);
+                    if let Some(slash) = slash.filter(|slash| (1..length).contains(slash)) {
+                        name[slash] = b'/';
+                    }
+                    let body = if directory || name.ends_with(b"/") {
+                        name.push(b'/');
+                        Body::Directory
+                    } else {
+                        Body::EmptyFile
+                    };
+                    let (path, ..) = decoded(&entry(&name, body), &Metadata::default());
+                    assert_eq!(path, name, "{length} {slash:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pax_is_used_only_where_needed() {
+        let blocks = |name: &[u8], body: Body| encoded(&entry(name, body), &Metadata::default()).len() / 512;
+        assert_eq!(blocks(&[b'x'; 100], Body::EmptyFile), 1);
+        assert_eq!(blocks(&[b'x'; 101], Body::EmptyFile), 3);
+        let prefixed =
+            |prefix: usize, name: usize| [vec![b'p'; prefix], vec![b'/'], vec![b'n'; name]].concat();
+        assert_eq!(blocks(&prefixed(155, 100), Body::EmptyFile), 1);
+        assert_eq!(blocks(&prefixed(156, 99), Body::EmptyFile), 3);
+        assert_eq!(blocks(&prefixed(1, 101), Body::EmptyFile), 3);
+        assert_eq!(blocks("./café".as_bytes(), Body::EmptyFile), 3);
+        assert_eq!(blocks(b"./caf\xe9", Body::EmptyFile), 1, "not UTF-8, but it fits");
+        assert_eq!(blocks(b"./l", Body::Symlink(vec![b't'; 100])), 1);
+        assert_eq!(blocks(b"./l", Body::Symlink(vec![b't'; 101])), 3);
+        assert_eq!(blocks(b"./f", file((1 << 33) - 1)), 1);
+        assert_eq!(blocks(b"./f", file(1 << 33)), 3);
+    }
+
+    #[test]
+    fn large_values_come_back() {
+        let metadata = Metadata { owner: 4_000_000_000, mtime: 1 << 40, ..Metadata::default() };
+        let (_, _, size, _) = decoded(&entry(b"./f", file(10 << 30)), &metadata);
+        assert_eq!(size, 10 << 30);
+        let bytes = encoded(&entry(b"./f", file(10 << 30)), &metadata);
+        let text = String::from_utf8_lossy(&bytes[512..1024]);
+        assert_eq!(
+            text.trim_end_matches('\0'),
+            "23 mtime=1099511627776\n20 size=10737418240\n18 uid=4000000000\n"
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_come_back() {
+        for length in [10, 200] {
+            let name = [b"./".as_slice(), &vec![0xe9; length]].concat();
+            let (path, ..) = decoded(&entry(&name, Body::EmptyFile), &Metadata::default());
+            assert_eq!(path, name);
+        }
+    }
+
+    #[test]
+    fn record_lengths_count_themselves() {
+        for length in 0..2000 {
+            let mut records = Vec::new();
+            pax_record(&mut records, "path", &vec![b'x'; length]);
+            let mut digits = String::new();
+            records.as_slice().take(4).read_to_string(&mut digits).unwrap();
+            let said: usize = digits.split(' ').next().unwrap().parse().unwrap();
+            assert_eq!(said, records.len());
+        }
+    }
+}

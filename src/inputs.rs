@@ -1,0 +1,304 @@
+//! Reads what the manifest names: the sizes, digests and link texts that planning needs, and later
+//! the contents themselves. The only module that reads inputs from disk.
+//!
+//! What a file *is* comes from the manifest, never from the disk: in a sandbox every input is a
+//! symlink, under remote execution none is, and mode bits differ from machine to machine. So files
+//! are followed through any link, trees are walked through theirs, and only a declared symlink is
+//! ever asked for its text.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::image_path::{self, ImagePath};
+use crate::manifest::{Manifest, Source};
+use crate::worker::Cancel;
+
+/// How deep a tree artifact may be; deeper means a symlink that leads back to a parent.
+const MAX_TREE_DEPTH: usize = 256;
+/// The magic numbers of executable content are at most this long.
+const MAGIC_BYTES: usize = 4;
+
+/// Why an input cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read {}: {error}; is it an input of the action?", path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error("{} is {what}, which cannot be put into a layer", path.display())]
+    Kind { path: PathBuf, what: &'static str },
+    #[error("{} is nested more than {MAX_TREE_DEPTH} directories deep; does a symlink in it lead back to a parent?", path.display())]
+    Depth { path: PathBuf },
+    #[error("{} changed while it was read; build again", path.display())]
+    Changed { path: PathBuf },
+    #[error("{}: {error}", tree.display())]
+    Path { tree: PathBuf, error: image_path::Error },
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// The digests that Bazel knows, by exec path. Opaque: equal digests mean equal contents.
+pub type Digests = HashMap<Bytes, Bytes>;
+
+/// One entry of the image, with all that planning needs to know of its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    pub path: ImagePath,
+    pub content: Content,
+}
+
+/// What an entry holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    File(Arc<FileContent>),
+    Symlink(Vec<u8>),
+    Empty,
+}
+
+/// A file whose content goes into the layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileContent {
+    /// Where to open it.
+    pub file: PathBuf,
+    /// In bytes.
+    pub size: u64,
+    /// Equal for equal contents; `None` where nothing needs to know.
+    pub digest: Option<Bytes>,
+    /// Whether the content begins like something that can be executed; `None` where nobody asked.
+    pub executable: Option<bool>,
+}
+
+/// What is asked about each file besides its size.
+#[derive(Debug, Clone, Copy)]
+pub struct Questions {
+    /// Find contents of at least this size that are equal.
+    pub dedupe_from: Option<u64>,
+    /// Find executable content.
+    pub executable: bool,
+}
+
+/// Where inputs are and what is known of them beforehand.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The directory to which exec paths are relative (a multiplex worker's `sandbox_dir`).
+    pub base: &'a Path,
+    /// May be empty.
+    pub digests: &'a Digests,
+    pub cancel: &'a Cancel,
+}
+
+impl Inputs<'_> {
+    /// The whole content of a small input such as the manifest.
+    pub fn read(&self, exec_path: &Path) -> Result<Vec<u8>, Error> {
+        let path = self.base.join(exec_path);
+        std::fs::read(&path).map_err(|error| Error::Read { path, error })
+    }
+
+    /// The entries of `manifest` that `wanted` accepts by their image path, trees expanded, sorted by
+    /// image path.
+    pub fn items(
+        &self,
+        manifest: &Manifest,
+        questions: Questions,
+        mut wanted: impl FnMut(&ImagePath) -> bool,
+    ) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::new();
+        for entry in &manifest.entries {
+            self.check_cancelled()?;
+            if let Source::Tree(tree) = &entry.source {
+                self.walk(tree, &entry.path, MAX_TREE_DEPTH, &mut |path, file, size| {
+                    if wanted(&path) {
+                        items.push(Item { path, content: self.file(file, size) });
+                    }
+                })?;
+                continue;
+            }
+            if !wanted(&entry.path) {
+                continue;
+            }
+            let content = match &entry.source {
+                Source::File(file) => self.file(file, self.size(file)?),
+                Source::DeclaredSymlink(link) => Content::Symlink(self.link_text(link)?),
+                Source::Symlink(text) => Content::Symlink(text.clone()),
+                Source::Empty | Source::Tree(_) => Content::Empty,
+            };
+            items.push(Item { path: entry.path.clone(), content });
+        }
+        self.answer(&mut items, questions)?;
+        Ok(items)
+    }
+
+    /// The image paths that `manifest` stands for, trees expanded, without a look at any other input.
+    pub fn paths(&self, manifest: &Manifest) -> Result<Vec<ImagePath>, Error> {
+        let mut paths = Vec::with_capacity(manifest.entries.len());
+        for entry in &manifest.entries {
+            match &entry.source {
+                Source::Tree(tree) => {
+                    self.walk(tree, &entry.path, MAX_TREE_DEPTH, &mut |path, _, _| paths.push(path))?;
+                }
+                _ => paths.push(entry.path.clone()),
+            }
+        }
+        Ok(paths)
+    }
+
+    fn file(&self, exec_path: &Path, size: u64) -> Content {
+        let digest = self.digests.get(exec_path.as_os_str().as_bytes()).cloned();
+        Content::File(Arc::new(FileContent {
+            file: self.base.join(exec_path),
+            size,
+            digest,
+            executable: None,
+        }))
+    }
+
+    fn size(&self, exec_path: &Path) -> Result<u64, Error> {
+        let path = self.base.join(exec_path);
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
+            Ok(metadata) if metadata.is_dir() => {
+                Err(Error::Kind { path, what: "a directory where a file was expected" })
+            }
+            Ok(_) => Err(Error::Kind { path, what: "a device, pipe or socket" }),
+            Err(error) => Err(Error::Read { path, error }),
+        }
+    }
+
+    fn link_text(&self, exec_path: &Path) -> Result<Vec<u8>, Error> {
+        let path = self.base.join(exec_path);
+        match std::fs::read_link(&path) {
+            Ok(text) => Ok(text.into_os_string().into_encoded_bytes()),
+            Err(error) => Err(Error::Read { path, error }),
+        }
+    }
+
+    /// Visits all files below `directory`, through links to files and directories, as Bazel does.
+    fn walk(
+        &self,
+        directory: &Path,
+        image_path: &ImagePath,
+        depth: usize,
+        visit: &mut dyn FnMut(ImagePath, &Path, u64),
+    ) -> Result<(), Error> {
+        let here = self.base.join(directory);
+        if depth == 0 {
+            return Err(Error::Depth { path: here });
+        }
+        let read = |error| Error::Read { path: here.clone(), error };
+        for child in std::fs::read_dir(&here).map_err(read)? {
+            let name = child.map_err(read)?.file_name();
+            let child = directory.join(&name);
+            let child_path = image_path
+                .join(name.as_bytes())
+                .map_err(|error| Error::Path { tree: here.clone(), error })?;
+            let path = self.base.join(&child);
+            match std::fs::metadata(&path) {
+                Ok(metadata) if metadata.is_file() => visit(child_path, &child, metadata.len()),
+                Ok(metadata) if metadata.is_dir() => self.walk(&child, &child_path, depth - 1, visit)?,
+                Ok(_) => return Err(Error::Kind { path, what: "a device, pipe or socket" }),
+                Err(error) => return Err(Error::Read { path, error }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills in the digests of files that may be equal to another, and looks at the first bytes of
+    /// files, as far as `questions` ask for it.
+    fn answer(&self, items: &mut [Item], questions: Questions) -> Result<(), Error> {
+        items.sort_by(|a, b| a.path.cmp(&b.path));
+        let repeated: HashSet<ImagePath> = items
+            .windows(2)
+            .filter(|pair| pair[0].path == pair[1].path)
+            .map(|pair| pair[0].path.clone())
+            .collect();
+        let mut same_size: HashMap<u64, Vec<&mut Arc<FileContent>>> = HashMap::new();
+        for item in items {
+            let Content::File(content) = &mut item.content else { continue };
+            if questions.executable {
+                self.check_cancelled()?;
+                let executable = looks_executable(&content.file)?;
+                Arc::make_mut(content).executable = Some(executable);
+            }
+            let dedupe = questions.dedupe_from.is_some_and(|from| content.size >= from.max(1));
+            if dedupe || repeated.contains(&item.path) {
+                same_size.entry(content.size).or_default().push(content);
+            }
+        }
+        for contents in same_size.into_values().filter(|contents| contents.len() > 1) {
+            // Digests from two sources cannot be compared, so it is all or none.
+            if contents.iter().all(|content| content.digest.is_some()) {
+                continue;
+            }
+            for content in contents {
+                let digest = self.sha256(content)?;
+                Arc::make_mut(content).digest = Some(digest);
+            }
+        }
+        Ok(())
+    }
+
+    fn sha256(&self, content: &FileContent) -> Result<Bytes, Error> {
+        let mut reader = Reader::open(content)?;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; (1 << 20).min(content.size as usize)];
+        let mut offset = 0;
+        while offset < content.size {
+            self.check_cancelled()?;
+            let length = buffer.len().min((content.size - offset) as usize);
+            reader.read_at(offset, &mut buffer[..length])?;
+            hasher.update(&buffer[..length]);
+            offset += length as u64;
+        }
+        Ok(Bytes::copy_from_slice(&hasher.finalize()))
+    }
+
+    fn check_cancelled(&self) -> Result<(), Error> {
+        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// ELF images and scripts.
+fn looks_executable(path: &Path) -> Result<bool, Error> {
+    let mut magic = Vec::with_capacity(MAGIC_BYTES);
+    File::open(path)
+        .and_then(|file| file.take(MAGIC_BYTES as u64).read_to_end(&mut magic))
+        .map_err(|error| Error::Read { path: path.to_path_buf(), error })?;
+    Ok(magic.starts_with(b"#!") || magic == b"\x7fELF")
+}
+
+/// Reads parts of one file, and insists that the file has the size that it was planned with.
+pub struct Reader<'a> {
+    content: &'a FileContent,
+    file: File,
+}
+
+impl<'a> Reader<'a> {
+    /// Opens the file.
+    pub fn open(content: &'a FileContent) -> Result<Reader<'a>, Error> {
+        match File::open(&content.file) {
+            Ok(file) => Ok(Reader { content, file }),
+            Err(error) => Err(Error::Read { path: content.file.clone(), error }),
+        }
+    }
+
+    /// Fills `buffer` from `offset`. A part that ends at the end of the file also checks that the
+    /// file ends there.
+    pub fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let end = offset + buffer.len() as u64;
+        let complete = match self.file.read_exact_at(buffer, offset) {
+            Ok(()) => {
+                end < self.content.size
+                    || self.file.read_at(&mut [0], end).map(|read| read == 0).unwrap_or(false)
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+            Err(error) => return Err(Error::Read { path: self.content.file.clone(), error }),
+        };
+        if complete { Ok(()) } else { Err(Error::Changed { path: self.content.file.clone() }) }
+    }
+}

@@ -1,0 +1,38 @@
+//! Turns a Python binary built by Bazel into container image layers.
+//!
+//! The modules stand in the order in which data flows; each imports only from those above it.
+//!
+//! | module | from → to |
+//! |---|---|
+//! | [`worker`] | bytes on stdin → `Request` → `Response` bytes on stdout; knows nothing of layers |
+//! | [`image_path`], [`codec`] | the vocabulary: a place in the image, a compression |
+//! | [`request`] | argument lines → [`request::LayerRequest`] |
+//! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and where their contents come from |
+//! | [`groups`] | ordered patterns → [`groups::LayerGroups`] → the layer of an image path |
+//! | [`inputs`] | manifest + disk → [`inputs::Item`]s: sizes, digests, link texts, expanded trees |
+//! | [`plan`] | items → [`plan::LayerPlan`]: the ordered tar entries of one layer (pure) |
+//! | [`listing`] | plan → mtree(5) text, and back (pure) |
+//! | [`validate`] | listings of all layers → what is wrong with the image (pure) |
+//! | [`header`] | planned entry → ustar and PAX header blocks (pure) |
+//! | [`chunk`] | plan → [`chunk::Chunk`]s with stable boundaries (pure) |
+//! | [`pipeline`] | chunks → parallel read and compression → ordered write and digests |
+//! | [`output`] | layer and descriptor: temporary files, renamed when all are complete |
+//! | [`action`] | one `PyImageLayer` action, from its arguments to its outputs |
+//! | [`pack`] | the same without Bazel: a built binary and its runfiles tree → all layers |
+
+pub mod action;
+pub mod chunk;
+pub mod codec;
+pub mod groups;
+pub mod header;
+pub mod image_path;
+pub mod inputs;
+pub mod listing;
+pub mod manifest;
+pub mod output;
+pub mod pack;
+pub mod pipeline;
+pub mod plan;
+pub mod request;
+pub mod validate;
+pub mod worker;

@@ -1,0 +1,235 @@
+//! Lists the entries of a layer as mtree(5) text, and reads such text back. Pure.
+//!
+//! One line per tar entry, in the layer's order, with the keywords of FreeBSD's mtree(5) that a tar
+//! header can answer. A hard link is listed as the file that it is. Bytes of a name that are not
+//! printable ASCII are written as a backslash and three octal digits.
+//!
+//! What mtree has no keyword for, the processor an ELF image is made for, stands in comments of the
+//! form `#elf machine=62 ./app/server.runfiles/…`, which other readers skip.
+
+use std::fmt::Write;
+
+use crate::plan::{Body, Entry, LayerPlan};
+
+/// A line of a listing that is none.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("line {line} of the listing is malformed: {text:?}")]
+pub struct Error {
+    pub line: usize,
+    pub text: String,
+}
+
+/// What a listed entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    Directory,
+    File {
+        /// `e_machine` of an ELF image.
+        machine: Option<u16>,
+    },
+    Symlink(Vec<u8>),
+}
+
+/// An entry as a listing tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Relative to the image's root, without `./` and without a final `/`.
+    pub path: Vec<u8>,
+    pub kind: Kind,
+}
+
+/// The `e_machine` of the ELF header that `content` begins with (System V ABI, "ELF Header").
+pub fn elf_machine(content: &[u8]) -> Option<u16> {
+    let bytes = [*content.get(18)?, *content.get(19)?];
+    if !content.starts_with(b"\x7fELF") {
+        return None;
+    }
+    match content[5] {
+        1 => Some(u16::from_le_bytes(bytes)),
+        2 => Some(u16::from_be_bytes(bytes)),
+        _ => None,
+    }
+}
+
+/// The listing of `plan`. `machines` are the ELF images among its entries, by entry number.
+pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)]) -> String {
+    let mut text = String::from("#mtree\n");
+    for entry in &plan.entries {
+        escape(&entry.name, &mut text);
+        let metadata = &plan.metadata;
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            " {} mode={:04o} uid={} gid={}",
+            kind(entry),
+            entry.mode,
+            metadata.owner,
+            metadata.group
+        );
+        for (keyword, name) in [("uname", &metadata.owner_name), ("gname", &metadata.group_name)] {
+            if !name.is_empty() {
+                let _ = write!(text, " {keyword}=");
+                escape(name.as_bytes(), &mut text);
+            }
+        }
+        let _ = writeln!(text, " time={}.0", metadata.mtime);
+    }
+    for (entry, machine) in machines {
+        let _ = write!(text, "#elf machine={machine} ");
+        escape(&plan.entries[*entry].name, &mut text);
+        text.push('\n');
+    }
+    text
+}
+
+fn kind(entry: &Entry) -> String {
+    match &entry.body {
+        Body::Directory => "type=dir".to_string(),
+        Body::EmptyFile => "type=file size=0".to_string(),
+        Body::File(content) | Body::HardLink { content, .. } => format!("type=file size={}", content.size),
+        Body::Symlink(target) => {
+            let mut text = "type=link link=".to_string();
+            escape(target, &mut text);
+            text
+        }
+    }
+}
+
+/// Reads a listing that [`listing`] wrote.
+pub fn parse(text: &str) -> Result<Vec<Listed>, Error> {
+    let mut entries: Vec<Listed> = Vec::new();
+    let mut index = std::collections::HashMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let malformed = || Error { line: number + 1, text: line.to_string() };
+        if let Some(comment) = line.strip_prefix("#elf machine=") {
+            let (machine, name) = comment.split_once(' ').ok_or_else(malformed)?;
+            let machine = machine.parse().map_err(|_| malformed())?;
+            let path = path(name).ok_or_else(malformed)?;
+            let entry: &mut Listed =
+                index.get(&path).and_then(|at: &usize| entries.get_mut(*at)).ok_or_else(malformed)?;
+            entry.kind = Kind::File { machine: Some(machine) };
+        } else if !line.starts_with('#') {
+            let mut words = line.split(' ');
+            let path = words.next().and_then(path).ok_or_else(malformed)?;
+            let kind = match (words.next(), words.next().and_then(|word| word.strip_prefix("link="))) {
+                (Some("type=dir"), None) => Kind::Directory,
+                (Some("type=file"), None) => Kind::File { machine: None },
+                (Some("type=link"), Some(target)) => Kind::Symlink(unescape(target).ok_or_else(malformed)?),
+                _ => return Err(malformed()),
+            };
+            index.insert(path.clone(), entries.len());
+            entries.push(Listed { path, kind });
+        }
+    }
+    return Ok(entries);
+
+    fn path(name: &str) -> Option<Vec<u8>> {
+        let name = unescape(name)?;
+        let path = name.strip_prefix(b"./")?;
+        Some(path.strip_suffix(b"/").unwrap_or(path).to_vec())
+    }
+}
+
+/// Appends `bytes` as mtree(5) writes names: what could end a word or begin a comment is octal.
+fn escape(bytes: &[u8], text: &mut String) {
+    for &byte in bytes {
+        match byte {
+            b'\\' | b'#' | b'=' => {
+                let _ = write!(text, "\\{byte:03o}");
+            }
+            0x21..=0x7e => text.push(char::from(byte)),
+            _ => {
+                let _ = write!(text, "\\{byte:03o}");
+            }
+        }
+    }
+}
+
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = std::str::from_utf8(rest.get(..3)?).ok()?;
+        bytes.push(u8::from_str_radix(digits, 8).ok()?);
+        rest = &rest[3..];
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inputs::FileContent;
+    use crate::request::Metadata;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_listing_can_be_read_back() {
+        let content = Arc::new(FileContent { file: "f".into(), size: 7, digest: None, executable: None });
+        let name = |text: &[u8]| [b"./", text].concat();
+        let odd = b"a b\tc\n\xc3\xa9\\#=";
+        let bodies = [
+            (name(b"d/"), Body::Directory),
+            (name(b"d/f"), Body::File(content.clone())),
+            (name(b"d/g"), Body::HardLink { target: name(b"d/f"), content }),
+            (name(b"d/l"), Body::Symlink(odd.to_vec())),
+            (name(odd), Body::EmptyFile),
+        ];
+        let entries = bodies.into_iter().map(|(name, body)| Entry { name, mode: 0o755, body }).collect();
+        let metadata = Metadata { owner_name: "app user".into(), ..Metadata::default() };
+        let text = listing(&LayerPlan { entries, metadata }, &[(1, 62)]);
+        assert_eq!(
+            text,
+            "#mtree\n\
+             ./d/ type=dir mode=0755 uid=0 gid=0 uname=app\\040user time=1672560000.0\n\
+             ./d/f type=file size=7 mode=0755 uid=0 gid=0 uname=app\\040user time=1672560000.0\n\
+             ./d/g type=file size=7 mode=0755 uid=0 gid=0 uname=app\\040user time=1672560000.0\n\
+             ./d/l type=link link=a\\040b\\011c\\012\\303\\251\\134\\043\\075 mode=0755 uid=0 gid=0 uname=app\\040user time=1672560000.0\n\
+             ./a\\040b\\011c\\012\\303\\251\\134\\043\\075 type=file size=0 mode=0755 uid=0 gid=0 uname=app\\040user time=1672560000.0\n\
+             #elf machine=62 ./d/f\n"
+        );
+        let listed = |path: &[u8], kind| Listed { path: path.to_vec(), kind };
+        assert_eq!(
+            parse(&text).unwrap(),
+            [
+                listed(b"d", Kind::Directory),
+                listed(b"d/f", Kind::File { machine: Some(62) }),
+                listed(b"d/g", Kind::File { machine: None }),
+                listed(b"d/l", Kind::Symlink(odd.to_vec())),
+                listed(odd, Kind::File { machine: None }),
+            ]
+        );
+    }
+
+    #[test]
+    fn malformed_lines_are_named() {
+        for line in [
+            "./a",
+            "./a type=fifo",
+            "a type=dir",
+            "./a type=link mode=1",
+            "./a\\9 type=dir",
+            "#elf machine=x ./a",
+        ] {
+            assert_eq!(parse(&format!("#mtree\n{line}\n")).unwrap_err().line, 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn elf_headers_tell_their_machine() {
+        let mut header = [0u8; 20];
+        header[..4].copy_from_slice(b"\x7fELF");
+        header[5] = 1;
+        header[18] = 62;
+        assert_eq!(elf_machine(&header), Some(62));
+        header[5] = 2;
+        assert_eq!(elf_machine(&header), Some(62 << 8));
+        assert_eq!(elf_machine(&header[..19]), None);
+        assert_eq!(elf_machine(b"#!/bin/sh and some more"), None);
+    }
+}

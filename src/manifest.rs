@@ -1,0 +1,154 @@
+//! Reads a layer's manifest: which image paths there may be and where their contents come from.
+//!
+//! The Starlark rule writes one line per runfile, with fields separated by tabs:
+//!
+//! ```text
+//! f  <image path>  <exec path>     a file: its content
+//! t  <image path>  <exec path>     a tree artifact: the files below it
+//! l  <image path>  <exec path>     a declared symlink: its own text, also when it dangles
+//! s  <image path>  <link text>     a symlink with the text given here
+//! e  <image path>                  an empty file that exists nowhere on disk
+//! ```
+//!
+//! Image paths are relative to the image's root (`app/bin.runfiles/_main/x.py`); exec paths are
+//! relative to the action's working directory. A tab, newline or backslash inside a field is
+//! written `\t`, `\n`, `\\`.
+//!
+//! The manifest is a file of its own because Bazel expands every line of a flagfile that begins
+//! with `@`, and a runfile may well be called `@types/node`.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::image_path::{self, ImagePath};
+
+/// What can be wrong with a manifest.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    #[error(
+        "line {line} of the manifest is malformed: {text:?}; expected a kind (f, t, l, s or e) and its fields, separated by tabs, with a backslash written `\\\\`, a tab `\\t` and a newline `\\n`"
+    )]
+    Line { line: usize, text: String },
+    #[error("line {line} of the manifest: {error}")]
+    Path { line: usize, error: image_path::Error },
+}
+
+/// Where the content of an entry comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The content of the file at this exec path, through any links.
+    File(PathBuf),
+    /// All files below the directory at this exec path.
+    Tree(PathBuf),
+    /// The link text of the symlink at this exec path.
+    DeclaredSymlink(PathBuf),
+    /// A symlink with this text.
+    Symlink(Vec<u8>),
+    /// No content.
+    Empty,
+}
+
+/// One line of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub path: ImagePath,
+    pub source: Source,
+}
+
+/// The parsed manifest, in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifest {
+    pub entries: Vec<Entry>,
+}
+
+impl Manifest {
+    /// Parses the text of a manifest file.
+    pub fn parse(text: &[u8]) -> Result<Manifest, Error> {
+        text.split(|&byte| byte == b'\n')
+            .enumerate()
+            .filter(|(_, line)| !line.is_empty())
+            .map(|(index, line)| parse_line(index + 1, line))
+            .collect::<Result<_, _>>()
+            .map(|entries| Manifest { entries })
+    }
+}
+
+fn parse_line(number: usize, line: &[u8]) -> Result<Entry, Error> {
+    let malformed = || Error::Line { line: number, text: String::from_utf8_lossy(line).into_owned() };
+    let fields: Vec<_> =
+        line.split(|&byte| byte == b'\t').map(unescape).collect::<Option<_>>().ok_or_else(malformed)?;
+    let fields: Vec<&[u8]> = fields.iter().map(AsRef::as_ref).collect();
+    let (path, source) = match fields[..] {
+        [b"f", path, file] => (path, Source::File(OsStr::from_bytes(file).into())),
+        [b"t", path, tree] => (path, Source::Tree(OsStr::from_bytes(tree).into())),
+        [b"l", path, link] => (path, Source::DeclaredSymlink(OsStr::from_bytes(link).into())),
+        [b"s", path, text] if !text.is_empty() => (path, Source::Symlink(text.to_vec())),
+        [b"e", path] => (path, Source::Empty),
+        _ => return Err(malformed()),
+    };
+    let path = ImagePath::new(path).map_err(|error| Error::Path { line: number, error })?;
+    Ok(Entry { path, source })
+}
+
+/// Undoes the escapes of a field; `None` where a backslash is not part of one.
+fn unescape(field: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !field.contains(&b'\\') {
+        return Some(Cow::Borrowed(field));
+    }
+    let mut plain = Vec::with_capacity(field.len());
+    let mut bytes = field.iter();
+    while let Some(&byte) = bytes.next() {
+        plain.push(match byte {
+            b'\\' => match bytes.next()? {
+                b't' => b'\t',
+                b'n' => b'\n',
+                b'\\' => b'\\',
+                _ => return None,
+            },
+            other => other,
+        });
+    }
+    Some(Cow::Owned(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str, source: Source) -> Entry {
+        Entry { path: ImagePath::new(path).unwrap(), source }
+    }
+
+    #[test]
+    fn every_kind_is_read() {
+        let text = b"f\tapp/a b\tbazel-out/a b\nt\tapp/tree\tout/tree\nl\tapp/l\tout/l\ns\tapp/s\t../x\ne\tapp/__init__.py\n";
+        assert_eq!(
+            Manifest::parse(text).unwrap().entries,
+            [
+                entry("app/a b", Source::File("bazel-out/a b".into())),
+                entry("app/tree", Source::Tree("out/tree".into())),
+                entry("app/l", Source::DeclaredSymlink("out/l".into())),
+                entry("app/s", Source::Symlink(b"../x".to_vec())),
+                entry("app/__init__.py", Source::Empty),
+            ]
+        );
+    }
+
+    #[test]
+    fn escapes_and_at_signs_survive() {
+        let entries = Manifest::parse(b"f\t@types/a\\tb\\nc\\\\d\t@x\n").unwrap().entries;
+        assert_eq!(entries, [entry("@types/a\tb\nc\\d", Source::File("@x".into()))]);
+    }
+
+    #[test]
+    fn malformed_lines_are_named() {
+        for text in ["x\ta\tb", "f\ta", "e\ta\tb", "f\ta\tb\tc", "s\ta\t", "f", "f\ta\\q\tb", "f\ta\\"] {
+            let error = Manifest::parse(format!("e\tok\n{text}\n").as_bytes()).unwrap_err();
+            assert!(error.to_string().starts_with("line 2 of the manifest is malformed"), "{text}: {error}");
+        }
+        let error = Manifest::parse(b"f\t/a\tb").unwrap_err();
+        assert!(error.to_string().starts_with("line 1 of the manifest: image path \"/a\": "), "{error}");
+    }
+}

@@ -1,0 +1,395 @@
+//! Turns the argument lines of an action into an [`ActionRequest`], checked once.
+//!
+//! Every argument has the form `--name=value`, so that no line of a flagfile can begin with `@`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::num::ParseIntError;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::codec::{self, Codec};
+use crate::image_path::ImagePath;
+
+/// 2023-01-01T08:00:00Z, the time of every entry of the macro that this one replaces. Not zero:
+/// zip tools refuse times before 1980.
+pub const DEFAULT_MTIME: u64 = 1_672_560_000;
+
+/// The size from which equal contents are stored once. Below it the two headers cost as much as the
+/// content would.
+pub const DEFAULT_DEDUPE_FROM: u64 = 4096;
+
+/// What can be wrong with the arguments.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("argument {0:?} is not known; every argument has the form --name=value")]
+    Unknown(String),
+    #[error("argument {0:?} is given twice")]
+    Twice(String),
+    #[error("argument --{0}=… is missing")]
+    Missing(&'static str),
+    #[error("--{name}={value}: {problem}")]
+    Value { name: String, value: String, problem: String },
+    #[error(transparent)]
+    Codec(#[from] codec::Error),
+}
+
+/// How the permission bits of regular files are chosen. Bazel does not model them, so the disk is
+/// never asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModeRule {
+    /// The same for every file.
+    Fixed(u32),
+    /// 0755 for ELF images, scripts (`#!`) and the executable itself; 0644 otherwise.
+    Detect,
+}
+
+/// What every tar entry of a layer says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    pub owner: u64,
+    pub group: u64,
+    pub owner_name: String,
+    pub group_name: String,
+    /// Seconds since 1970.
+    pub mtime: u64,
+    pub mode: ModeRule,
+}
+
+impl Default for Metadata {
+    fn default() -> Metadata {
+        Metadata {
+            owner: 0,
+            group: 0,
+            owner_name: String::new(),
+            group_name: String::new(),
+            mtime: DEFAULT_MTIME,
+            mode: ModeRule::Fixed(0o755),
+        }
+    }
+}
+
+/// What decides a layer's bytes, besides its manifest and files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Ordered names and patterns.
+    pub groups: Vec<(String, String)>,
+    pub exclude: Vec<String>,
+    /// Image directory below which directory entries are written, without slashes at its ends.
+    pub root: String,
+    pub codec: Codec,
+    pub metadata: Metadata,
+    /// Equal contents of at least this size become hard links; `None` stores copies.
+    pub dedupe_from: Option<u64>,
+}
+
+/// One action: write one layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerRequest {
+    /// The group whose files the layer holds.
+    pub layer: String,
+    /// Exec path of the manifest.
+    pub manifest: PathBuf,
+    /// Exec path of the layer.
+    pub output: PathBuf,
+    /// Exec path of the OCI descriptor.
+    pub descriptor: Option<PathBuf>,
+    /// Exec path of the mtree listing.
+    pub listing: Option<PathBuf>,
+    pub settings: Settings,
+}
+
+/// One action: prove that the layers of an image are right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidationRequest {
+    /// Exec path of the report, one line for each violation.
+    pub report: PathBuf,
+    /// Exec path of the manifest of the whole image.
+    pub manifest: PathBuf,
+    /// Each layer's name and the exec path of its listing.
+    pub listings: Vec<(String, PathBuf)>,
+    pub groups: Vec<(String, String)>,
+    pub exclude: Vec<String>,
+    /// Groups that are left out of the image.
+    pub dropped: Vec<String>,
+    /// `e_machine` of the image's platform.
+    pub machine: Option<u16>,
+    /// Whether a violation only warns.
+    pub lenient: bool,
+}
+
+/// What an action may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActionRequest {
+    Layer(LayerRequest),
+    Validation(ValidationRequest),
+}
+
+impl ActionRequest {
+    /// Parses argument lines such as `--compress=gzip`. An action with `--validation=…` validates,
+    /// any other writes a layer.
+    pub fn parse<'a>(arguments: impl IntoIterator<Item = &'a [u8]>) -> Result<ActionRequest, Error> {
+        let mut lists = Lists::default();
+        let mut options = Options::default();
+        for argument in arguments {
+            let (name, value) = split(argument)?;
+            match name {
+                "group" => lists.groups.push(parse_group(&text(name, value)?)?),
+                "exclude" => lists.exclude.push(text(name, value)?),
+                "dropped" => lists.dropped.push(text(name, value)?),
+                "layer_listing" => lists.listings.push(parse_listing(value)?),
+                _ => options.add(name, value)?,
+            }
+        }
+        let request = match options.path("validation") {
+            Some(report) => ActionRequest::Validation(ValidationRequest::of(report, lists, &mut options)?),
+            None => ActionRequest::Layer(LayerRequest::of(lists, &mut options)?),
+        };
+        match options.0.into_keys().next() {
+            Some(name) => Err(Error::Unknown(format!("--{name}"))),
+            None => Ok(request),
+        }
+    }
+}
+
+/// The arguments that may be given any number of times.
+#[derive(Default)]
+struct Lists {
+    groups: Vec<(String, String)>,
+    exclude: Vec<String>,
+    dropped: Vec<String>,
+    listings: Vec<(String, PathBuf)>,
+}
+
+impl ValidationRequest {
+    fn of(report: PathBuf, lists: Lists, options: &mut Options) -> Result<ValidationRequest, Error> {
+        let Lists { groups, exclude, dropped, listings } = lists;
+        let manifest = options.path("manifest").ok_or(Error::Missing("manifest"))?;
+        let lenient = match options.text("severity")?.as_deref() {
+            None | Some("error") => false,
+            Some("warn") => true,
+            Some(other) => return Err(invalid("severity", other, "expected error or warn")),
+        };
+        let machine = options.number("machine")?;
+        Ok(ValidationRequest { report, manifest, listings, groups, exclude, dropped, machine, lenient })
+    }
+}
+
+impl LayerRequest {
+    fn of(lists: Lists, options: &mut Options) -> Result<LayerRequest, Error> {
+        let codec = options.text("compress")?.unwrap_or_else(|| "gzip".to_string());
+        let codec = Codec::new(&codec, options.number("level")?)?;
+        let defaults = Metadata::default();
+        let metadata = Metadata {
+            owner: options.number("owner")?.unwrap_or(defaults.owner),
+            group: options.number("group_id")?.unwrap_or(defaults.group),
+            owner_name: options.text("owner_name")?.unwrap_or_default(),
+            group_name: options.text("group_name")?.unwrap_or_default(),
+            mtime: options.number("mtime")?.unwrap_or(defaults.mtime),
+            mode: options.text("mode")?.map_or(Ok(defaults.mode), |mode| parse_mode(&mode))?,
+        };
+        Ok(LayerRequest {
+            layer: options.text("layer")?.ok_or(Error::Missing("layer"))?,
+            manifest: options.path("manifest").ok_or(Error::Missing("manifest"))?,
+            output: options.path("output").ok_or(Error::Missing("output"))?,
+            descriptor: options.path("descriptor"),
+            listing: options.path("listing"),
+            settings: Settings {
+                groups: lists.groups,
+                exclude: lists.exclude,
+                root: options.text("root")?.map_or(Ok(String::new()), |root| parse_root(&root))?,
+                codec,
+                metadata,
+                dedupe_from: match options.text("dedupe_from")?.as_deref() {
+                    None => Some(DEFAULT_DEDUPE_FROM),
+                    Some("off") => None,
+                    Some(size) => Some(number("dedupe_from", size)?),
+                },
+            },
+        })
+    }
+}
+
+/// The arguments that may be given once, until somebody asks for them.
+#[derive(Default)]
+struct Options(BTreeMap<String, Vec<u8>>);
+
+impl Options {
+    fn add(&mut self, name: &str, value: &[u8]) -> Result<(), Error> {
+        match self.0.insert(name.to_string(), value.to_vec()) {
+            None => Ok(()),
+            Some(_) => Err(Error::Twice(format!("--{name}"))),
+        }
+    }
+
+    fn path(&mut self, name: &str) -> Option<PathBuf> {
+        self.0.remove(name).map(|value| OsStr::from_bytes(&value).into())
+    }
+
+    fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
+        self.0.remove(name).map(|value| text(name, &value)).transpose()
+    }
+
+    fn number<N: FromStr<Err = ParseIntError>>(&mut self, name: &str) -> Result<Option<N>, Error> {
+        self.text(name)?.map(|value| number(name, &value)).transpose()
+    }
+}
+
+fn split(argument: &[u8]) -> Result<(&str, &[u8]), Error> {
+    let unknown = || Error::Unknown(String::from_utf8_lossy(argument).into_owned());
+    let rest = argument.strip_prefix(b"--").ok_or_else(unknown)?;
+    let equals = rest.iter().position(|&byte| byte == b'=').ok_or_else(unknown)?;
+    let name = std::str::from_utf8(&rest[..equals]).map_err(|_| unknown())?;
+    Ok((name, &rest[equals + 1..]))
+}
+
+fn invalid(name: &str, value: impl Into<String>, problem: impl Into<String>) -> Error {
+    Error::Value { name: name.to_string(), value: value.into(), problem: problem.into() }
+}
+
+fn text(name: &str, value: &[u8]) -> Result<String, Error> {
+    String::from_utf8(value.to_vec())
+        .map_err(|_| invalid(name, String::from_utf8_lossy(value), "the value is not UTF-8"))
+}
+
+fn number<N: FromStr<Err = ParseIntError>>(name: &str, value: &str) -> Result<N, Error> {
+    value.parse().map_err(|error: ParseIntError| invalid(name, value, error.to_string()))
+}
+
+/// `name=path`.
+fn parse_listing(value: &[u8]) -> Result<(String, PathBuf), Error> {
+    let equals = value.iter().position(|&byte| byte == b'=');
+    let equals = equals
+        .ok_or_else(|| invalid("layer_listing", String::from_utf8_lossy(value), "expected LAYER=PATH"))?;
+    Ok((text("layer_listing", &value[..equals])?, OsStr::from_bytes(&value[equals + 1..]).into()))
+}
+
+/// `name=pattern`; the pattern may hold further equals signs.
+pub fn parse_group(value: &str) -> Result<(String, String), Error> {
+    match value.split_once('=') {
+        Some((name, pattern)) if !name.is_empty() => Ok((name.to_string(), pattern.to_string())),
+        _ => Err(invalid("group", value, "expected NAME=PATTERN")),
+    }
+}
+
+/// `0755` or `detect`.
+pub fn parse_mode(value: &str) -> Result<ModeRule, Error> {
+    if value == "detect" {
+        return Ok(ModeRule::Detect);
+    }
+    match u32::from_str_radix(value, 8) {
+        Ok(bits) if bits <= 0o7777 => Ok(ModeRule::Fixed(bits)),
+        _ => Err(invalid("mode", value, "expected octal permission bits such as 0755, or detect")),
+    }
+}
+
+/// `/app`, `/app/` and `app` are the same directory; `/` and the empty string are the image's root.
+pub fn parse_root(value: &str) -> Result<String, Error> {
+    let root = value.trim_matches('/');
+    if root.is_empty() {
+        return Ok(String::new());
+    }
+    match ImagePath::new(root) {
+        Ok(_) => Ok(root.to_string()),
+        Err(error) => Err(invalid("root", value, error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUIRED: [&str; 3] = ["--layer=default", "--manifest=m", "--output=o"];
+
+    fn parse(more: &[&str]) -> Result<LayerRequest, Error> {
+        match ActionRequest::parse(REQUIRED.iter().chain(more).map(|argument| argument.as_bytes()))? {
+            ActionRequest::Layer(request) => Ok(request),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_validation_is_told_by_its_output() {
+        let arguments = [
+            "--validation=report",
+            "--manifest=m",
+            "--group=a=b",
+            "--dropped=interpreter",
+            "--layer_listing=a=x/a=b.mtree",
+            "--machine=62",
+            "--severity=warn",
+        ];
+        let request = ActionRequest::parse(arguments.map(str::as_bytes)).unwrap();
+        let expected = ValidationRequest {
+            report: "report".into(),
+            manifest: "m".into(),
+            listings: vec![("a".into(), "x/a=b.mtree".into())],
+            groups: vec![("a".into(), "b".into())],
+            exclude: vec![],
+            dropped: vec!["interpreter".into()],
+            machine: Some(62),
+            lenient: true,
+        };
+        assert_eq!(request, ActionRequest::Validation(expected));
+        assert!(ActionRequest::parse([b"--validation=r".as_slice()]).is_err());
+    }
+
+    #[test]
+    fn defaults() {
+        let request = parse(&[]).unwrap();
+        assert_eq!(request.layer, "default");
+        assert_eq!(request.descriptor, None);
+        assert_eq!(request.settings.codec, Codec::Gzip { level: 6 });
+        assert_eq!(request.settings.metadata, Metadata::default());
+        assert_eq!(request.settings.dedupe_from, Some(4096));
+        assert_eq!(request.settings.root, "");
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let request = parse(&[
+            "--group=numpy=a=b.*",
+            "--group=x=",
+            "--exclude=\\.whl$",
+            "--root=/srv/app/",
+            "--compress=zstd",
+            "--level=19",
+            "--owner=1000",
+            "--group_id=2000",
+            "--owner_name=app",
+            "--group_name=staff",
+            "--mtime=0",
+            "--mode=detect",
+            "--dedupe_from=off",
+            "--descriptor=d.json",
+        ])
+        .unwrap();
+        let settings = request.settings;
+        assert_eq!(settings.groups, [("numpy".into(), "a=b.*".into()), ("x".into(), String::new())]);
+        assert_eq!(settings.exclude, ["\\.whl$"]);
+        assert_eq!(settings.root, "srv/app");
+        assert_eq!(settings.codec, Codec::Zstd { level: 19 });
+        assert_eq!(settings.metadata.group, 2000);
+        assert_eq!(settings.metadata.mode, ModeRule::Detect);
+        assert_eq!(settings.dedupe_from, None);
+        assert_eq!(request.descriptor, Some("d.json".into()));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let message = |more: &[&str]| parse(more).unwrap_err().to_string();
+        assert_eq!(
+            message(&["--colour=red"]),
+            "argument \"--colour\" is not known; every argument has the form --name=value"
+        );
+        assert!(message(&["positional"]).contains("\"positional\" is not known"));
+        assert_eq!(message(&["--layer=x"]), "argument \"--layer\" is given twice");
+        assert!(message(&["--owner=-1"]).contains("--owner=-1: invalid digit"));
+        assert!(message(&["--mode=0999"]).contains("octal"));
+        assert!(message(&["--root=/a/../b"]).contains("`..`"));
+        assert!(message(&["--group=x"]).contains("NAME=PATTERN"));
+        let missing = ActionRequest::parse([b"--layer=x".as_slice(), b"--output=o"]).unwrap_err();
+        assert_eq!(missing.to_string(), "argument --manifest=… is missing");
+    }
+}

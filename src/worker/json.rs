@@ -1,0 +1,169 @@
+//! Messages as JSON objects, in the proto3 JSON mapping: names in camelCase, `bytes` in base64,
+//! whatever is absent or `null` has its default, whatever is unknown is ignored.
+//!
+//! Bazel writes one object after another with nothing between them. Nothing here relies on that, on
+//! line ends, or on where reads happen to cut the stream.
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::message::{Input, Message, Request, path};
+
+/// Finds the end of an object without parsing it.
+///
+/// A parser would have to begin again at each read, which is quadratic in the length of a message
+/// that arrives in pieces. This looks at every byte once and remembers where it stood. Wrong JSON
+/// gets an end that is as good as any, and an error from the parser.
+#[derive(Debug, Default)]
+pub(super) struct Scanner {
+    scanned: usize,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Scanner {
+    /// The length of the object that `received` begins with, or `None` if its end is not there yet.
+    /// After `None`, the next call must pass the same bytes with more behind them.
+    pub(super) fn object_end(&mut self, received: &[u8]) -> Option<usize> {
+        for (index, &byte) in received.iter().enumerate().skip(self.scanned) {
+            if self.escaped {
+                self.escaped = false;
+            } else if self.in_string {
+                match byte {
+                    b'\\' => self.escaped = true,
+                    b'"' => self.in_string = false,
+                    _ => {}
+                }
+            } else {
+                match byte {
+                    b'"' => self.in_string = true,
+                    b'{' | b'[' => self.depth += 1,
+                    b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                    _ => {}
+                }
+                if self.depth == 0 {
+                    *self = Self::default();
+                    return Some(index + 1);
+                }
+            }
+        }
+        self.scanned = received.len();
+        None
+    }
+}
+
+/// `WorkRequest`. Aliases: a reader of proto3 JSON accepts the names of the schema too.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WorkRequest {
+    #[serde(deserialize_with = "or_default")]
+    arguments: Vec<Bytes>,
+    #[serde(deserialize_with = "or_default")]
+    inputs: Vec<WorkInput>,
+    #[serde(alias = "request_id", deserialize_with = "or_default")]
+    request_id: i32,
+    #[serde(deserialize_with = "or_default")]
+    cancel: bool,
+    #[serde(deserialize_with = "or_default")]
+    verbosity: i32,
+    #[serde(alias = "sandbox_dir", deserialize_with = "or_default")]
+    sandbox_dir: Bytes,
+}
+
+/// `Input`. `Bytes` takes a JSON string's bytes as they are, valid UTF-8 or not.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WorkInput {
+    #[serde(deserialize_with = "or_default")]
+    path: Bytes,
+    #[serde(deserialize_with = "base64")]
+    digest: Bytes,
+}
+
+/// `WorkResponse`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WorkResponse<'a> {
+    exit_code: i32,
+    output: &'a str,
+    request_id: i32,
+    /// Said only when true: it is younger than the rest, and there are readers that refuse what
+    /// they do not know.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    was_cancelled: bool,
+}
+
+pub(super) fn decode_request(object: &[u8]) -> Result<Message, serde_json::Error> {
+    let request: WorkRequest = serde_json::from_slice(object)?;
+    if request.cancel {
+        return Ok(Message::Cancel { request_id: request.request_id });
+    }
+    let input = |WorkInput { path, digest }| Input { path, digest };
+    Ok(Message::Work(Request {
+        arguments: request.arguments,
+        inputs: request.inputs.into_iter().map(input).collect(),
+        request_id: request.request_id,
+        verbosity: request.verbosity,
+        sandbox_dir: path(&request.sandbox_dir),
+    }))
+}
+
+pub(super) fn encode_response(request_id: i32, exit_code: i32, output: &str, was_cancelled: bool) -> Vec<u8> {
+    let response = WorkResponse { exit_code, output, request_id, was_cancelled };
+    let mut object = serde_json::to_vec(&response)
+        .expect("numbers, text and booleans under fixed names are always valid JSON");
+    // For people who look at the stream, and for readers that wait for the end of a line.
+    object.push(b'\n');
+    object
+}
+
+/// `null` stands for the default in proto3 JSON.
+fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// proto3 JSON readers accept both alphabets of RFC 4648, with padding and without.
+fn base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+    const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+
+    let text: Bytes = or_default(deserializer)?;
+    let engine = if text.iter().any(|byte| b"-_".contains(byte)) { &URL_SAFE } else { &STANDARD };
+    engine.decode(&text).map(Bytes::from).map_err(de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scanner;
+
+    #[test]
+    fn braces_in_strings_do_not_count() {
+        let object = br#"{"a}": ["\"}", {"b": "\\"}]}"#;
+        let stream = [&object[..], b"{"].concat();
+        assert_eq!(Scanner::default().object_end(&stream), Some(object.len()));
+    }
+
+    #[test]
+    fn the_scanner_remembers_where_it_stood() {
+        let object = br#"{"a": "\"}", "b": [1, 2]}"#;
+        let mut scanner = Scanner::default();
+        for end in 0..object.len() {
+            assert_eq!(scanner.object_end(&object[..end]), None);
+            assert_eq!(scanner.scanned, end);
+        }
+        assert_eq!(scanner.object_end(object), Some(object.len()));
+        assert_eq!(scanner.object_end(b"{}"), Some(2), "ready for the next");
+    }
+}

@@ -1,0 +1,55 @@
+//! A persistent worker for Bazel: the [protocol], complete, for any kind of work.
+//!
+//! Bazel starts a program once with `--persistent_worker`, writes work requests to its stdin and
+//! reads a response to each from its stdout. This module is everything between those two streams
+//! and a [`Handler`], and knows nothing of what the handler does:
+//!
+//! ```
+//! use pylayer::worker::{self, Cancel, Protocol, Request, Response};
+//!
+//! fn compile(request: &Request, _cancel: &Cancel) -> Response {
+//!     let arguments = request.arguments.len();
+//!     Response { exit_code: 0, output: format!("{arguments} arguments, nothing to do") }
+//! }
+//!
+//! fn main() -> Result<(), worker::Error> {
+//!     worker::run(Protocol::Proto, compile)
+//! }
+//! ```
+//!
+//! | step | from → to |
+//! |---|---|
+//! | [`run`] | the process's stdin, stdout and signals → streams for [`serve`] |
+//! | [`wire`] | bytes → [`Message`](wire::Message); response → bytes. Protobuf and JSON |
+//! | [`serve`] | messages → handlers on threads, [`Cancel`] flags → answers |
+//!
+//! What a worker gets from it:
+//!
+//! - Singleplex, multiplex and sandboxed multiplex workers, with cancellation, in both encodings.
+//! - Every request is answered exactly once, also when it is cancelled, when its id is in use, and
+//!   when the handler panics. (That needs unwinding: not `panic = "abort"`.)
+//! - Reading never waits for work, so a cancellation arrives however busy the worker is.
+//! - Paths are bytes: one that is not UTF-8 does not stop the worker.
+//! - Nothing but responses reaches the real stdout.
+//! - The end of stdin lets work finish; SIGTERM cancels it; damaged input and a broken pipe end the
+//!   worker with an [`Error`] that says so.
+//!
+//! What is left to the handler: finding files below [`Request::sandbox_dir`], expanding `@file`
+//! arguments where remote execution left them, looking at [`Cancel`], and not touching files after
+//! it has returned.
+//!
+//! [protocol]: https://bazel.build/remote/creating
+
+mod cancel;
+mod error;
+mod json;
+mod message;
+mod process;
+mod serve;
+pub mod wire;
+
+pub use cancel::Cancel;
+pub use error::Error;
+pub use message::{Input, Protocol, Request, Response};
+pub use process::{run, run_with};
+pub use serve::{Handler, Limits, serve};

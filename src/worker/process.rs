@@ -1,0 +1,94 @@
+//! A worker process: [`serve`] between the stdin and the stdout that Bazel gave it.
+
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    sync::Arc,
+};
+
+use rustix::{io::fcntl_dupfd_cloexec, stdio};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{
+    error::Error,
+    message::Protocol,
+    serve::{Handler, Limits, serve},
+};
+
+/// Threads besides the handlers': one reads stdin, one writes stdout.
+const STREAM_THREADS: usize = 2;
+
+/// The first descriptor that is not stdin, stdout or stderr.
+const FIRST_FREE_FD: i32 = 3;
+
+/// Turns this process into a worker, with the default [`Limits`]. See [`run_with`].
+///
+/// # Errors
+///
+/// What ended the worker other than Bazel.
+pub fn run(protocol: Protocol, handler: impl Handler) -> Result<(), Error> {
+    run_with(protocol, Limits::default(), handler)
+}
+
+/// Turns this process into a worker: serves requests from stdin on stdout, as [`serve`] does, until
+/// Bazel closes stdin, or until SIGTERM or SIGINT.
+///
+/// All three are the ordinary end of a worker and return `Ok`, for exit code 0: Bazel terminates
+/// workers when it has enough of them and looks at no exit code. It also terminates the busy ones
+/// when the user interrupts a build, so the signals cancel what runs and wait for it to clean up.
+///
+/// From here on, for the rest of the process's life, whatever else writes to stdout writes to
+/// stderr, and whatever else reads stdin reads nothing: a `println!` in a library must not end up
+/// between two responses.
+///
+/// Return from `main` soon afterwards: handlers that did not heed their cancellation may still run.
+///
+/// # Errors
+///
+/// What ended the worker other than Bazel. `main` should print it to stderr, which is the worker's
+/// log, and exit with another code than 0.
+pub fn run_with(protocol: Protocol, limits: Limits, handler: impl Handler) -> Result<(), Error> {
+    let (requests, responses) = take_streams().map_err(Error::Setup)?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(limits.running.get().saturating_add(STREAM_THREADS))
+        .build()
+        .map_err(Error::Setup)?;
+    let result = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(Error::Setup)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Setup)?;
+        let shutdown = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        serve(
+            tokio::fs::File::from_std(requests),
+            tokio::fs::File::from_std(responses),
+            protocol,
+            limits,
+            Arc::new(handler),
+            shutdown,
+        )
+        .await
+    });
+    // Does not wait for threads: the one that reads stdin cannot be called back.
+    runtime.shutdown_background();
+    result
+}
+
+/// Moves stdin and stdout to descriptors that nobody else knows, and leaves harmless ones in their
+/// places.
+fn take_streams() -> io::Result<(File, File)> {
+    // What was printed before belongs where it was printed to.
+    io::stdout().flush()?;
+    let requests = fcntl_dupfd_cloexec(stdio::stdin(), FIRST_FREE_FD)?;
+    let responses = fcntl_dupfd_cloexec(stdio::stdout(), FIRST_FREE_FD)?;
+    stdio::dup2_stdin(File::open("/dev/null")?)?;
+    stdio::dup2_stdout(stdio::stderr())?;
+    Ok((requests.into(), responses.into()))
+}
