@@ -45,8 +45,8 @@ _prebuilt = tag_class(
             mandatory = True,
             values = ["linux-aarch64", "linux-x86_64", "macos-aarch64", "macos-x86_64"],
         ),
-        url = attr.string(mandatory = True),
-        sha256 = attr.string(mandatory = True),
+        url = attr.string(mandatory = True, doc = "Where to download it."),
+        sha256 = attr.string(mandatory = True, doc = "SHA-256 of the download, in hexadecimal digits."),
     ),
 )
 

@@ -1,17 +1,19 @@
-//! One action, from its arguments to its outputs: `PyImageLayer` or `PyImageLayerValidation`. The same code serves a persistent
-//! worker and a process that Bazel or a remote executor starts for one action.
+//! One action, `PyImageLayer` or `PyImageLayerValidation`, from its arguments to its outputs. The same
+//! code serves a persistent worker and a process that Bazel or a remote executor starts for one action.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::cache::Cache;
 use crate::codec::Codec;
 use crate::groups::{self, LayerGroups};
 use crate::image_path::ImagePath;
-use crate::inputs::{self, Digests, Inputs, Questions};
+use crate::inputs::{self, Digests, Inputs, KnownFiles, Questions};
 use crate::listing;
 use crate::manifest::{self, Manifest};
 use crate::output::{self, Descriptor, Output};
@@ -44,83 +46,148 @@ pub enum Error {
     Violations(Vec<String>),
 }
 
-/// Serves a persistent worker's requests.
-pub struct LayerHandler {
-    pub pool: Pool,
+/// Lists of patterns: a handful per image.
+const MAX_GROUPS: u64 = 64;
+/// Manifests: one per layer that somebody works on. One of 50,000 files takes 20 MB.
+const MAX_MANIFESTS: u64 = 32;
+/// Files whose size is remembered: 150 bytes each.
+const MAX_FILES: u64 = 1 << 20;
+
+/// A list of groups, and one of patterns to exclude.
+type Patterns = (Vec<(String, String)>, Vec<String>);
+
+/// What does the work, and what it remembers from action to action.
+pub struct Engine {
+    pool: Pool,
+    groups: Cache<Patterns, Arc<LayerGroups>>,
+    manifests: Cache<Bytes, Arc<Manifest>>,
+    files: KnownFiles,
+    log: bool,
 }
 
-impl Handler for LayerHandler {
-    fn handle(&self, request: &Request, cancel: &Cancel) -> Response {
-        let digests: Digests = request
-            .inputs
-            .iter()
-            .filter(|input| !input.digest.is_empty())
-            .map(|input| (input.path.clone(), input.digest.clone()))
-            .collect();
-        let inputs = Inputs { base: &request.sandbox_dir, digests: &digests, cancel };
-        respond(run(&request.arguments, inputs, &self.pool))
+impl Engine {
+    /// An engine that does its work on `pool`, and logs each request of a worker to stderr if `log`.
+    pub fn new(pool: Pool, log: bool) -> Engine {
+        Engine {
+            pool,
+            groups: Cache::new(MAX_GROUPS),
+            manifests: Cache::new(MAX_MANIFESTS),
+            files: Cache::new(MAX_FILES),
+            log,
+        }
+    }
+
+    /// Does what `arguments` ask for with the files in `base`.
+    pub fn run(
+        &self,
+        arguments: &[Bytes],
+        base: &Path,
+        digests: &Digests,
+        cancel: &Cancel,
+    ) -> Result<Outcome, Error> {
+        let inputs = Inputs { base, digests, known: &self.files, cancel };
+        let arguments = expand_flagfiles(arguments, inputs)?;
+        match ActionRequest::parse(arguments.iter().map(Bytes::as_ref))? {
+            ActionRequest::Layer(request) => self.write_layer(request, inputs),
+            ActionRequest::Validation(request) => self.validate_layers(request, inputs),
+        }
+    }
+
+    fn write_layer(&self, request: LayerRequest, inputs: Inputs) -> Result<Outcome, Error> {
+        let LayerRequest { layer, manifest, output, descriptor, listing, settings } = request;
+        let manifest = self.manifest(&manifest, inputs)?;
+        let groups = self.groups(&settings.groups, &settings.exclude)?;
+        let questions = questions(&settings);
+        let wanted = |path: &ImagePath| groups.group_of(path.as_bytes()) == Some(layer.as_str());
+        let plan = plan::plan(inputs.items(&manifest, questions, wanted)?, &settings)?;
+        let warnings = warnings(&plan, &layer, &settings.groups);
+        let files = LayerFiles {
+            layer: inputs.base.join(output),
+            descriptor: descriptor.map(|path| inputs.base.join(path)),
+            listing: listing.map(|path| inputs.base.join(path)),
+        };
+        let entries = plan.entries.len();
+        let written = write(plan, settings.codec, &files, inputs.cancel, &self.pool, &|_| ())?;
+        let summary = format!(
+            "layer {layer:?}: {entries} entries, {} bytes of tar, {} bytes of {}",
+            written.uncompressed_size, written.size, settings.codec
+        );
+        Ok(Outcome { warnings, summary })
+    }
+
+    fn validate_layers(&self, request: ValidationRequest, inputs: Inputs) -> Result<Outcome, Error> {
+        let manifest = self.manifest(&request.manifest, inputs)?;
+        let groups = self.groups(&request.groups, &request.exclude)?;
+        let mut layers = Vec::with_capacity(request.listings.len());
+        for (layer, path) in request.listings {
+            let text = inputs.read(&path)?;
+            let listed = listing::parse(&String::from_utf8_lossy(&text));
+            layers.push((layer, listed.map_err(|error| Error::Listing { path, error })?));
+        }
+        let paths = inputs.paths(&manifest)?;
+        let dropped = |layer: &str| request.dropped.iter().any(|dropped| dropped == layer);
+        let expected = paths.iter().filter_map(|path| {
+            let layer = groups.group_of(path.as_bytes()).filter(|layer| !dropped(layer))?;
+            Some((path, layer))
+        });
+        let violations = validate::violations(&layers, &Expected::new(expected, request.machine));
+        if !violations.is_empty() && !request.lenient {
+            return Err(Error::Violations(violations));
+        }
+        let report: String = violations.iter().map(|line| format!("{line}\n")).collect();
+        Output::keep([Output::with_content(&inputs.base.join(request.report), report.as_bytes())?])?;
+        Ok(Outcome { summary: format!("{} layers validated", layers.len()), warnings: violations })
+    }
+
+    fn groups(&self, groups: &[(String, String)], exclude: &[String]) -> Result<Arc<LayerGroups>, Error> {
+        let key = (groups.to_vec(), exclude.to_vec());
+        Ok(self.groups.get_or_make(Some(key), || LayerGroups::compile(groups, exclude).map(Arc::new))?)
+    }
+
+    fn manifest(&self, path: &Path, inputs: Inputs) -> Result<Arc<Manifest>, Error> {
+        // A copy: a slice of the request would keep all of it in memory.
+        let digest = inputs.digest(path).map(|digest| Bytes::copy_from_slice(&digest));
+        self.manifests.get_or_make(digest, || Ok(Arc::new(Manifest::parse(&inputs.read(path)?)?)))
     }
 }
 
+impl Handler for Engine {
+    fn handle(&self, request: &Request, cancel: &Cancel) -> Response {
+        let known = request.inputs.iter().filter(|input| !input.digest.is_empty());
+        let digests = known.map(|input| (input.path.clone(), input.digest.clone())).collect();
+        let start = Instant::now();
+        let outcome = self.run(&request.arguments, &request.sandbox_dir, &digests, cancel);
+        // stderr is the worker's log; Bazel shows it to those who ask by --worker_verbose.
+        if let (Ok(Outcome { summary, .. }), true) = (&outcome, self.log || request.verbosity > 0) {
+            eprintln!(
+                "pylayer: request {}: {summary}, {:?}; {}",
+                request.request_id,
+                start.elapsed(),
+                self.pool.stats()
+            );
+        }
+        respond(outcome)
+    }
+}
+
+/// What an action that succeeded has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// For people, in Bazel's output.
+    pub warnings: Vec<String>,
+    /// For the log.
+    pub summary: String,
+}
+
 /// The exit code and the text that Bazel shows.
-pub fn respond(result: Result<Vec<String>, Error>) -> Response {
+pub fn respond(result: Result<Outcome, Error>) -> Response {
     match result {
-        Ok(warnings) => Response {
+        Ok(Outcome { warnings, .. }) => Response {
             exit_code: 0,
             output: warnings.iter().map(|line| format!("pylayer: {line}\n")).collect(),
         },
         Err(error) => Response { exit_code: 1, output: format!("pylayer: {error}\n") },
     }
-}
-
-/// Does what `arguments` ask for, and returns warnings for people.
-pub fn run(arguments: &[Bytes], inputs: Inputs, pool: &Pool) -> Result<Vec<String>, Error> {
-    let arguments = expand_flagfiles(arguments, inputs)?;
-    match ActionRequest::parse(arguments.iter().map(Bytes::as_ref))? {
-        ActionRequest::Layer(request) => write_layer(request, inputs, pool),
-        ActionRequest::Validation(request) => validate_layers(request, inputs),
-    }
-}
-
-fn write_layer(request: LayerRequest, inputs: Inputs, pool: &Pool) -> Result<Vec<String>, Error> {
-    let LayerRequest { layer, manifest, output, descriptor, listing, settings } = request;
-    let manifest = Manifest::parse(&inputs.read(&manifest)?)?;
-    let groups = LayerGroups::compile(&settings.groups, &settings.exclude)?;
-    let questions = questions(&settings);
-    let wanted = |path: &ImagePath| groups.group_of(path.as_bytes()) == Some(layer.as_str());
-    let plan = plan::plan(inputs.items(&manifest, questions, wanted)?, &settings)?;
-    let warnings = warnings(&plan, &layer);
-    let files = LayerFiles {
-        layer: inputs.base.join(output),
-        descriptor: descriptor.map(|path| inputs.base.join(path)),
-        listing: listing.map(|path| inputs.base.join(path)),
-    };
-    write(plan, settings.codec, &files, inputs.cancel, pool, &|_| ())?;
-    Ok(warnings)
-}
-
-fn validate_layers(request: ValidationRequest, inputs: Inputs) -> Result<Vec<String>, Error> {
-    let manifest = Manifest::parse(&inputs.read(&request.manifest)?)?;
-    let groups = LayerGroups::compile(&request.groups, &request.exclude)?;
-    let mut layers = Vec::with_capacity(request.listings.len());
-    for (layer, path) in request.listings {
-        let text = inputs.read(&path)?;
-        let listed = listing::parse(&String::from_utf8_lossy(&text));
-        layers.push((layer, listed.map_err(|error| Error::Listing { path, error })?));
-    }
-    let paths = inputs.paths(&manifest)?;
-    let dropped = |layer: &str| request.dropped.iter().any(|dropped| dropped == layer);
-    let expected = paths.iter().filter_map(|path| {
-        let layer = groups.group_of(path.as_bytes()).filter(|layer| !dropped(layer))?;
-        Some((path, layer))
-    });
-    let violations = validate::violations(&layers, &Expected::new(expected, request.machine));
-    if !violations.is_empty() && !request.lenient {
-        return Err(Error::Violations(violations));
-    }
-    let report: String = violations.iter().map(|line| format!("{line}\n")).collect();
-    Output::keep([Output::with_content(&inputs.base.join(request.report), report.as_bytes())?])?;
-    Ok(violations)
 }
 
 /// What has to be asked about files for a layer with these settings.
@@ -158,13 +225,20 @@ pub fn write(
     Ok(written)
 }
 
-/// What people should know about a layer that is valid.
-pub fn warnings(plan: &LayerPlan, layer: &str) -> Vec<String> {
+/// What people should know about a layer that is valid. `names_and_patterns` are those of all groups.
+pub fn warnings(plan: &LayerPlan, layer: &str, names_and_patterns: &[(String, String)]) -> Vec<String> {
     let mut warnings = Vec::new();
     if plan.entries.is_empty() {
-        warnings.push(format!(
-            "layer {layer:?} is empty: its pattern matches no file. Does it name a repository as another Bazel version spells it (`~` or `+`)?"
-        ));
+        let patterns: Vec<&str> = names_and_patterns
+            .iter()
+            .map(|(name, pattern)| (name.as_str(), pattern.as_str()))
+            // A default group is empty wherever a tree might have had files for it: nobody's mistake.
+            .filter(|group| group.0 == layer && !groups::DEFAULT_GROUPS.contains(group))
+            .map(|(_, pattern)| pattern)
+            .collect();
+        if !patterns.is_empty() {
+            warnings.push(empty_layer(layer, &patterns));
+        }
     }
     if let Some(entry) = plan::shadows_base_image(plan) {
         warnings.push(format!(
@@ -173,6 +247,24 @@ pub fn warnings(plan: &LayerPlan, layer: &str) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Says that `layer` has no files, and what is a frequent reason for it.
+fn empty_layer(layer: &str, patterns: &[&str]) -> String {
+    let mut warning =
+        format!("layer {layer:?} is empty: no file is found by its pattern {}", patterns.join(" or "));
+    if patterns.iter().any(|pattern| pattern.contains(r"\\") || pattern.contains("$$")) {
+        warning += r". It looks escaped for awk: a dot is \. in a regular expression, and an end is $";
+    }
+    // Bazel 7 has `~` in the names of other modules' repositories, later versions have `+`. That is
+    // also an operator, unless it is escaped or in a class.
+    let of_bazel_7 = |pattern: &&str| pattern.contains('~') && !pattern.contains('+');
+    let of_bazel_8 =
+        |pattern: &&str| !pattern.contains('~') && (pattern.contains(r"\+") || pattern.contains("[+]"));
+    if patterns.iter().any(|pattern| of_bazel_7(pattern) || of_bazel_8(pattern)) {
+        warning += ". Bazel 7 spells repositories with ~, later versions with +; [~+] matches both";
+    }
+    warning
 }
 
 /// Replaces `@file` and `--flagfile=file` by the lines of the file. Bazel does so for workers, but
@@ -190,4 +282,26 @@ fn expand_flagfiles(arguments: &[Bytes], inputs: Inputs) -> Result<Vec<Bytes>, i
         expanded.extend(lines.filter(|line| !line.is_empty()));
     }
     Ok(expanded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warning_of_an_empty_layer_knows_frequent_reasons() {
+        let of = |pattern: &str| empty_layer("torch", &[pattern]);
+        let plain =
+            |pattern: &str| format!("layer \"torch\" is empty: no file is found by its pattern {pattern}");
+        for pattern in [r"\.so$", "[a-z]+/x", r"[^/]*[~+]torch"] {
+            assert_eq!(of(pattern), plain(pattern));
+        }
+        for pattern in [r"\\.runfiles/torch", "torch$$"] {
+            assert!(of(pattern).starts_with(&plain(pattern)) && of(pattern).contains("for awk"));
+        }
+        for pattern in ["rules_python~~pip~torch", r"rules_python\+\+pip\+torch", "[+]torch"] {
+            assert!(of(pattern).starts_with(&plain(pattern)) && of(pattern).contains("later versions"));
+        }
+        assert!(empty_layer("a", &["x", "y"]).ends_with(" x or y"));
+    }
 }

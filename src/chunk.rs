@@ -10,11 +10,14 @@
 
 use std::ops::Range;
 
+use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::Codec;
 use crate::header;
-use crate::plan::LayerPlan;
+use crate::inputs::FileContent;
+use crate::plan::{Body, LayerPlan};
+use crate::request::Metadata;
 
 /// Where boundaries lie. Sizes are uncompressed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,12 +75,85 @@ pub enum Chunk {
 }
 
 impl Chunk {
+    /// The number of the first entry of which there is something in the chunk.
+    pub fn first_entry(&self) -> usize {
+        match self {
+            Chunk::Run { entries, .. } => entries.start,
+            Chunk::Part { entry, .. } => *entry,
+        }
+    }
+
     /// Uncompressed bytes.
     pub fn length(&self) -> u64 {
         match self {
             Chunk::Run { length, .. } | Chunk::Part { length, .. } => *length,
         }
     }
+}
+
+/// Identifies the compressed form of a chunk: it is the same for chunks of the same bytes, codec and
+/// level, wherever they are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key(pub [u8; 32]);
+
+impl Key {
+    /// The key of a sequence of chunks: of those that `self` stands for and of one more.
+    pub fn then(&self, next: &Key) -> Key {
+        Key(Sha256::new().chain_update(self.0).chain_update(next.0).finalize().into())
+    }
+}
+
+/// The key of `chunk`, or `None` where a content in it has no digest.
+pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
+    let mut hasher = Sha256::new();
+    // Each field is preceded by its length, so that no two lists of fields are the same bytes.
+    let mut field = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    let content = |file: &FileContent, field: &mut dyn FnMut(&[u8])| {
+        field(&file.size.to_le_bytes());
+        file.digest.as_ref().map(|digest| field(digest))
+    };
+    field(codec.to_string().as_bytes());
+    match chunk {
+        Chunk::Part { entry, offset, length } => {
+            field(b"part");
+            content(plan.entries[*entry].content()?, &mut field)?;
+            field(&offset.to_le_bytes());
+            field(&length.to_le_bytes());
+        }
+        Chunk::Run { entries, leading_padding, last, length } => {
+            field(b"run");
+            let Metadata { owner, group, owner_name, group_name, mtime, mode: _ } = &plan.metadata;
+            for number in [*owner, *group, *mtime, *leading_padding, u64::from(*last), *length] {
+                field(&number.to_le_bytes());
+            }
+            field(owner_name.as_bytes());
+            field(group_name.as_bytes());
+            for entry in &plan.entries[entries.clone()] {
+                field(&entry.name);
+                field(&entry.mode.to_le_bytes());
+                match &entry.body {
+                    Body::Directory => field(b"directory"),
+                    Body::EmptyFile => field(b"empty"),
+                    Body::File(file) => {
+                        field(b"file");
+                        content(file, &mut field)?;
+                    }
+                    Body::Symlink(target) => {
+                        field(b"symlink");
+                        field(target);
+                    }
+                    Body::HardLink { target, .. } => {
+                        field(b"link");
+                        field(target);
+                    }
+                }
+            }
+        }
+    }
+    Some(Key(hasher.finalize().into()))
 }
 
 /// The chunks of `plan`, in stream order.
@@ -147,9 +223,7 @@ fn parts(entry: usize, size: u64, part_max: u64) -> impl Iterator<Item = Chunk> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::FileContent;
-    use crate::plan::{Body, Entry};
-    use crate::request::Metadata;
+    use crate::plan::Entry;
     use proptest::prelude::*;
     use std::sync::Arc;
 

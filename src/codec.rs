@@ -135,6 +135,7 @@ impl Compressor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
     use std::io::Read;
 
     fn compress(codec: Codec, chunks: &[&[u8]]) -> Vec<u8> {
@@ -166,6 +167,43 @@ mod tests {
             warm.compress(&[7; 100_000]).unwrap();
             assert_eq!(warm.compress(b"abc").unwrap(), codec.compressor().compress(b"abc").unwrap());
         }
+    }
+
+    /// Layers made by two releases should have the same digests. Where a library's new version packs
+    /// differently, that belongs into the changelog, and here.
+    #[test]
+    fn compressed_bytes_never_change() {
+        let text: Vec<u8> =
+            (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> (24 + n % 7)) as u8).collect();
+        let digest = |codec: Codec| {
+            let bytes = compress(codec, &[&text]);
+            let digest = Sha256::digest(&bytes);
+            format!(
+                "{} {}",
+                bytes.len(),
+                digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            )
+        };
+        let gzip = [1, 4, 6, 9].map(|level| digest(Codec::Gzip { level }));
+        let zstd = [1, 3, 9, 19].map(|level| digest(Codec::Zstd { level }));
+        assert_eq!(
+            gzip,
+            [
+                "21603 1329ada54ddd4c2e",
+                "13903 75969ab89082e565",
+                "11335 9609d9b1ae8baae8",
+                "10480 670f92784d0d36f8"
+            ]
+        );
+        assert_eq!(
+            zstd,
+            [
+                "5640 49fa2b952eac09e9",
+                "15632 496b61277f56e66a",
+                "4050 764df34db01eed95",
+                "2686 5c6bfec80409a940"
+            ]
+        );
     }
 
     #[test]

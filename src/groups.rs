@@ -170,125 +170,14 @@ mod tests {
         assert_eq!(groups.names(), ["x", "y", "default"]);
     }
 
-    /// Image paths below `.runfiles/` and the layer that the default groups give them: repository
-    /// names of every rule set and Bazel version that people use.
-    const DEFAULT_LAYERS: &[(&str, &str)] = &[
-        // Interpreters.
-        ("interpreter", "python_3_11_x86_64-unknown-linux-gnu/bin/python3"),
-        ("interpreter", "python_3_11_x86_64-unknown-linux-gnu/lib/python3.11/site-packages/pip/__init__.py"),
-        ("interpreter", "python_3_11_aarch64-unknown-linux-gnu/lib/libpython3.11.so.1.0"),
-        ("interpreter", "python_3_11_aarch64-apple-darwin/bin/python3"),
-        ("interpreter", "python_3_11_x86_64-pc-windows-msvc/python.exe"),
-        ("interpreter", "python_3_12_x86_64-unknown-linux-musl/bin/python3"),
-        ("interpreter", "python_3_13_6_x86_64-unknown-linux-gnu/bin/python3"),
-        ("interpreter", "python_3_13_x86_64-unknown-linux-gnu-freethreaded/bin/python3.13t"),
-        ("interpreter", "python3_9_x86_64-unknown-linux-gnu/bin/python3"),
-        ("interpreter", "rules_python~0.27.1~python~python_3_11_x86_64-unknown-linux-gnu/bin/python3"),
-        ("interpreter", "rules_python~~python~python_3_11_x86_64-unknown-linux-gnu/lib/python3.11/os.py"),
-        (
-            "interpreter",
-            "rules_python~~python~python_3_11_7_x86_64-unknown-linux-gnu/include/python3.11/Python.h",
-        ),
-        (
-            "interpreter",
-            "rules_python~~python~python_3_11_x86_64-unknown-linux-gnu/lib/python3.11/site-packages/README.txt",
-        ),
-        ("interpreter", "rules_python++python+python_3_11_x86_64-unknown-linux-gnu/bin/python3"),
-        ("interpreter", "rules_python++python+python_3_13_6_x86_64-unknown-linux-gnu/lib/python3.13/site.py"),
-        (
-            "interpreter",
-            "rules_python++python+python_3_13_x86_64-unknown-linux-gnu-freethreaded/lib/libpython3.13t.so",
-        ),
-        ("interpreter", "rules_python++python+python_3_11_x86_64-unknown-linux-gnu/__init__.py"),
-        (
-            "interpreter",
-            "aspect_rules_py++python_interpreters+python_3_11_x86_64_unknown_linux_gnu/bin/python3",
-        ),
-        ("interpreter", "aspect_rules_py++python_interpreters+python_3_12_aarch64_apple_darwin/bin/python3"),
-        ("interpreter", "_main~interpreter~python_3_11_x86_64-unknown-linux-gnu/bin/python3.11"),
-        (
-            "interpreter",
-            "_main/_solib_k8/_U@@rules_Upython++python+python_U3_U11_Ux86_U64-unknown-linux-gnu_S_S_Cpython_Uheaders___Ulib/libpython3.11.so.1.0",
-        ),
-        (
-            "interpreter",
-            "_main/_solib_aarch64/_U@@rules_Upython~~python~python_U3_U12_Uaarch64-unknown-linux-gnu_S_S_Clib___Ulib/libpython3.12.so",
-        ),
-        // Third-party packages.
-        ("packages", "pip_deps_numpy/site-packages/numpy/__init__.py"),
-        ("packages", "pip_deps_numpy/BUILD.bazel"),
-        ("packages", "pip_numpy/site-packages/numpy/core.py"),
-        ("packages", "pypi_numpy/site-packages/numpy/__init__.py"),
-        ("packages", "pypi_numpy/bin/f2py"),
-        ("packages", "my_hub_311_numpy/site-packages/numpy/__init__.py"),
-        ("packages", "my_hub_311_numpy/site-packages/numpy/core/_multiarray.cpython-311-x86_64-linux-gnu.so"),
-        ("packages", "rules_python~0.27.1~pip~pip_deps_311_numpy/site-packages/numpy/__init__.py"),
-        ("packages", "rules_python~0.27.1~pip~pip_deps_311_numpy/data/share/x"),
-        ("packages", "rules_python~~pip~pypi_311_numpy/site-packages/numpy/__init__.py"),
-        ("packages", "rules_python~~pip~pip_311_numpy/bin/f2py"),
-        ("packages", "rules_python~~pip~my_hub_311_numpy/bin/f2py"),
-        ("packages", "rules_python++pip+pypi_311_numpy/site-packages/numpy/__init__.py"),
-        ("packages", "rules_python++pip+hub_311_numpy/bin/f2py"),
-        (
-            "packages",
-            "rules_python++pip+pypi_313_argon2_cffi_bindings_cp36_abi3_manylinux_2_17_x86_64_b746dba8/site-packages/_argon2_cffi_bindings/_ffi.abi3.so",
-        ),
-        (
-            "packages",
-            "rules_python++pip+pypi_313_argon2_cffi_bindings_cp36_abi3_manylinux_2_17_x86_64_b746dba8/__init__.py",
-        ),
-        (
-            "packages",
-            "rules_python++pip+pypi_311_python_dateutil_py2_none_any_a8b2bc7b/site-packages/dateutil/tz/tz.py",
-        ),
-        ("packages", "rules_python++pip+pip_313_python_3_unknown_thing/site-packages/thing.py"),
-        ("packages", "_main~wheels~pip_deps_numpy/site-packages/numpy/__init__.py"),
-        (
-            "packages",
-            "aspect_rules_py++uv+whl_install__myproj__numpy__1_26_4/actual_install.install/lib/python3.11/site-packages/numpy/__init__.py",
-        ),
-        (
-            "packages",
-            "aspect_rules_py++uv+whl_install__myproj__numpy__1_26_4/actual_install.install/bin/f2py",
-        ),
-        ("packages", "pycross_lock//numpy/wheel/site-packages/numpy/__init__.py"),
-        ("packages", "_main/whl/numpy/lib/python3.11/site-packages/numpy/__init__.py"),
-        ("packages", "_main/third_party/site-packages/vendored/__init__.py"),
-        // The binary's own files, and the environment that a rule set makes for it.
-        ("default", "_main/app/main.py"),
-        ("default", "_main/app/python_3_tools/main.py"),
-        ("default", "_main/python_app/unknown_linux.py"),
-        ("default", "_main/app/_server.venv/bin/python3"),
-        ("default", "_main/app/_server.venv/pyvenv.cfg"),
-        ("default", "_main/app/_server.venv/lib/python3.11/site-packages/bazel.pth"),
-        ("default", "_main/app/_server.venv/lib/python3.11/site-packages/_bazel_site_init.py"),
-        (
-            "default",
-            "_main/app/_server.venv/lib/python3.11/site-packages/numpy/core/_multiarray.cpython-311-x86_64-linux-gnu.so",
-        ),
-        ("default", "_main/app/._server.venv/lib/python3.11/site-packages/_server.venv.pth"),
-        ("default", "_main/app/._server.venv/bin/python3.11"),
-        ("default", "_main/app/.server.venv/bin/activate"),
-        ("default", "_main/_server.venv/lib/python3.13t/site-packages/bazel.pth"),
-        ("default", "my_workspace/app/main.py"),
-        ("default", "my_workspace/app/_server.venv/lib/python3.11/site-packages/bazel.pth"),
-        ("default", "_main/app/pip_deps.py"),
-        ("default", "_main/tools/pip_compile/site.py"),
-        ("default", "_repo_mapping"),
-        ("default", "__init__.py"),
-        ("default", "bazel_tools/tools/bash/runfiles/runfiles.bash"),
-        ("default", "rules_python~/python/runfiles/runfiles.py"),
-        ("default", "rules_python+/python/runfiles/__init__.py"),
-        ("default", "protobuf+/python/google/protobuf/message.py"),
-        ("default", "_main/_solib_k8/libfoo.so"),
-    ];
-
     #[test]
     fn default_groups_know_every_rule_sets_repositories() {
         let groups = groups(&DEFAULT_GROUPS, &[]);
-        for (layer, path) in DEFAULT_LAYERS {
+        let table = include_str!("../tests/fixtures/default_layers.txt");
+        for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (layer, path) = line.split_once(' ').unwrap();
             let path = format!("app/server.runfiles/{path}");
-            assert_eq!(groups.group_of(path.as_bytes()), Some(*layer), "{path}");
+            assert_eq!(groups.group_of(path.as_bytes()), Some(layer), "{path}");
         }
     }
 }

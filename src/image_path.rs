@@ -2,6 +2,8 @@
 
 /// The longest path of a Linux system call, less its closing NUL.
 const PATH_MAX: usize = 4095;
+/// The longest name in a directory of any common file system.
+const NAME_MAX: usize = 255;
 
 /// Why a path cannot be one in an image.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -12,7 +14,7 @@ pub struct Error {
 }
 
 /// The place of an entry in the image, relative to its root directory: no leading `/` or `./`, no
-/// `.`, `..` or empty component, at most 4095 bytes, no NUL. Bytes, not necessarily UTF-8.
+/// `.`, `..` or empty component, none longer than 255 bytes, at most 4095 bytes in all, no NUL. Bytes, not necessarily UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImagePath(Vec<u8>);
 
@@ -26,11 +28,13 @@ impl ImagePath {
             Some("it contains a NUL byte")
         } else {
             path.split(|&byte| byte == b'/').find_map(|component| match component {
-                b"" => Some("it is empty, absolute, or has an empty component; write it relative to the image's root"),
-                b"." | b".." => Some("`.` and `..` have no place in an image path"),
-                _ if component.starts_with(b".wh.") => Some(
-                    "names that begin with `.wh.` delete files in a container image (OCI image-spec, layer.md) and cannot be shipped; rename or exclude it",
+                b"" => Some(
+                    "it is empty, absolute, or has an empty component; write it relative to the image's root",
                 ),
+                b"." | b".." => Some("`.` and `..` have no place in an image path"),
+                _ if component.len() > NAME_MAX => {
+                    Some("a name in it is longer than 255 bytes, and no file system can hold it")
+                }
                 _ => None,
             })
         };
@@ -38,6 +42,12 @@ impl ImagePath {
             Some(problem) => Err(Error { path: lossy(&path), problem }),
             None => Ok(ImagePath(path)),
         }
+    }
+
+    /// Whether an image cannot hold this path, because a component of it begins with `.wh.`: to a
+    /// container runtime such a file deletes another (OCI image-spec, `layer.md`, "Whiteouts").
+    pub fn is_whiteout(&self) -> bool {
+        self.0.split(|&byte| byte == b'/').any(|component| component.starts_with(b".wh."))
     }
 
     /// The path's bytes.
@@ -67,11 +77,20 @@ mod tests {
 
     #[test]
     fn paths_that_leave_the_image_are_refused() {
-        for path in ["", "/a", "a//b", "a/", "./a", "a/../b", "..", "a/.wh.b", ".wh..wh..opq", "a\0b"] {
+        for path in ["", "/a", "a//b", "a/", "./a", "a/../b", "..", "a\0b"] {
             assert!(ImagePath::new(path).is_err(), "{path:?}");
         }
-        assert!(ImagePath::new(vec![b'a'; 4096]).is_err());
-        assert!(ImagePath::new(vec![b'a'; 4095]).is_ok());
+        assert!(ImagePath::new(vec![b'a'; 256]).is_err());
+        assert!(ImagePath::new(vec![b'a'; 255]).is_ok());
+        assert!(ImagePath::new("a/".repeat(2048)[..4095].to_string()).is_ok());
+        assert!(ImagePath::new("a/".repeat(2048) + "a").is_err());
         assert!(ImagePath::new("a/..b/.c/.wh").is_ok());
+    }
+
+    #[test]
+    fn whiteouts_are_known() {
+        let is_whiteout = |path| ImagePath::new(path).unwrap().is_whiteout();
+        assert!(is_whiteout("a/.wh.b") && is_whiteout(".wh..wh..opq") && is_whiteout(".wh.d/x"));
+        assert!(!is_whiteout("a.wh.b/.wh"));
     }
 }

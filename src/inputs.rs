@@ -17,12 +17,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::cache::Cache;
 use crate::image_path::{self, ImagePath};
 use crate::manifest::{Manifest, Source};
 use crate::worker::Cancel;
 
 /// How deep a tree artifact may be; deeper means a symlink that leads back to a parent.
 const MAX_TREE_DEPTH: usize = 256;
+/// How much of a file is read at a time to hash it.
+const HASH_BYTES: usize = 1 << 20;
 /// The magic numbers of executable content are at most this long.
 const MAGIC_BYTES: usize = 4;
 
@@ -83,6 +86,17 @@ pub struct Questions {
     pub executable: bool,
 }
 
+/// What a look at a file told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileFacts {
+    pub size: u64,
+    /// `None` where nobody asked.
+    pub executable: Option<bool>,
+}
+
+/// What is known of files, by digest: an entry of some 150 bytes saves a system call or three.
+pub type KnownFiles = Cache<Bytes, FileFacts>;
+
 /// Where inputs are and what is known of them beforehand.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
@@ -90,6 +104,7 @@ pub struct Inputs<'a> {
     pub base: &'a Path,
     /// May be empty.
     pub digests: &'a Digests,
+    pub known: &'a KnownFiles,
     pub cancel: &'a Cancel,
 }
 
@@ -114,7 +129,8 @@ impl Inputs<'_> {
             if let Source::Tree(tree) = &entry.source {
                 self.walk(tree, &entry.path, MAX_TREE_DEPTH, &mut |path, file, size| {
                     if wanted(&path) {
-                        items.push(Item { path, content: self.file(file, size) });
+                        let facts = FileFacts { size, executable: None };
+                        items.push(Item { path, content: self.file(file, self.digest(file), facts) });
                     }
                 })?;
                 continue;
@@ -123,7 +139,11 @@ impl Inputs<'_> {
                 continue;
             }
             let content = match &entry.source {
-                Source::File(file) => self.file(file, self.size(file)?),
+                Source::File(file) => {
+                    let digest = self.digest(file);
+                    let facts = self.facts(file, digest.as_ref())?;
+                    self.file(file, digest, facts)
+                }
                 Source::DeclaredSymlink(link) => Content::Symlink(self.link_text(link)?),
                 Source::Symlink(text) => Content::Symlink(text.clone()),
                 Source::Empty | Source::Tree(_) => Content::Empty,
@@ -148,14 +168,30 @@ impl Inputs<'_> {
         Ok(paths)
     }
 
-    fn file(&self, exec_path: &Path, size: u64) -> Content {
-        let digest = self.digests.get(exec_path.as_os_str().as_bytes()).cloned();
-        Content::File(Arc::new(FileContent {
-            file: self.base.join(exec_path),
-            size,
-            digest,
-            executable: None,
-        }))
+    fn file(&self, exec_path: &Path, digest: Option<Bytes>, facts: FileFacts) -> Content {
+        let FileFacts { size, executable } = facts;
+        Content::File(Arc::new(FileContent { file: self.base.join(exec_path), size, digest, executable }))
+    }
+
+    /// The digest of an input, where it is known.
+    pub fn digest(&self, exec_path: &Path) -> Option<Bytes> {
+        self.digests.get(exec_path.as_os_str().as_bytes()).cloned()
+    }
+
+    fn facts(&self, exec_path: &Path, digest: Option<&Bytes>) -> Result<FileFacts, Error> {
+        if let Some(facts) = digest.and_then(|digest| self.known.get(digest)) {
+            return Ok(facts);
+        }
+        let facts = FileFacts { size: self.size(exec_path)?, executable: None };
+        self.remember(digest, facts);
+        Ok(facts)
+    }
+
+    fn remember(&self, digest: Option<&Bytes>, facts: FileFacts) {
+        if let Some(digest) = digest {
+            // A copy: a slice of the request would keep all of it in memory.
+            self.known.put(Bytes::copy_from_slice(digest), facts, 1);
+        }
     }
 
     fn size(&self, exec_path: &Path) -> Result<u64, Error> {
@@ -220,10 +256,11 @@ impl Inputs<'_> {
         let mut same_size: HashMap<u64, Vec<&mut Arc<FileContent>>> = HashMap::new();
         for item in items {
             let Content::File(content) = &mut item.content else { continue };
-            if questions.executable {
+            if questions.executable && content.executable.is_none() {
                 self.check_cancelled()?;
-                let executable = looks_executable(&content.file)?;
-                Arc::make_mut(content).executable = Some(executable);
+                let executable = Some(looks_executable(&content.file)?);
+                self.remember(content.digest.as_ref(), FileFacts { size: content.size, executable });
+                Arc::make_mut(content).executable = executable;
             }
             let dedupe = questions.dedupe_from.is_some_and(|from| content.size >= from.max(1));
             if dedupe || repeated.contains(&item.path) {
@@ -246,14 +283,12 @@ impl Inputs<'_> {
     fn sha256(&self, content: &FileContent) -> Result<Bytes, Error> {
         let mut reader = Reader::open(content)?;
         let mut hasher = Sha256::new();
-        let mut buffer = vec![0; (1 << 20).min(content.size as usize)];
-        let mut offset = 0;
-        while offset < content.size {
+        let mut buffer = Vec::new();
+        for offset in (0..content.size).step_by(HASH_BYTES) {
             self.check_cancelled()?;
-            let length = buffer.len().min((content.size - offset) as usize);
-            reader.read_at(offset, &mut buffer[..length])?;
-            hasher.update(&buffer[..length]);
-            offset += length as u64;
+            buffer.clear();
+            reader.append(offset, HASH_BYTES.min((content.size - offset) as usize), &mut buffer)?;
+            hasher.update(&buffer);
         }
         Ok(Bytes::copy_from_slice(&hasher.finalize()))
     }
@@ -287,18 +322,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Fills `buffer` from `offset`. A part that ends at the end of the file also checks that the
-    /// file ends there.
-    pub fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        let end = offset + buffer.len() as u64;
-        let complete = match self.file.read_exact_at(buffer, offset) {
-            Ok(()) => {
-                end < self.content.size
-                    || self.file.read_at(&mut [0], end).map(|read| read == 0).unwrap_or(false)
+    /// Appends `length` bytes from `offset` on to `buffer`. A part that reaches the end of the file
+    /// also checks that the file ends there.
+    pub fn append(&mut self, offset: u64, length: usize, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        let start = buffer.len();
+        // One byte more than is expected: a file that has grown shows without another system call.
+        let beyond = usize::from(offset + length as u64 == self.content.size);
+        buffer.resize(start + length + beyond, 0);
+        let mut filled = 0;
+        while filled < length + beyond {
+            match self.file.read_at(&mut buffer[start + filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Read { path: self.content.file.clone(), error }),
             }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
-            Err(error) => return Err(Error::Read { path: self.content.file.clone(), error }),
-        };
-        if complete { Ok(()) } else { Err(Error::Changed { path: self.content.file.clone() }) }
+            // A read of a regular file is short only at its end.
+            if filled == length {
+                break;
+            }
+        }
+        buffer.truncate(start + length);
+        if filled == length { Ok(()) } else { Err(Error::Changed { path: self.content.file.clone() }) }
     }
 }

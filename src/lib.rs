@@ -5,7 +5,7 @@
 //! | module | from → to |
 //! |---|---|
 //! | [`worker`] | bytes on stdin → `Request` → `Response` bytes on stdout; knows nothing of layers |
-//! | [`image_path`], [`codec`] | the vocabulary: a place in the image, a compression |
+//! | [`image_path`], [`codec`], [`cache`] | the vocabulary: a place in the image, a compression, a bounded memory |
 //! | [`request`] | argument lines → [`request::LayerRequest`] |
 //! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and where their contents come from |
 //! | [`groups`] | ordered patterns → [`groups::LayerGroups`] → the layer of an image path |
@@ -21,6 +21,7 @@
 //! | [`pack`] | the same without Bazel: a built binary and its runfiles tree → all layers |
 
 pub mod action;
+pub mod cache;
 pub mod chunk;
 pub mod codec;
 pub mod groups;

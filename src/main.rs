@@ -5,13 +5,14 @@ use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
-use pylayer::action::{self, LayerHandler};
-use pylayer::inputs::{Digests, Inputs};
+use pylayer::action::{self, Engine};
+use pylayer::inputs::Digests;
 use pylayer::pack;
-use pylayer::pipeline::Pool;
+use pylayer::pipeline::{ChunkCache, Pool};
 use pylayer::worker::{self, Cancel, Protocol};
 
 /// Turns a Python binary built by Bazel into container image layers.
@@ -46,8 +47,14 @@ fn main() -> ExitCode {
         }
     };
     if take(&mut arguments, b"--persistent_worker").is_some() {
+        let log = take(&mut arguments, b"--stats").is_some();
+        let budget = match take(&mut arguments, b"--cache_mib=").map(|mib| parse_mib(&mib)) {
+            None => default_cache_bytes(),
+            Some(Some(bytes)) => bytes,
+            Some(None) => return fail("--cache_mib wants a number of MiB; 0 remembers no chunks"),
+        };
         return match arguments.first() {
-            None => serve(protocol),
+            None => serve(protocol, budget, log),
             Some(other) => {
                 fail(format!("{:?} is not a start-up argument of the worker", String::from_utf8_lossy(other)))
             }
@@ -73,21 +80,38 @@ fn take(arguments: &mut Vec<Bytes>, prefix: &[u8]) -> Option<Bytes> {
 }
 
 /// Serves Bazel's requests until it has no more.
-fn serve(protocol: Protocol) -> ExitCode {
-    match Pool::new(None) {
-        Ok(pool) => finish(worker::run(protocol, LayerHandler { pool }), |()| ()),
+fn serve(protocol: Protocol, cache_bytes: u64, log: bool) -> ExitCode {
+    let cache = Arc::new(ChunkCache::new(cache_bytes));
+    match Pool::new(None, Some(cache)) {
+        Ok(pool) => finish(worker::run(protocol, Engine::new(pool, log)), |()| ()),
         Err(error) => fail(error),
     }
 }
 
+fn parse_mib(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse::<u64>().ok()?.checked_mul(1 << 20)
+}
+
+/// The memory for compressed chunks: an eighth of the machine's, but at most 2 GiB, which holds the
+/// layers of a few large images.
+#[cfg(target_os = "linux")]
+fn default_cache_bytes() -> u64 {
+    let memory = rustix::system::sysinfo();
+    (memory.totalram * u64::from(memory.mem_unit) / 8).min(2 << 30)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn default_cache_bytes() -> u64 {
+    1 << 30
+}
+
 /// Does one action, as Bazel does without workers.
 fn run_once(arguments: &[Bytes]) -> ExitCode {
-    let pool = match Pool::new(None) {
-        Ok(pool) => pool,
+    let engine = match Pool::new(None, None) {
+        Ok(pool) => Engine::new(pool, false),
         Err(error) => return fail(error),
     };
-    let inputs = Inputs { base: Path::new(""), digests: &Digests::new(), cancel: &Cancel::new() };
-    let response = action::respond(action::run(arguments, inputs, &pool));
+    let response = action::respond(engine.run(arguments, Path::new(""), &Digests::new(), &Cancel::new()));
     // Bazel shows an action's stderr; if it is closed there is nobody to tell.
     let _ = std::io::stderr().write_all(response.output.as_bytes());
     ExitCode::from(u8::from(response.exit_code != 0))

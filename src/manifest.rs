@@ -84,7 +84,10 @@ fn parse_line(number: usize, line: &[u8]) -> Result<Entry, Error> {
         [b"f", path, file] => (path, Source::File(OsStr::from_bytes(file).into())),
         [b"t", path, tree] => (path, Source::Tree(OsStr::from_bytes(tree).into())),
         [b"l", path, link] => (path, Source::DeclaredSymlink(OsStr::from_bytes(link).into())),
-        [b"s", path, text] if !text.is_empty() => (path, Source::Symlink(text.to_vec())),
+        // A tar header would end the text at a NUL, silently.
+        [b"s", path, text] if !text.is_empty() && !text.contains(&0) => {
+            (path, Source::Symlink(text.to_vec()))
+        }
         [b"e", path] => (path, Source::Empty),
         _ => return Err(malformed()),
     };
@@ -144,7 +147,9 @@ mod tests {
 
     #[test]
     fn malformed_lines_are_named() {
-        for text in ["x\ta\tb", "f\ta", "e\ta\tb", "f\ta\tb\tc", "s\ta\t", "f", "f\ta\\q\tb", "f\ta\\"] {
+        for text in
+            ["x\ta\tb", "f\ta", "e\ta\tb", "f\ta\tb\tc", "s\ta\t", "s\ta\tb\0c", "f", "f\ta\\q\tb", "f\ta\\"]
+        {
             let error = Manifest::parse(format!("e\tok\n{text}\n").as_bytes()).unwrap_err();
             assert!(error.to_string().starts_with("line 2 of the manifest is malformed"), "{text}: {error}");
         }

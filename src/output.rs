@@ -51,11 +51,18 @@ impl Output {
         &mut self.file
     }
 
-    /// Gives all outputs their names. Call it when all are complete.
+    /// Gives all outputs their names, or leaves none. Call it when all are complete.
     pub fn keep(outputs: impl IntoIterator<Item = Output>) -> Result<(), Error> {
+        let mut kept: Vec<PathBuf> = Vec::new();
         for output in outputs {
-            std::fs::rename(&output.temporary, &output.path)
-                .map_err(|error| Error { path: output.path.clone(), error })?;
+            if let Err(error) = std::fs::rename(&output.temporary, &output.path) {
+                for path in kept {
+                    // The error to report is the first one.
+                    let _ = std::fs::remove_file(path);
+                }
+                return Err(Error { path: output.path.clone(), error });
+            }
+            kept.push(output.path.clone());
         }
         Ok(())
     }

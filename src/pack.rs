@@ -17,7 +17,7 @@ use crate::action::{self, LayerFiles};
 use crate::codec::{self, Codec};
 use crate::groups::{self, DEFAULT_GROUP, LayerGroups};
 use crate::image_path::{self, ImagePath};
-use crate::inputs::{Content, Digests, Inputs, Item};
+use crate::inputs::{Content, Digests, Inputs, Item, KnownFiles};
 use crate::manifest::{Entry, Manifest, Source};
 use crate::output::Descriptor;
 use crate::pipeline::Pool;
@@ -57,10 +57,10 @@ pub struct Options {
     pub level: Option<u8>,
     /// Owner of every entry
     #[arg(long, default_value_t = 0, value_name = "UID")]
-    pub owner: u64,
+    pub owner: u32,
     /// Group of every entry
     #[arg(long, default_value_t = 0, value_name = "GID")]
-    pub group_id: u64,
+    pub group_id: u32,
     /// Time of every entry, in seconds since 1970
     #[arg(long, default_value_t = DEFAULT_MTIME, value_name = "SECONDS")]
     pub mtime: u64,
@@ -112,7 +112,8 @@ pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
     let manifest = manifest(options)?;
     let groups = LayerGroups::compile(&settings.groups, &settings.exclude).map_err(action::Error::from)?;
     let cancel = Cancel::new();
-    let inputs = Inputs { base: Path::new(""), digests: &Digests::new(), cancel: &cancel };
+    let (digests, known) = (Digests::new(), KnownFiles::new(0));
+    let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel: &cancel };
     let questions = action::questions(&settings);
     let items = inputs
         .items(&manifest, questions, |path| groups.group_of(path.as_bytes()).is_some())
@@ -123,7 +124,7 @@ pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
         move |error| Error::Disk { path, error }
     };
     std::fs::create_dir_all(&options.out).map_err(disk(&options.out))?;
-    let pool = Pool::new(options.jobs).map_err(disk(Path::new("threads")))?;
+    let pool = Pool::new(options.jobs, None).map_err(disk(Path::new("threads")))?;
     let mut rows = Vec::new();
     for layer in groups::image_order(groups.names()) {
         let members: Vec<Item> = items
@@ -137,7 +138,7 @@ pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
         let path = options.out.join(format!("{layer}{}", settings.codec.extension()));
         let count = members.len();
         let plan = plan::plan(members, &settings).map_err(action::Error::from)?;
-        for warning in action::warnings(&plan, layer) {
+        for warning in action::warnings(&plan, layer, &settings.groups) {
             bar.suspend(|| eprintln!("pylayer: {warning}"));
         }
         let files = LayerFiles { layer: path.clone(), descriptor: None, listing: None };
@@ -166,8 +167,8 @@ fn settings(options: &Options) -> Result<Settings, Error> {
         root: options.root.clone(),
         codec: Codec::new(&options.compress, options.level)?,
         metadata: Metadata {
-            owner: options.owner,
-            group: options.group_id,
+            owner: options.owner.into(),
+            group: options.group_id.into(),
             mtime: options.mtime,
             mode: options.mode,
             ..Metadata::default()

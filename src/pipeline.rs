@@ -7,15 +7,21 @@
 //!
 //! Two stages of a layer are in order: the thread that asked for it writes the blob and hashes it,
 //! a second one hashes the uncompressed stream for the diff ID.
+//!
+//! A worker's pool also has a [`ChunkCache`]. A chunk that it knows is not compressed again; and as
+//! far as it knows a layer from the beginning, up to the first chunk that has changed, the layer is
+//! neither read nor hashed again, only written.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use crate::chunk::{self, Chunk, ChunkSizes};
+use crate::cache::{Cache, Stats};
+use crate::chunk::{self, Chunk, ChunkSizes, Key};
 use crate::codec::{Codec, Compressor};
 use crate::header;
 use crate::inputs::{self, Reader};
@@ -55,9 +61,59 @@ pub struct Written {
     pub machines: Vec<(usize, u16)>,
 }
 
+/// Buffers that a layer keeps to use again. Each grows to its codec's largest chunk in time.
+const MAX_SPARE_BUFFERS: usize = 8;
+
+/// Digest states that are remembered, 300 bytes each: one per chunk, and a layer of a gigabyte has
+/// some 1,800 chunks.
+const MAX_STATES: u64 = 1 << 16;
+
+/// What a worker remembers of the layers that it has written.
+pub struct ChunkCache {
+    chunks: Cache<Key, Arc<CompressedChunk>>,
+    states: Cache<Key, StreamState>,
+}
+
+/// A chunk as it goes into a layer.
+struct CompressedChunk {
+    /// `None` where the codec leaves the bytes as they are.
+    bytes: Option<Vec<u8>>,
+    /// The ELF images that begin in the chunk, by entry number counted from the chunk's first entry.
+    machines: Vec<(usize, u16)>,
+}
+
+/// Where hashing stands after a number of chunks.
+#[derive(Clone, Default)]
+struct StreamState {
+    plain: Sha256,
+    blob: Sha256,
+    /// Bytes of the blob.
+    size: u64,
+}
+
+impl ChunkCache {
+    /// A cache that holds at most `budget` bytes of compressed chunks.
+    pub fn new(budget: u64) -> ChunkCache {
+        ChunkCache { chunks: Cache::new(budget), states: Cache::new(MAX_STATES) }
+    }
+
+    /// How often chunks were known, and the bytes that they take.
+    pub fn stats(&self) -> Stats {
+        self.chunks.stats()
+    }
+
+    /// How many of the first chunks are known together, by the keys of the first, the first two and
+    /// so on; and the state after them.
+    fn longest_prefix(&self, prefixes: &[Key]) -> (usize, StreamState) {
+        let states = prefixes.iter().enumerate().rev().map(|(index, key)| (index + 1, self.states.get(key)));
+        states.filter_map(|(count, state)| Some((count, state?))).next().unwrap_or_default()
+    }
+}
+
 /// The threads that read and compress.
 pub struct Pool {
     shared: Arc<Shared>,
+    cache: Option<Arc<ChunkCache>>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -76,16 +132,29 @@ struct Queue {
 
 impl Pool {
     /// Starts `threads` threads, or one for each processor.
-    pub fn new(threads: Option<usize>) -> io::Result<Pool> {
+    pub fn new(threads: Option<usize>, cache: Option<Arc<ChunkCache>>) -> io::Result<Pool> {
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let shared = Arc::new(Shared::default());
-        let mut pool = Pool { shared: shared.clone(), threads: Vec::with_capacity(threads) };
+        let mut pool = Pool { shared: shared.clone(), cache, threads: Vec::with_capacity(threads) };
         for number in 0..threads.max(1) {
             let shared = shared.clone();
             let thread = std::thread::Builder::new().name(format!("chunks-{number}"));
             pool.threads.push(thread.spawn(move || shared.serve())?);
         }
         Ok(pool)
+    }
+
+    /// What the pool's cache did, for a log.
+    pub fn stats(&self) -> String {
+        match &self.cache {
+            None => "no cache".to_string(),
+            Some(cache) => {
+                let Stats { hits, misses, evictions, entries, cost } = cache.stats();
+                format!(
+                    "cache: {hits} hits, {misses} misses, {evictions} evictions, {entries} chunks of {cost} bytes"
+                )
+            }
+        }
     }
 
     /// Writes the layer of `plan` to `out`. `progress` is called with the uncompressed bytes of each
@@ -99,14 +168,23 @@ impl Pool {
         progress: &dyn Fn(u64),
     ) -> Result<Written, Error> {
         let chunks = chunk::chunks(&plan, ChunkSizes::of(codec));
-        let count = chunks.len();
+        let keys: Vec<_> = match &self.cache {
+            Some(_) => chunks.iter().map(|chunk| chunk::key(&plan, chunk, codec)).collect(),
+            None => vec![None; chunks.len()],
+        };
+        let prefixes = prefix_keys(&keys);
+        let (known, start) =
+            self.cache.as_ref().map(|cache| cache.longest_prefix(&prefixes)).unwrap_or_default();
         let (to_write, packed) = mpsc::channel();
         let (to_hash, plain) = mpsc::channel();
         let layer = Arc::new(Layer {
             plan,
             chunks,
+            keys,
+            known,
             codec,
             cancel: cancel.clone(),
+            cache: self.cache.clone(),
             shared: self.shared.clone(),
             to_write,
             // A plain tar is its own uncompressed stream: one digest serves as both.
@@ -115,22 +193,47 @@ impl Pool {
             idle: Condvar::new(),
         });
         std::thread::scope(|scope| {
-            let hasher = layer.to_hash.is_some().then(|| scope.spawn(|| hash_in_order(plain, count)));
+            let numbers = known..layer.chunks.len();
+            let hasher = layer.to_hash.is_some().then(|| {
+                let (numbers, start) = (numbers.clone(), start.plain.clone());
+                scope.spawn(|| hash_in_order(plain, numbers, start))
+            });
             self.shared.add(layer.clone());
-            let written = write_in_order(packed, count, out, progress);
+            let written = write_in_order(packed, &layer, start, out, progress);
             self.shared.remove(&layer);
             // Wakes a hasher that waits for chunks which will not come; too late for one that has all.
             let _ = to_hash.send(None);
             let hashed = hasher.map(|hasher| hasher.join());
-            let written = written?;
-            let diff_id = match hashed {
-                None => written.digest,
-                Some(Ok(Some(diff_id))) => diff_id,
+            let (written, mut states) = written?;
+            match hashed {
+                None => states.iter_mut().for_each(|state| state.plain = state.blob.clone()),
+                Some(Ok(Some(plain))) => {
+                    states.iter_mut().zip(plain).for_each(|(state, plain)| state.plain = plain)
+                }
                 Some(_) => return Err(Error::Thread),
-            };
-            Ok(Written { diff_id, ..written })
+            }
+            let last = states.last().cloned().unwrap_or_default();
+            if let Some(cache) = &self.cache {
+                // The first state is that after the known chunks, or that of an empty stream.
+                for (key, state) in prefixes.iter().skip(known).zip(states.into_iter().skip(1)) {
+                    cache.states.put(*key, state, 1);
+                }
+            }
+            let (digest, diff_id) = (last.blob.finalize().into(), last.plain.finalize().into());
+            Ok(Written { digest, diff_id, size: last.size, ..written })
         })
     }
+}
+
+/// The keys of the first chunk, the first two chunks and so on, up to the first without a key.
+fn prefix_keys(keys: &[Option<Key>]) -> Vec<Key> {
+    let mut prefix = Key([0; 32]);
+    let keys = keys.iter().map_while(|key| *key);
+    keys.map(|key| {
+        prefix = prefix.then(&key);
+        prefix
+    })
+    .collect()
 }
 
 impl Drop for Pool {
@@ -193,8 +296,13 @@ type ToHash = Option<(usize, Arc<Plain>)>;
 struct Layer {
     plan: Arc<LayerPlan>,
     chunks: Vec<Chunk>,
+    /// `None` for chunks that cannot be remembered.
+    keys: Vec<Option<Key>>,
+    /// How many of the first chunks need not be hashed.
+    known: usize,
     codec: Codec,
     cancel: Cancel,
+    cache: Option<Arc<ChunkCache>>,
     shared: Arc<Shared>,
     to_write: Sender<Result<(usize, Packed), Error>>,
     to_hash: Option<Sender<ToHash>>,
@@ -235,7 +343,7 @@ impl Layer {
         // Receivers that are gone have ended for a reason of their own.
         let _ = match result {
             Ok(packed) => {
-                if let Some(to_hash) = &self.to_hash {
+                if let Some(to_hash) = self.to_hash.as_ref().filter(|_| index >= self.known) {
                     let _ = to_hash.send(Some((index, packed.plain.clone())));
                 }
                 self.to_write.send(Ok((index, packed)))
@@ -258,22 +366,39 @@ impl Layer {
             return Err(inputs::Error::Cancelled.into());
         }
         let chunk = &self.chunks[index];
-        let buffer = lock(&self.state).spare.pop().unwrap_or_default();
-        let mut plain = Plain { bytes: buffer, length: chunk.length(), layer: self.clone() };
-        plain.bytes.clear();
+        let mut plain = Plain { bytes: Vec::new(), length: chunk.length(), layer: self.clone() };
+        let memory = self.cache.as_ref().zip(self.keys[index]);
+        let remembered = memory.and_then(|(cache, key)| cache.chunks.get(&key));
         let mut machines = Vec::new();
-        fill(&self.plan, chunk, &mut plain.bytes, &mut machines)?;
-        let position = compressors.iter().position(|(codec, _)| *codec == self.codec).unwrap_or_else(|| {
-            compressors.push((self.codec, self.codec.compressor()));
-            compressors.len() - 1
-        });
-        let compressed = compressors[position].1.compress(&plain.bytes).map_err(Error::Compress)?;
-        Ok(Packed { compressed, plain: Arc::new(plain), machines })
+        if remembered.is_none() || index >= self.known {
+            plain.bytes = lock(&self.state).spare.pop().unwrap_or_default();
+            plain.bytes.clear();
+            fill(&self.plan, chunk, &mut plain.bytes, &mut machines)?;
+        }
+        let compressed = match remembered {
+            Some(compressed) => compressed,
+            None => {
+                let position =
+                    compressors.iter().position(|(codec, _)| *codec == self.codec).unwrap_or_else(|| {
+                        compressors.push((self.codec, self.codec.compressor()));
+                        compressors.len() - 1
+                    });
+                let bytes = compressors[position].1.compress(&plain.bytes).map_err(Error::Compress)?;
+                let size = bytes.as_ref().map_or(0, Vec::len);
+                let compressed = Arc::new(CompressedChunk { bytes, machines });
+                if let Some((cache, key)) = memory.filter(|_| size > 0) {
+                    cache.chunks.put(key, compressed.clone(), size as u64);
+                }
+                compressed
+            }
+        };
+        Ok(Packed { compressed, plain: Arc::new(plain) })
     }
 }
 
 /// A chunk of the uncompressed stream; gives its buffer and its room back when it is dropped.
 struct Plain {
+    /// Empty for a chunk that need not be read.
     bytes: Vec<u8>,
     length: u64,
     layer: Arc<Layer>,
@@ -283,7 +408,9 @@ impl Drop for Plain {
     fn drop(&mut self) {
         let mut state = lock(&self.layer.state);
         state.in_flight_bytes -= self.length;
-        state.spare.push(std::mem::take(&mut self.bytes));
+        if state.spare.len() < MAX_SPARE_BUFFERS {
+            state.spare.push(std::mem::take(&mut self.bytes));
+        }
         drop(state);
         // The lock makes sure that no thread is between finding no room and waiting for some.
         drop(lock(&self.layer.shared.queue));
@@ -291,12 +418,10 @@ impl Drop for Plain {
     }
 }
 
-/// A chunk as it goes into the file.
+/// A chunk on its way into the file.
 struct Packed {
-    /// `None` where the codec leaves the bytes as they are.
-    compressed: Option<Vec<u8>>,
+    compressed: Arc<CompressedChunk>,
     plain: Arc<Plain>,
-    machines: Vec<(usize, u16)>,
 }
 
 /// Appends the bytes of `chunk` to `buffer`, and the ELF images that begin in it to `machines`.
@@ -307,14 +432,14 @@ fn fill(
     machines: &mut Vec<(usize, u16)>,
 ) -> Result<(), Error> {
     let mut note_machine = |entry: usize, content: &[u8]| {
-        machines.extend(listing::elf_machine(content).map(|machine| (entry, machine)));
+        machines.extend(listing::elf_machine(content).map(|machine| (entry - chunk.first_entry(), machine)));
     };
-    buffer.reserve_exact(chunk.length() as usize);
+    // A reader looks one byte beyond the end.
+    buffer.reserve_exact(chunk.length() as usize + 1);
     match chunk {
         Chunk::Part { entry, offset, length } => {
             if let Some(content) = plan.entries[*entry].content() {
-                buffer.resize(*length as usize, 0);
-                Reader::open(content)?.read_at(*offset, buffer)?;
+                Reader::open(content)?.append(*offset, *length as usize, buffer)?;
                 if *offset == 0 {
                     note_machine(*entry, buffer);
                 }
@@ -332,8 +457,7 @@ fn fill(
                     continue;
                 }
                 let start = buffer.len();
-                buffer.resize(start + content.size as usize, 0);
-                Reader::open(content)?.read_at(0, &mut buffer[start..])?;
+                Reader::open(content)?.append(0, content.size as usize, buffer)?;
                 note_machine(number, &buffer[start..]);
                 buffer.resize(buffer.len() + header::padding(content.size) as usize, 0);
             }
@@ -344,14 +468,14 @@ fn fill(
     Ok(())
 }
 
-/// Calls `each` with `count` values in the order of their numbers.
+/// Calls `each` with the values of `numbers`, in order, whatever the order in which `next` gives them.
 fn in_order<T, E>(
+    numbers: Range<usize>,
     mut next: impl FnMut() -> Result<(usize, T), E>,
-    count: usize,
-    mut each: impl FnMut(T) -> Result<(), E>,
+    mut each: impl FnMut(usize, T) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut early = BTreeMap::new();
-    for wanted in 0..count {
+    for wanted in numbers {
         let value = loop {
             if let Some(value) = early.remove(&wanted) {
                 break value;
@@ -359,48 +483,63 @@ fn in_order<T, E>(
             let (number, value) = next()?;
             early.insert(number, value);
         };
-        each(value)?;
+        each(wanted, value)?;
     }
     Ok(())
 }
 
-/// Writes and hashes the blob. The diff ID is left for the other stage.
+/// Writes the blob, and hashes it from the first chunk that is not known on, where hashing stands at
+/// `start`. Returns `start` and the states after these chunks; their plain halves are left to the
+/// other stage, and so are the digests.
 fn write_in_order(
     packed: Receiver<Result<(usize, Packed), Error>>,
-    count: usize,
+    layer: &Layer,
+    start: StreamState,
     out: &mut dyn Write,
     progress: &dyn Fn(u64),
-) -> Result<Written, Error> {
-    let mut hasher = Sha256::new();
+) -> Result<(Written, Vec<StreamState>), Error> {
     let mut written = Written::default();
+    let mut states = vec![start.clone()];
+    let StreamState { mut blob, mut size, .. } = start;
     in_order(
+        0..layer.chunks.len(),
         || packed.recv().unwrap_or(Err(Error::Thread)),
-        count,
-        |packed: Packed| {
-            let bytes = packed.compressed.as_ref().unwrap_or(&packed.plain.bytes);
+        |index, Packed { compressed, plain }| {
+            let bytes = compressed.bytes.as_ref().unwrap_or(&plain.bytes);
             out.write_all(bytes).map_err(Error::Write)?;
-            hasher.update(bytes);
-            written.size += bytes.len() as u64;
-            written.uncompressed_size += packed.plain.length;
-            written.machines.extend(&packed.machines);
-            progress(packed.plain.length);
+            let first = layer.chunks[index].first_entry();
+            written
+                .machines
+                .extend(compressed.machines.iter().map(|(entry, machine)| (first + entry, *machine)));
+            written.uncompressed_size += plain.length;
+            if index >= layer.known {
+                blob.update(bytes);
+                size += bytes.len() as u64;
+                states.push(StreamState { blob: blob.clone(), size, ..StreamState::default() });
+            }
+            progress(plain.length);
             Ok(())
         },
     )?;
-    written.digest = hasher.finalize().into();
-    Ok(written)
+    Ok((written, states))
 }
 
-/// The SHA-256 of the uncompressed stream; `None` when it ends early.
-fn hash_in_order(plain: Receiver<ToHash>, count: usize) -> Option<[u8; 32]> {
-    let mut hasher = Sha256::new();
-    let next = || plain.recv().ok().flatten().ok_or(());
-    in_order(next, count, |plain: Arc<Plain>| {
-        hasher.update(&plain.bytes);
-        Ok(())
-    })
+/// Hashes the uncompressed stream from the chunks `numbers` on, where hashing stands at `start`.
+/// Returns `start` and the states after each of them; `None` when the stream ends early.
+fn hash_in_order(plain: Receiver<ToHash>, numbers: Range<usize>, start: Sha256) -> Option<Vec<Sha256>> {
+    let mut states = vec![start.clone()];
+    let mut hasher = start;
+    in_order(
+        numbers,
+        || plain.recv().ok().flatten().ok_or(()),
+        |_, plain: Arc<Plain>| {
+            hasher.update(&plain.bytes);
+            states.push(hasher.clone());
+            Ok(())
+        },
+    )
     .ok()?;
-    Some(hasher.finalize().into())
+    Some(states)
 }
 
 /// Locks a mutex whose data stay consistent even if a holder panicked: no holder calls foreign code.

@@ -29,6 +29,10 @@ pub enum Error {
         "two different files want the image path {path}: {first} and {second}; exclude one or build them into separate images"
     )]
     Clash { path: ImagePath, first: String, second: String },
+    #[error(
+        "image path \"{0}\": names that begin with `.wh.` delete files in a container image (OCI image-spec, layer.md) and cannot be shipped; rename or exclude it"
+    )]
+    Whiteout(ImagePath),
     #[error("{path} is both a file and a directory ({below} is inside it); exclude one of them")]
     FileAndDirectory { path: ImagePath, below: ImagePath },
 }
@@ -76,6 +80,9 @@ impl Entry {
 /// Plans the layer that holds `items`.
 pub fn plan(mut items: Vec<Item>, settings: &Settings) -> Result<LayerPlan, Error> {
     items.sort_by(|a, b| a.path.cmp(&b.path));
+    if let Some(item) = items.iter().find(|item| item.path.is_whiteout()) {
+        return Err(Error::Whiteout(item.path.clone()));
+    }
     let items = without_repetitions(items)?;
     let mut entries = Vec::with_capacity(items.len() + items.len() / 4);
     let mut first_with: HashMap<(u64, Bytes), usize> = HashMap::new();

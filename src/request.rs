@@ -41,7 +41,7 @@ pub enum Error {
 pub enum ModeRule {
     /// The same for every file.
     Fixed(u32),
-    /// 0755 for ELF images, scripts (`#!`) and the executable itself; 0644 otherwise.
+    /// 0755 for ELF images and scripts (`#!`), which a binary's executable always is; 0644 otherwise.
     Detect,
 }
 
@@ -182,8 +182,8 @@ impl LayerRequest {
         let codec = Codec::new(&codec, options.number("level")?)?;
         let defaults = Metadata::default();
         let metadata = Metadata {
-            owner: options.number("owner")?.unwrap_or(defaults.owner),
-            group: options.number("group_id")?.unwrap_or(defaults.group),
+            owner: options.number::<u32>("owner")?.map_or(defaults.owner, u64::from),
+            group: options.number::<u32>("group_id")?.map_or(defaults.group, u64::from),
             owner_name: options.text("owner_name")?.unwrap_or_default(),
             group_name: options.text("group_name")?.unwrap_or_default(),
             mtime: options.number("mtime")?.unwrap_or(defaults.mtime),

@@ -6,22 +6,19 @@ load(
     "DEFAULT_EXCLUDE",
     "DEFAULT_GROUP",
     "DEFAULT_GROUPS",
-    "NO",
-    "YES",
     "image_order",
-    "may_match",
-    "may_match_below",
+    "layer_finder",
     "normalize_pattern",
-    "parse_pattern",
 )
 load(":platform_transition.bzl", "platform_transition")
+load(":regex.bzl", "parse_pattern")
 load(":tar_args.bzl", "parse_tar_args")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 
 _EXTENSIONS = {"": ".tar", "gzip": ".tar.gz", "zstd": ".tar.zst"}
 
 # Names of output groups beside those of the layers.
-_RESERVED_GROUPS = ["descriptors", "listings", "report"]
+_RESERVED_GROUPS = ["descriptors", "listings"]
 
 _EXECUTION_REQUIREMENTS = {
     "supports-multiplex-sandboxing": "1",
@@ -51,34 +48,38 @@ def py_image_layer(
     """Packs a Python binary and its runfiles into container image layers, one per layer group.
 
     Creates `{name}`, which builds all layers and has an output group for each, and `{name}_{group}`
-    for each layer. A file belongs to the first group whose pattern is found in its path in the
-    image, such as `./app/server.runfiles/pip_deps_numpy/site-packages/numpy/__init__.py`. Groups are
-    tried in this order: those of `layer_groups`; `interpreter` and `packages`, which take a Python
-    interpreter's repository and third-party packages; `default`, which takes the rest.
+    for each layer. The binary becomes `{root}/{package}/{binary}`, with its runfiles beside it.
+
+    A file belongs to the first group whose pattern is found in its path in the image, such as
+    `./app/server/server.runfiles/pip_deps_numpy/site-packages/numpy/__init__.py`. Groups are tried in
+    this order: those of `layer_groups`; `interpreter`, which takes a Python interpreter's repository;
+    `packages`, which takes third-party packages; `default`, which takes the rest, and the virtual
+    environment that a rule set makes for the binary. Wheels (`.whl`) are always left out.
 
     Args:
         name: Name of the target for all layers.
         py_binary: The binary: any executable target with runfiles.
         root: Absolute directory of the image in which everything is put. The image's root if unset.
         layer_groups: Layers of their own: a dict from names to regular expressions, in the syntax
-            of [Rust's regex](https://docs.rs/regex/latest/regex/#syntax). Patterns that were
-            escaped for awk (`"\\\\.runfiles/"`) keep their meaning. A group named `interpreter` or
-            `packages` takes the place of the default one; `None` instead of a pattern leaves what
-            belongs to the default one out of the image.
+            of [Rust's regex](https://docs.rs/regex/latest/regex/#syntax), which match bytes.
+            Patterns that were escaped twice for awk (`"\\\\\\\\.runfiles/"`) keep their meaning. A
+            group named `interpreter` or `packages` takes the place of the default one; `None`
+            instead of a pattern leaves what belongs to the default one out of the image.
         compress: `gzip`, `zstd`, or the empty string for a plain tar.
         tar_args: bsdtar options. Understood are `--options` with `gzip:!timestamp`,
-            `gzip:compression-level=N` and `zstd:compression-level=N`; `--uid`, `--gid`, `--uname`,
-            `--gname`, `--numeric-owner`; `--mtime`; `--exclude`.
+            `gzip:compression-level=N`, `zstd:compression-level=N` and `zstd:threads=N`; `--uid`,
+            `--gid`, `--uname`, `--gname`, `--numeric-owner`; `--mtime`; `--exclude`. An attribute
+            that says otherwise wins.
         binary: Another name for `py_binary`.
         platform: Platform for which the binary is built. The target platform if unset.
         owner: User id of every entry. 0 if unset.
         group: Group id of every entry. 0 if unset.
-        mtime: Time of every entry, in seconds since 1970. 2023-01-01T08:00:00Z if unset.
-        mode: Permissions of every file in octal, or `detect`: 0755 for ELF images and scripts, 0644
-            for other files.
-        dedupe: Whether files of equal content are stored once per layer, as hard links.
-        exclude: Regular expressions; a file in whose path one is found is left out. See also
-            `SLIM_INTERPRETER`.
+        mtime: Time of every entry, in seconds since 1970. 1672560000, 2023-01-01T08:00:00Z, if unset.
+        mode: Permissions of every file in octal, 0755 if unset; or `detect`: 0755 for ELF images and
+            scripts, 0644 for other files.
+        dedupe: Whether files of equal content, from 4 KiB on, are stored once per layer, as hard links.
+        exclude: Regular expressions, as in `layer_groups`; a file in whose path one is found is left
+            out. See also `SLIM_INTERPRETER`.
         validation: What happens when the layers turn out not to be the binary's runfiles, or a link
             leads nowhere, or a binary is made for another processor: `error`, `warn` or `off`.
         compute_unused_inputs: Ignored: each layer's inputs are its own files in any case.
@@ -196,7 +197,7 @@ def _settings(ctx):
     mode = ctx.attr.mode
     if mode != "detect" and (not mode.isdigit() or len(mode) > 5 or "8" in mode or "9" in mode):
         fail("mode is {}: use octal permissions such as \"0755\", or \"detect\"".format(repr(mode)))
-    for pattern in ctx.attr.exclude:
+    for pattern in ctx.attr.exclude + tar_args.exclude:
         _, problem = parse_pattern(pattern)
         if problem:
             fail("exclude: {} is not a regular expression: {}".format(repr(pattern), problem))
@@ -287,30 +288,13 @@ def _partition(runfiles, settings):
         A dict from layers to structs of `files` and `inputs` (lists of File), `lines` (of the
         manifest, for what is not in `files`) and `map_file` (a `map_each` for what is).
     """
-    matchers = [(name, parse_pattern(pattern)[0]) for name, pattern in settings.groups]
-    exclude = [parse_pattern(pattern)[0] for pattern in settings.exclude]
+    layers_of = layer_finder(settings.groups, settings.exclude)
     members = {name: struct(files = [], extra = []) for name, _ in settings.groups + [(DEFAULT_GROUP, None)]}
-
-    def layers_of(path, search):
-        subject = "./" + path
-        for matcher in exclude:
-            if search(matcher, subject) == YES:
-                return []
-        layers = []
-        for name, matcher in matchers:
-            answer = search(matcher, subject)
-            if answer != NO and name not in layers:
-                layers.append(name)
-            if answer == YES:
-                return layers
-        return layers if DEFAULT_GROUP in layers else layers + [DEFAULT_GROUP]
-
     for entry in runfiles.extra:
-        tree = entry.file and entry.file.is_directory
-        for layer in layers_of(entry.path, may_match_below if tree else may_match):
+        for layer in layers_of(entry.path, entry.file and entry.file.is_directory):
             members[layer].extra.append(entry)
     for file, path in runfiles.files:
-        for layer in layers_of(path, may_match_below if file.is_directory else may_match):
+        for layer in layers_of(path, file.is_directory):
             members[layer].files.append(file)
     return {
         layer: struct(
@@ -403,10 +387,15 @@ def _write_layer(ctx, settings, layer, members):
         arguments = ["--worker_protocol=" + protocol, args],
         mnemonic = "PyImageLayer",
         progress_message = "Writing image layer %{output}",
+        resource_set = _resources,
         execution_requirements = dict(_EXECUTION_REQUIREMENTS, **{"requires-worker-protocol": protocol}),
         toolchain = TOOLCHAIN_TYPE,
     )
     return output, descriptor, listing
+
+def _resources(os, inputs):  # buildifier: disable=unused-variable
+    """What one layer takes: the program's threads divide the processors among all layers."""
+    return {"cpu": 1 if inputs < 1000 else 2, "memory": 64 if inputs < 1000 else 250}
 
 def _add_patterns(args, settings):
     args.add_all(["{}={}".format(name, pattern) for name, pattern in settings.groups], format_each = "--group=%s")
@@ -446,7 +435,7 @@ def _validate(ctx, settings, runfiles, listings):
 _py_image_layer = rule(
     implementation = _py_image_layer_impl,
     attrs = {
-        "binary": attr.label(mandatory = True, cfg = platform_transition, aspects = [binary_closure]),
+        "binary": attr.label(mandatory = True, allow_files = True, cfg = platform_transition, aspects = [binary_closure]),
         "root": attr.string(),
         "group_names": attr.string_list(doc = "In matching order."),
         "group_patterns": attr.string_list(doc = "One for each name."),

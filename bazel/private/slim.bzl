@@ -12,11 +12,12 @@ INTERPRETER_STATIC_LIBRARIES = _INTERPRETER + "/.*\\.a$|" + _INTERPRETER + "/lib
 # The standard library's own tests.
 INTERPRETER_TESTS = _STANDARD_LIBRARY + "/(test|[a-z0-9_]+/tests?|idlelib/idle_test)/"
 
-# Programs for people at a desk: IDLE, turtle graphics, the manual page and its browser's icons.
-INTERPRETER_DESKTOP = _STANDARD_LIBRARY + "/(idlelib|turtledemo|pydoc_data)/|" + _STANDARD_LIBRARY + "/turtle\\.py$|" + _INTERPRETER + "/share/"
+# Programs for people at a desk: IDLE, turtle graphics, pydoc's topics, the manual page.
+INTERPRETER_DESKTOP = _STANDARD_LIBRARY + "/(idlelib|turtledemo|pydoc_data)/|" + _STANDARD_LIBRARY + "/turtle\\.py$|" + _INTERPRETER + "/share/man/"
 
-# pip and setuptools in the interpreter, also as the wheels that ensurepip installs.
-INTERPRETER_INSTALLERS = _STANDARD_LIBRARY + "/(ensurepip|site-packages/(pip|setuptools|pkg_resources|_distutils_hack)[^/]*)/"
+# pip and setuptools in the interpreter, also as the wheels that ensurepip installs, and the path file by
+# which setuptools is imported whenever Python starts.
+INTERPRETER_INSTALLERS = _STANDARD_LIBRARY + "/(ensurepip|site-packages/(pip|setuptools|pkg_resources|_distutils_hack)(-[^/]*)?)/|" + _STANDARD_LIBRARY + "/site-packages/distutils-precedence\\.pth$"
 
 # Bytecode that a run of Python left in a writable repository; it differs from machine to machine.
 PYCACHE = "/__pycache__/"

@@ -16,7 +16,7 @@ die() {
 cache_dir() {
   local name=$1 key
   shift
-  key=$({ echo "$cache_root" && cat "$@"; } | sha256sum)
+  key=$({ echo "$cache_root ${PYLAYER_DEBIAN_SUITE:-}" && cat "$@"; } | sha256sum)
   echo "$cache_root/$name-${key:0:12}"
 }
 

@@ -1,0 +1,23 @@
+"""What is in a layer, so that programs that are compared are known to have made the same."""
+
+import hashlib
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+READERS = {".gz": ["gzip", "-dc"], ".zst": ["zstd", "-dc"], ".tar": ["cat"]}
+
+
+def members(layer: Path) -> dict[str, str]:
+    """The name of each member and the digest of its content, of whatever it is a hard link to, or its link text."""
+    plain = subprocess.run([*READERS[layer.suffix], layer], check=True, stdout=subprocess.PIPE).stdout
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+        for member in tar:
+            if member.isfile() or member.islnk():
+                what = hashlib.sha256(tar.extractfile(member).read()).hexdigest()
+            else:
+                what = f"-> {member.linkname}" if member.issym() else "folder"
+            found[member.name.removeprefix("./")] = what
+    return found

@@ -1,0 +1,192 @@
+//! The pure inner pieces, on one core and without a file: what a layer costs before its first byte is
+//! read. `cargo bench --bench inner`, or `benches/run inner` for the rows of BENCHMARKS.md.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use pylayer::chunk::{self, ChunkSizes};
+use pylayer::codec::Codec;
+use pylayer::groups::{DEFAULT_EXCLUDE, DEFAULT_GROUPS, LayerGroups};
+use pylayer::header;
+use pylayer::image_path::ImagePath;
+use pylayer::inputs::{Content, FileContent, Item};
+use pylayer::plan::{self, LayerPlan};
+use pylayer::request::{DEFAULT_DEDUPE_FROM, Metadata, Settings};
+use pylayer::worker::Protocol;
+use pylayer::worker::wire::Decoder;
+
+/// As many as a binary has that holds several deep learning frameworks.
+const FILES: usize = 150_000;
+/// Files of a wheel; the wheels are `FILES` divided by this.
+const FILES_OF_WHEEL: usize = 500;
+/// What Bazel sends for some 50,000 inputs.
+const REQUEST_BYTES: usize = 10 << 20;
+
+/// Groups as people write them: by wheel, by several wheels, by suffix.
+const USER_GROUPS: [(&str, &str); 6] = [
+    ("torch", r"pip_deps_311_wheel_(7|8|9)/"),
+    ("numpy", r"\.runfiles/[^/]*_wheel_1[0-9]/.*"),
+    ("models", r"/data/.*\.(bin|onnx)$"),
+    ("certificates", r"certifi.*/cacert\.pem$"),
+    ("generated", r"_pb2(_grpc)?\.pyi?$"),
+    ("tests", r"/site-packages/.*/tests?/"),
+];
+
+/// Paths as wheels have them: packages of eight modules, three folders deep.
+fn image_path(number: usize) -> String {
+    let (wheel, file) = (number / FILES_OF_WHEEL, number % FILES_OF_WHEEL);
+    let (part, sub) = (file / 64, file / 8 % 8);
+    format!(
+        "app/server.runfiles/rules_python~~pip~pip_deps_311_wheel_{wheel}/site-packages/wheel_{wheel}/part_{part}/sub_{sub}/module_{file}.py"
+    )
+}
+
+/// Where Bazel has the file.
+fn exec_path(number: usize) -> String {
+    image_path(number).replace("app/server.runfiles/", "external/")
+}
+
+/// A digest as Bazel sends it: hexadecimal text, of no meaning.
+fn digest(number: usize) -> Bytes {
+    let mut text = String::with_capacity(64);
+    for word in 1..=4 {
+        let mixed = (number as u64 + 1).wrapping_mul(word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        write!(text, "{mixed:016x}").expect("a string takes any text");
+    }
+    text.into()
+}
+
+/// Sizes from 0 to 64 KB, most of them small, as in wheels.
+fn size(number: usize) -> u64 {
+    let odds = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    odds * odds / 65_536
+}
+
+fn items() -> Vec<Item> {
+    let item = |number| {
+        let content = FileContent {
+            file: exec_path(number).into(),
+            size: size(number),
+            digest: Some(digest(number)),
+            executable: Some(false),
+        };
+        let path = ImagePath::new(image_path(number)).expect("the path has no odd component");
+        Item { path, content: Content::File(Arc::new(content)) }
+    };
+    (0..FILES).map(item).collect()
+}
+
+fn settings() -> Settings {
+    let owned = |(name, pattern): &(&str, &str)| (name.to_string(), pattern.to_string());
+    Settings {
+        groups: USER_GROUPS.iter().chain(&DEFAULT_GROUPS).map(owned).collect(),
+        exclude: DEFAULT_EXCLUDE.map(String::from).to_vec(),
+        root: String::new(),
+        codec: Codec::Gzip { level: 6 },
+        metadata: Metadata::default(),
+        dedupe_from: Some(DEFAULT_DEDUPE_FROM),
+    }
+}
+
+fn layer_plan() -> LayerPlan {
+    plan::plan(items(), &settings()).expect("the paths do not clash")
+}
+
+fn encode_headers(criterion: &mut Criterion) {
+    let plan = layer_plan();
+    let mut headers = Vec::new();
+    criterion.bench_function("encode headers of 150,000 files", |bencher| {
+        bencher.iter(|| {
+            headers.clear();
+            for entry in &plan.entries {
+                header::encode(entry, &plan.metadata, &mut headers);
+            }
+            black_box(headers.len())
+        });
+    });
+}
+
+fn match_groups(criterion: &mut Criterion) {
+    let paths: Vec<String> = (0..FILES).map(image_path).collect();
+    let settings = settings();
+    criterion.bench_function("match 150,000 paths with 9 groups", |bencher| {
+        bencher.iter(|| {
+            let groups = LayerGroups::compile(&settings.groups, &settings.exclude).expect("valid patterns");
+            paths.iter().filter(|path| groups.group_of(path.as_bytes()) == Some("packages")).count()
+        });
+    });
+}
+
+fn plan_entries(criterion: &mut Criterion) {
+    let (items, settings) = (items(), settings());
+    criterion.bench_function("plan 150,000 files", |bencher| {
+        bencher.iter_batched(|| items.clone(), |items| plan::plan(items, &settings), BatchSize::PerIteration);
+    });
+}
+
+fn cut_chunks(criterion: &mut Criterion) {
+    let plan = layer_plan();
+    let codec = Codec::Gzip { level: 6 };
+    criterion.bench_function("cut 150,000 files into chunks", |bencher| {
+        bencher.iter(|| chunk::chunks(&plan, ChunkSizes::of(codec)));
+    });
+    let chunks = chunk::chunks(&plan, ChunkSizes::of(codec));
+    criterion.bench_function("make cache keys of the chunks of 150,000 files", |bencher| {
+        bencher.iter(|| chunks.iter().filter(|chunk| chunk::key(&plan, chunk, codec).is_some()).count());
+    });
+}
+
+fn decode_request(criterion: &mut Criterion) {
+    let frame = request(REQUEST_BYTES);
+    criterion.bench_function("decode a request of 10 MiB", |bencher| {
+        bencher.iter_batched(
+            || BytesMut::from(&frame[..]),
+            |mut received| Decoder::new(Protocol::Proto).decode(&mut received),
+            BatchSize::PerIteration,
+        );
+    });
+}
+
+/// A work request of at least `bytes` bytes, with its length before it.
+fn request(bytes: usize) -> Vec<u8> {
+    let mut request = Vec::with_capacity(bytes + 1024);
+    for number in 0.. {
+        if request.len() >= bytes {
+            break;
+        }
+        let mut input = Vec::new();
+        field(1, exec_path(number).as_bytes(), &mut input);
+        field(2, &digest(number), &mut input);
+        field(2, &input, &mut request);
+    }
+    let mut frame = Vec::new();
+    varint(request.len(), &mut frame);
+    frame.extend(request);
+    frame
+}
+
+/// A length-delimited field of a protobuf message.
+fn field(number: usize, bytes: &[u8], out: &mut Vec<u8>) {
+    varint(number << 3 | 2, out);
+    varint(bytes.len(), out);
+    out.extend_from_slice(bytes);
+}
+
+fn varint(mut value: usize, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+criterion_group! {
+    name = inner;
+    // Each sample takes tens of milliseconds, so criterion's default of 100 gains nothing.
+    config = Criterion::default().sample_size(20);
+    targets = match_groups, plan_entries, cut_chunks, encode_headers, decode_request
+}
+criterion_main!(inner);

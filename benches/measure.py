@@ -1,0 +1,106 @@
+"""What a command costs, on a machine that does nothing else meanwhile.
+
+As a program, `measure.py COMMAND` runs a shell command and prints its cost as JSON. That is a process of its
+own because Linux counts the peak memory of whoever starts a program towards the program's: the floor is this
+small process (some 10 MB), not the benchmark runner with its lists of files.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+# Above this share of the machine a stranger disturbs the figures by more than they spread by themselves.
+MAX_FOREIGN = 0.06
+# /proc/stat counts in steps of 10 ms on each processor; over less time a share would mean nothing.
+MIN_SECONDS_TO_JUDGE = 0.5
+IDLE_SECONDS = 0.4
+# A machine that is not idle after this long will not be; the run is then judged by what disturbed it.
+MAX_WAIT_SECONDS = 120
+ATTEMPTS = 5
+
+
+@dataclass
+class Cost:
+    """Seconds, seconds of all processors, bytes. `busy` are the seconds that all processes worked."""
+
+    wall: float
+    cpu: float
+    rss: int
+    busy: float
+
+
+def busy_seconds() -> float:
+    """How long the machine's processors have worked since it started, for anyone."""
+    with open("/proc/stat") as stat:
+        user, nice, system, _idle, _iowait, *others = map(int, stat.readline().split()[1:9])
+    return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
+
+
+def processors() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def run(command: str, folder: Path, environment: dict[str, str]) -> Cost:
+    """Runs a shell command, which has to succeed."""
+    process = subprocess.run(
+        [sys.executable, "-I", "-S", __file__, command],
+        cwd=folder,
+        # In another locale bsdtar does not know how to write a name that is not ASCII.
+        env={**os.environ, "LC_ALL": "C.UTF-8", **environment},
+        stdout=subprocess.PIPE,
+    )
+    if process.returncode != 0:
+        sys.exit(f"benches/run: this failed:\n  {command}")
+    return Cost(**json.loads(process.stdout))
+
+
+class Machine:
+    """Waits until the machine is idle, and tells whether it stayed so. If not `patient`, never waits and
+    believes everything: the figures are then worth nothing."""
+
+    def __init__(self, patient: bool):
+        self.patient = patient
+        self.dropped = 0
+
+    def settle(self) -> None:
+        deadline = time.monotonic() + MAX_WAIT_SECONDS
+        while self.patient and time.monotonic() < deadline:
+            before = busy_seconds()
+            time.sleep(IDLE_SECONDS)
+            if busy_seconds() - before <= MAX_FOREIGN / 2 * IDLE_SECONDS * processors():
+                return
+
+    def undisturbed(self, prepare: Callable[[], None], action: Callable[[], Cost], attempts=ATTEMPTS) -> Cost | None:
+        """The cost of `action`, each time after `prepare`, the first time that nobody disturbs it."""
+        for _ in range(attempts):
+            prepare()
+            self.settle()
+            cost = action()
+            foreign = cost.busy - cost.cpu
+            judged = self.patient and cost.wall >= MIN_SECONDS_TO_JUDGE
+            if not judged or foreign <= MAX_FOREIGN * cost.wall * processors():
+                return cost
+            self.dropped += 1
+        return None
+
+
+def main() -> None:
+    output = os.open(os.devnull, os.O_WRONLY)
+    busy, start = busy_seconds(), time.perf_counter()
+    # No splitting and no globbing: the commands read well without quotes around each variable.
+    arguments = ["bash", "-feuo", "pipefail", "-c", f"IFS=\n{sys.argv[1]}"]
+    process = os.posix_spawnp("bash", arguments, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, output, 1)])
+    _, status, usage = os.wait4(process, 0)
+    wall, busy = time.perf_counter() - start, busy_seconds() - busy
+    cpu, rss = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    print(json.dumps({"wall": wall, "cpu": cpu, "rss": rss, "busy": busy}))
+    sys.exit(os.waitstatus_to_exitcode(status) != 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+//! Memory of bounded size from which the least recently used goes first.
+//!
+//! A worker remembers compiled groups, manifests, sizes of files, compressed chunks and digest states.
+//! None of it can change a layer's bytes: every key is made of content digests that Bazel vouches for
+//! and of all else that decides the value, and what has no digest has no key.
+
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+/// How often a cache helped, and what it holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub hits: u64,
+    pub misses: u64,
+    pub evictions: u64,
+    pub entries: usize,
+    /// The sum of the entries' costs.
+    pub cost: u64,
+}
+
+/// A cache whose entries may cost so much together.
+pub struct Cache<K, V> {
+    budget: u64,
+    entries: Mutex<Entries<K, V>>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+struct Entries<K, V> {
+    by_key: LruCache<K, (V, u64)>,
+    cost: u64,
+    evictions: u64,
+}
+
+impl<K: Hash + Eq, V: Clone> Cache<K, V> {
+    /// A cache whose entries may cost `budget` together: bytes, or a count if each costs 1.
+    pub fn new(budget: u64) -> Cache<K, V> {
+        Cache {
+            budget,
+            entries: Mutex::new(Entries { by_key: LruCache::unbounded(), cost: 0, evictions: 0 }),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    /// The value of `key`.
+    pub fn get(&self, key: &K) -> Option<V> {
+        let value = self.lock().by_key.get(key).map(|(value, _)| value.clone());
+        let counter = if value.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        value
+    }
+
+    /// Remembers `value`, and forgets others until the budget holds.
+    pub fn put(&self, key: K, value: V, cost: u64) {
+        let mut entries = self.lock();
+        if cost > self.budget {
+            return;
+        }
+        if let Some((_, old)) = entries.by_key.put(key, (value, cost)) {
+            entries.cost -= old;
+        }
+        entries.cost += cost;
+        while entries.cost > self.budget {
+            let Some((_, (_, old))) = entries.by_key.pop_lru() else { break };
+            entries.cost -= old;
+            entries.evictions += 1;
+        }
+    }
+
+    /// The value of `key`, made at the cost of 1 if it is not known. Without a key it is made and not
+    /// remembered. Two threads may make the same value at the same time.
+    pub fn get_or_make<E>(&self, key: Option<K>, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+        let Some(key) = key else { return make() };
+        if let Some(value) = self.get(&key) {
+            return Ok(value);
+        }
+        let value = make()?;
+        self.put(key, value.clone(), 1);
+        Ok(value)
+    }
+
+    /// What the cache did so far.
+    pub fn stats(&self) -> Stats {
+        let entries = self.lock();
+        Stats {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            evictions: entries.evictions,
+            entries: entries.by_key.len(),
+            cost: entries.cost,
+        }
+    }
+
+    /// No holder of the lock calls foreign code, so the entries are whole even after a panic.
+    fn lock(&self) -> MutexGuard<'_, Entries<K, V>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let cache = Cache::new(100);
+        cache.put(1, 'a', 40);
+        cache.put(2, 'b', 40);
+        assert_eq!(cache.get(&1), Some('a'));
+        cache.put(3, 'c', 40);
+        assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some('a'), None, Some('c')));
+        assert_eq!(cache.stats(), Stats { hits: 3, misses: 1, evictions: 1, entries: 2, cost: 80 });
+    }
+
+    #[test]
+    fn what_is_put_again_counts_once() {
+        let cache = Cache::new(100);
+        cache.put(1, 'a', 40);
+        cache.put(1, 'b', 50);
+        assert_eq!((cache.get(&1), cache.stats().cost), (Some('b'), 50));
+    }
+
+    #[test]
+    fn what_is_larger_than_the_budget_is_not_remembered() {
+        let cache = Cache::new(100);
+        cache.put(1, 'a', 40);
+        cache.put(2, 'b', 101);
+        assert_eq!((cache.get(&1), cache.get(&2)), (Some('a'), None));
+    }
+
+    #[test]
+    fn without_a_key_nothing_is_remembered() {
+        let cache = Cache::new(10);
+        let mut made = 0;
+        for key in [None, None, Some(1), Some(1)] {
+            let value: Result<_, ()> = cache.get_or_make(key, || {
+                made += 1;
+                Ok('a')
+            });
+            assert_eq!(value, Ok('a'));
+        }
+        assert_eq!(made, 3);
+    }
+}

@@ -1,0 +1,156 @@
+"""Runs `tools/bazel` in workspaces that belong to the tests.
+
+Such a workspace is a copy of a folder of this checkout. It has output folders of its own, which must
+not lie in /tmp: Bazel's linux-sandbox hides that. Its Bazel server ends with the tests.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+TOOL = CHECKOUT / "tools" / "bazel"
+
+# No single command of these tests takes longer on a slow machine.
+TIMEOUT = 1200
+
+# What a build prints for a person at a terminal.
+PLAIN_OUTPUT = ["--color=no", "--curses=no", "--noshow_progress"]
+
+PATH_TOOLCHAIN = """
+pylayer = use_extension("@rules_pylayer//bazel:extensions.bzl", "pylayer")
+pylayer.path(path = "{program}")
+"""
+
+
+@dataclass
+class Result:
+    """What a command of Bazel did."""
+
+    status: int
+    output: str
+    log: str
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """How many actions ran in which way: `{"internal": 1, "worker": 4}`."""
+        summary = re.findall(r"^INFO: \d+ process(?:es)?: (.*)\.$", self.log, re.MULTILINE)
+        counts = (part.split(" ", 1) for part in summary[-1].split(", "))
+        return {how: int(count) for count, how in counts}
+
+
+@dataclass
+class Spawn:
+    """An action that a build ran as a process or by a worker."""
+
+    mnemonic: str
+    runner: str
+    outputs: list[str]
+    command: list[str]
+    environment: dict[str, str]
+    inputs: dict[str, str]  # by path, the SHA-256 of each; paths are below the execution root
+
+
+@dataclass
+class Workspace:
+    """A workspace in which Bazel runs."""
+
+    folder: Path
+    output_user_root: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    # What every command takes.
+    options: list[str] = field(default_factory=list)
+    # What the command line begins with, such as a program that changes the user.
+    prefix: list[str] = field(default_factory=list)
+
+    def run(
+        self,
+        command: str,
+        *arguments: str | Path,
+        check: bool = True,
+        environment: dict[str, str] | None = None,
+        umask: int = -1,
+    ) -> Result:
+        """Runs a command of Bazel. `umask` and `environment` hold for a server that it starts."""
+        startup = [f"--output_user_root={self.output_user_root}"] if self.output_user_root else []
+        process = subprocess.run(
+            [*self.prefix, TOOL, *startup, command, *self.options, *map(str, arguments)],
+            cwd=self.folder,
+            env={**os.environ, "LC_ALL": "C.UTF-8", **self.environment, **(environment or {})},
+            umask=umask,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT,
+        )
+        result = Result(process.returncode, process.stdout, process.stderr)
+        assert not check or result.status == 0, f"bazel {command} {arguments}:\n{result.log}"
+        return result
+
+    def build(self, *arguments: str | Path, **options) -> Result:
+        """Runs `bazel build`."""
+        return self.run("build", *PLAIN_OUTPUT, *arguments, **options)
+
+    def spawns(self, *arguments: str | Path, **options) -> list[Spawn]:
+        """Builds, and returns what was executed for it."""
+        log = self.folder.parent / f"{self.folder.name}.execution_log.json"
+        self.build(f"--execution_log_json_file={log}", *arguments, **options)
+        text, decoder, found = log.read_text(), json.JSONDecoder(), []
+        while text := text.strip():
+            entry, end = decoder.raw_decode(text)
+            found.append(_spawn(entry))
+            text = text[end:]
+        return found
+
+    def files(self, target: str, *options: str) -> list[Path]:
+        """The files that building `target` makes."""
+        query = self.run("cquery", "--output=files", *options, target)
+        return [self.folder / line for line in query.output.splitlines()]
+
+    def shutdown(self) -> None:
+        """Ends the server."""
+        self.run("shutdown", check=False)
+
+
+def _spawn(entry: dict) -> Spawn:
+    """An entry of the execution log."""
+    return Spawn(
+        entry["mnemonic"],
+        entry["runner"],
+        [_utf8(path) for path in entry["listedOutputs"]],
+        [_utf8(argument) for argument in entry["commandArgs"]],
+        {variable["name"]: variable["value"] for variable in entry["environmentVariables"]},
+        {_utf8(file["path"]): file.get("digest", {}).get("hash", "") for file in entry["inputs"]},
+    )
+
+
+def _utf8(text: str) -> str:
+    """Text of the execution log: Bazel 7 takes each byte of UTF-8 for a character, and writes that as UTF-8."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
+
+
+def copy_workspace(source: Path, folder: Path) -> Path:
+    """Copies a workspace of this checkout; it uses the checkout's rules and an already built program."""
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("bazel-*", "user.bazelrc"))
+    for name in "MODULE.bazel", "WORKSPACE":
+        file = folder / name
+        if file.exists():
+            text = re.sub(r'path = "[./]+"', f'path = "{CHECKOUT}"', file.read_text())
+            file.write_text(text.replace("/path/to/pylayer", str(program())))
+    module = folder / "MODULE.bazel"
+    if module.exists():
+        module.write_text(module.read_text() + PATH_TOOLCHAIN.format(program=program()))
+    return folder
+
+
+def program() -> Path:
+    """The `pylayer` program under test."""
+    return Path(os.environ["PYLAYER_BIN"]).resolve()

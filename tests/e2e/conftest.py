@@ -1,0 +1,104 @@
+"""What the tests share: one built copy of the example, and one of the small workspace `options`."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bazel import CHECKOUT, Workspace, copy_workspace
+from layers import Layer
+
+WORKSPACES = Path(__file__).parent / "workspaces"
+EXAMPLE = CHECKOUT / "examples" / "web_service"
+
+
+@dataclass
+class BuiltWorkspace(Workspace):
+    """A workspace and the layers that it has built."""
+
+    read: dict[str, dict[str, Layer]] = field(default_factory=dict)
+
+    def layers(self, target: str) -> dict[str, Layer]:
+        """The layers of a `py_image_layer` target by their groups' names, in image order. Read once."""
+        if target not in self.read:
+            prefix = target.rpartition(":")[2] + "_"
+            self.read[target] = {
+                file.name.removeprefix(prefix).partition(".tar")[0]: Layer(file) for file in self.files(target)
+            }
+        return self.read[target]
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A folder for workspaces and outputs, outside of /tmp, which Bazel's sandbox hides."""
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    parent = Path(os.environ.get("PYLAYER_E2E_DIR") or cache_home / "pylayer" / "e2e")
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    yield folder
+    remove(folder)
+
+
+@pytest.fixture
+def folder(scratch: Path) -> Iterator[Path]:
+    """An empty folder for one test. Not pytest's, which outlives some runs: an image fills a gigabyte."""
+    path = Path(tempfile.mkdtemp(dir=scratch))
+    yield path
+    remove(path)
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder, also where parts of it are read-only, as Bazel's are."""
+    subprocess.run(["chmod", "-R", "u+rwX", folder], check=False, stderr=subprocess.DEVNULL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def make_workspace(scratch: Path) -> Iterator[Callable[..., BuiltWorkspace]]:
+    """A function that copies a workspace of this checkout; its server ends with the tests."""
+    made = []
+
+    def make(source: Path, name: str, **options) -> BuiltWorkspace:
+        folder = copy_workspace(source, scratch / "workspaces" / name)
+        made.append(BuiltWorkspace(folder, scratch / "bazel", **options))
+        return made[-1]
+
+    yield make
+    for workspace in made:
+        workspace.shutdown()
+
+
+@pytest.fixture(scope="session")
+def example(make_workspace) -> BuiltWorkspace:
+    """A copy of the example, everything built by the default strategy."""
+    workspace = make_workspace(EXAMPLE, "web_service")
+    workspace.build("//app:all")
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def options(make_workspace) -> BuiltWorkspace:
+    """The small workspace with a `py_image_layer` for every option, everything built."""
+    workspace = make_workspace(WORKSPACES / "options", "options")
+    workspace.build("//...")
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def runfiles(make_workspace) -> BuiltWorkspace:
+    """The small workspace with runfiles as rules for Python make them, everything built."""
+    workspace = make_workspace(WORKSPACES / "runfiles", "runfiles")
+    workspace.build("//...")
+    return workspace
+
+
+@pytest.fixture
+def as_root() -> None:
+    """Skips a test that asks for root: other users, mounts, container storage."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")

@@ -1,0 +1,48 @@
+"""Container tools that nobody here wrote, without daemon or registry."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+TIMEOUT = 300
+
+
+@dataclass
+class Buildah:
+    """buildah with a storage of its own."""
+
+    storage: Path
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        """The command line for `arguments`."""
+        state = [f"--root={self.storage}/root", f"--runroot={self.storage}/run", "--storage-driver=vfs"]
+        return ["buildah", *state, *map(str, arguments)]
+
+    def run(self, *arguments: str | Path) -> str:
+        """Runs buildah and returns what it prints."""
+        return _run(self.command(*arguments))
+
+    def container(self, image: str) -> str:
+        """Unpacks an image layout into a new container and returns its name."""
+        return self.run("from", "--pull-never", f"oci:{image}").strip()
+
+
+def umoci_unpack(image: str, bundle: Path) -> Path:
+    """Unpacks an image layout, whose diff IDs umoci checks, and returns the root folder."""
+    _run(["umoci", "unpack", "--image", image, str(bundle)])
+    return bundle / "rootfs"
+
+
+def _run(command: list[str]) -> str:
+    process = subprocess.run(
+        command,
+        # Without user namespaces or a service that may not be there.
+        env={**os.environ, "BUILDAH_ISOLATION": "chroot"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert process.returncode == 0, f"{command}:\n{process.stderr}"
+    return process.stdout

@@ -1,0 +1,66 @@
+"""The part of an image that Bazel does not build: the machine's libc and what else the layers link to."""
+
+import io
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path, PurePosixPath
+
+ELF = b"\x7fELF"
+
+# Debian's merged /usr: a layer that brought one of these as a directory would bury the system.
+MERGED = ["bin", "lib", "lib64", "sbin"]
+
+
+def base_layer(layers_root: Path, python: str, path: Path) -> Path:
+    """Writes a tar with all that the files below `layers_root` need of a system.
+
+    The launcher of a native `py_binary` asks the `python3` on the PATH to find the interpreter that it
+    then runs. Here that is a link to the image's own (`python`): there is no other Python in the image.
+    """
+    env = Path(shutil.which("env")).resolve()
+    files = {"usr/bin/env": env}
+    for library in shared_libraries([env, *elf_files(layers_root)]):
+        if not library.resolve().is_relative_to(layers_root):  # else it is in the layers already
+            place = library.relative_to("/")
+            files[str(place if place.parts[0] == "usr" else "usr" / place)] = library.resolve()
+    links = {name: f"usr/{name}" for name in MERGED} | {"usr/bin/python3": python}
+
+    folders = {"dev", "etc", "proc", "tmp", "usr/sbin"}
+    folders |= {str(parent) for file in [*files, *links] for parent in PurePosixPath(file).parents}
+    with tarfile.open(path, "w") as tar:
+        for folder in sorted(folders - {"."}):
+            tar.addfile(_info(folder, tarfile.DIRTYPE))
+        for place, target in links.items():
+            tar.addfile(_info(place, tarfile.SYMTYPE, linkname=target))
+        for place, file in files.items():
+            content = file.read_bytes()
+            tar.addfile(_info(place, tarfile.REGTYPE, size=len(content)), io.BytesIO(content))
+    return path
+
+
+def _info(name: str, type: bytes, **values) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = type, 0o755
+    for key, value in values.items():
+        setattr(info, key, value)
+    return info
+
+
+def elf_files(folder: Path) -> list[Path]:
+    """Programs and libraries below `folder`."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    return [path for path in files if _begins_with(path, ELF)]
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def shared_libraries(programs: list[Path]) -> list[Path]:
+    """All libraries that the loader finds for `programs` on this machine."""
+    # ldd says "not a dynamic executable" of some, and fails.
+    listing = subprocess.run(["ldd", *programs], capture_output=True, text=True, timeout=300).stdout
+    return sorted({Path(path) for path in re.findall(r"^\t(?:\S+ => )?(/\S+) \(0x", listing, re.MULTILINE)})

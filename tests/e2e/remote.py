@@ -1,0 +1,67 @@
+"""A remote execution server on this machine, and a root folder that holds nothing but one action's inputs."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bazel import CHECKOUT, TIMEOUT, Spawn, Workspace
+
+TOOL = CHECKOUT / "tools" / "remote_execution"
+
+# Every action is executed remotely, and none is taken from the server's cache.
+ALL_REMOTE = ["--spawn_strategy=remote", "--noremote_local_fallback", "--noremote_accept_cached"]
+
+
+@contextmanager
+def server(state: Path) -> Iterator[str]:
+    """The address of a new server with an empty cache, kept in `state`."""
+    process = subprocess.run([TOOL, "start", state], capture_output=True, text=True, timeout=TIMEOUT)
+    assert process.returncode == 0, process.stderr
+    try:
+        yield process.stdout.strip()
+    finally:
+        subprocess.run([TOOL, "stop", state], check=True, timeout=TIMEOUT)
+
+
+def write_again(workspace: Workspace, targets: list[str], *options: str) -> list[Spawn]:
+    """Has all layers of the targets written again; returns the actions that did it."""
+    for target in targets:
+        for file in workspace.files(target):
+            file.unlink(missing_ok=True)
+    return layer_spawns(workspace.spawns(*options, *targets))
+
+
+def layer_spawns(spawns: list[Spawn]) -> list[Spawn]:
+    """Those that write a layer."""
+    return [spawn for spawn in spawns if spawn.mnemonic == "PyImageLayer"]
+
+
+def run_in_empty_root(spawn: Spawn, workspace: Workspace, root: Path) -> subprocess.CompletedProcess:
+    """Runs an action's command with `root`, which holds its inputs and nothing else, for the whole machine.
+
+    The command has no environment either. Its working directory, Bazel's execution root, is `root`.
+    """
+    for path in spawn.inputs:
+        copy = root / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_on_disk(workspace, path), copy)
+    for path in spawn.outputs:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+    program, *arguments = spawn.command
+    return subprocess.run(
+        # Neither asks for anything below the new root.
+        [shutil.which("unshare"), "--user", "--map-root-user", shutil.which("chroot"), root, f"/{program}", *arguments],
+        env={},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+
+
+def _on_disk(workspace: Workspace, path: str) -> Path:
+    """A file of the execution root, in which other repositories are linked during a build only."""
+    execution_root = (workspace.folder / "bazel-out").resolve().parent
+    return execution_root.parents[1] / path if path.startswith("external/") else execution_root / path

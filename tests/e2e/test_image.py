@@ -1,0 +1,169 @@
+"""The layers of the example are an image: container tools take them, and the service starts from it."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from bazel import program
+from containers import Buildah, umoci_unpack
+from layers import Layer
+from machine import MERGED, base_layer
+from oci import write_image
+
+pytestmark = pytest.mark.usefixtures("as_root")
+
+# py_image_layer target → where the service is in the image.
+ROOTS = {
+    "//app:layers": "/app/app/web",
+    "//app:layers_zstd": "/app/app/web",
+    "//app:layers_tar": "/app/app/web",
+    "//app:layers_srv": "/srv/app/web",
+}
+
+STARTS_WITHIN = 60  # seconds
+ENDS_WITHIN = 20
+
+
+@pytest.fixture(scope="module")
+def base(example, scratch) -> dict[str, Layer]:
+    """For each place of the service: a layer with what the image needs of a system."""
+    unpacked = scratch / "unpacked"
+    unpacked.mkdir()
+    for layer in example.layers("//app:layers_tar").values():
+        subprocess.run(["tar", "-xf", layer.path, "-C", unpacked], check=True)
+    (python,) = (path.relative_to(unpacked / "app") for path in unpacked.rglob("bin/python3"))
+    layers = {
+        service: Layer(base_layer(unpacked, f"/{PurePosixPath(service).parts[1]}/{python}", scratch / f"base{i}.tar"))
+        for i, service in enumerate(set(ROOTS.values()))
+    }
+    shutil.rmtree(unpacked)
+    return layers
+
+
+@pytest.fixture(scope="module")
+def expected(example) -> dict:
+    """The report of the service outside of an image, without what depends on its place."""
+    output = subprocess.check_output([example.folder / "bazel-bin/app/web", "--self-check"], timeout=120)
+    return constant_part(json.loads(output))
+
+
+def constant_part(report: dict) -> dict:
+    """Leaves out where the interpreter and the extensions lie."""
+    return {key: value for key, value in report.items() if key not in ("interpreter", "extensions")}
+
+
+@contextmanager
+def running(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Popen]:
+    """Runs a command, and ends it and its children."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            for sign in signal.SIGTERM, signal.SIGKILL:
+                try:
+                    os.killpg(process.pid, sign)
+                    process.wait(ENDS_WITHIN)
+                except (ProcessLookupError, subprocess.TimeoutExpired):
+                    pass
+            process.wait(ENDS_WITHIN)
+
+
+def get_report(port: int, service: subprocess.Popen, log: Path) -> dict:
+    """Asks the service as soon as it answers."""
+    deadline = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < deadline and service.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/report", timeout=10) as answer:
+                return json.load(answer)
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    raise AssertionError(f"the service does not answer:\n{log.read_text(errors='replace')}")
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def check_report(report: dict, expected: dict, service: str) -> None:
+    """It is right, and was made by the interpreter and the extensions of the image."""
+    assert constant_part(report) == expected
+    runfiles = f"{service}.runfiles/"
+    for path in report["interpreter"]["executable"], report["interpreter"]["prefix"]:
+        assert path.startswith(runfiles), report["interpreter"]
+    for name, path in report["extensions"].items():
+        assert path.startswith(runfiles), f"{name} is {path}"
+
+
+@pytest.mark.parametrize("target", ["//app:layers", "//app:layers_zstd", "//app:layers_tar"])
+def test_buildah_takes_the_layers_and_runs_the_service(target, example, base, expected, folder) -> None:
+    service, port, log = ROOTS[target], free_port(), folder / "log"
+    image = write_image(folder / "image", [base[service], *example.layers(target).values()], {"Env": ["PATH=/usr/bin"]})
+    buildah = Buildah(folder / "buildah")
+    container = buildah.container(image)
+    command = buildah.command("run", "--isolation=chroot", f"--env=PORT={port}", container, "--", service)
+    with running(command, log) as process:
+        check_report(get_report(port, process, log), expected, service)
+
+
+@pytest.mark.parametrize("target", ["//app:layers", "//app:layers_srv"])
+def test_umoci_takes_the_layers_and_the_service_runs_in_a_chroot(target, example, base, expected, folder) -> None:
+    service, port, log = ROOTS[target], free_port(), folder / "log"
+    image = write_image(folder / "image", [base[service], *example.layers(target).values()])
+    root = umoci_unpack(image, folder / "bundle")
+    for name in MERGED:
+        assert (root / name).is_symlink(), f"a layer has buried /{name}"
+    command = [
+        *["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc"],
+        *["chroot", root, "/usr/bin/env", "-i", "PATH=/usr/bin", f"PORT={port}", service],
+    ]
+    with running(command, log) as process:
+        check_report(get_report(port, process, log), expected, service)
+
+
+@pytest.mark.parametrize("target", ROOTS)
+def test_descriptors_say_what_the_layers_are(target, example) -> None:
+    layers = example.layers(target).values()
+    descriptors = example.files(target, "--output_groups=descriptors")
+    assert [json.loads(file.read_text()) for file in descriptors] == [descriptor(layer) for layer in layers]
+
+
+def test_pack_prints_the_same_descriptors(example, folder) -> None:
+    command = [
+        *[program(), "pack", "--json", "--binary", example.folder / "bazel-bin/app/web", "--out", folder],
+        *["--root=/app", "--group=numpy=pip_deps_numpy.*"],
+    ]
+    printed = json.loads(subprocess.check_output(command, timeout=120))
+    layers = example.layers("//app:layers")
+    assert [row["layer"] for row in printed] == list(layers)
+    for row, layer in zip(printed, layers.values(), strict=True):
+        assert {key: row[key] for key in descriptor(layer)} == descriptor(layer)
+        assert row["path"] == str(folder / f"{row['layer']}.tar.gz")
+        assert row["files"] == len(layer.paths)
+        assert row["bytes"] == len(layer.tar)
+
+
+def descriptor(layer: Layer) -> dict:
+    """The OCI descriptor of a layer file, and its diff ID."""
+    return {
+        "mediaType": layer.media_type,
+        "digest": layer.digest,
+        "size": len(layer.blob),
+        "diff_id": layer.diff_id,
+    }

@@ -1,0 +1,44 @@
+"""A layer of very many files."""
+
+import os
+import tarfile
+
+import pytest
+
+from conftest import WORKSPACES
+
+# Requests of this size are tens of MB; PYLAYER_E2E_FILES=150000 asks for those of the largest binaries.
+FILES = int(os.environ.get("PYLAYER_E2E_FILES", "50000"))
+FILES_PER_FOLDER = 1000
+
+
+@pytest.fixture(scope="module")
+def workspace(make_workspace):
+    """A binary with `FILES` tiny data files."""
+    workspace = make_workspace(WORKSPACES / "large", "large")
+    for number in range(FILES):
+        file = workspace.folder / path_of(number)
+        if number % FILES_PER_FOLDER == 0:
+            file.parent.mkdir(parents=True)
+        file.write_text(f"{number}\n")
+    return workspace
+
+
+def path_of(number: int) -> str:
+    """Of one of the files."""
+    return f"app/data/a_folder_with_a_long_name_{number // FILES_PER_FOLDER}/{number}.txt"
+
+
+@pytest.mark.parametrize("runner", ["worker", "local"])
+def test_a_layer_has_all_files(runner, workspace) -> None:
+    (layer,) = workspace.files("//app:layers_default")
+    layer.unlink(missing_ok=True)
+    spawns = workspace.spawns(f"--strategy=PyImageLayer={runner}", "//app:layers")
+    (spawn,) = [spawn for spawn in spawns if spawn.mnemonic == "PyImageLayer"]
+    assert spawn.runner == runner
+    assert len(spawn.inputs) > FILES
+    prefix = "app/app/tool.runfiles/_main/"
+    with tarfile.open(layer) as tar:
+        found = {member.name.removeprefix("./"): member.size for member in tar if member.isfile()}
+    data = {path: size for path, size in found.items() if path.startswith(f"{prefix}app/data/")}
+    assert data == {prefix + path_of(number): len(str(number)) + 1 for number in range(FILES)}

@@ -1,0 +1,146 @@
+"""A mistake in a BUILD file, or on the command line, is answered by a message that says what to do."""
+
+import subprocess
+
+import pytest
+
+from bazel import program
+
+# Attributes of a `py_image_layer` that is otherwise right → what the message says.
+AT_ANALYSIS = {
+    "root_relative": ('root = "srv"', 'root is an absolute directory of the image: write "/srv", not "srv"'),
+    "root_upwards": ('root = "/srv/../etc"', 'root is "/srv/../etc": leave out . and ..'),
+    "group_reserved": (
+        'layer_groups = {"descriptors": "x"}',
+        '"descriptors" is the name of another output group (as are descriptors, listings',
+    ),
+    "group_underscore": ('layer_groups = {"_validation": "x"}', '"_validation" is the name of another output group'),
+    "group_slash": (
+        'layer_groups = {"a/b": "x"}',
+        'layer group "a/b" becomes part of a target\'s name: use letters, digits, _, -, . and +',
+    ),
+    "group_empty": ('layer_groups = {"": "x"}', 'layer group "" becomes part of a target\'s name'),
+    "group_no_pattern": (
+        'layer_groups = {"torch": ["torch"]}',
+        'layer group "torch" wants a regular expression, not ["torch"]',
+    ),
+    "group_twice": ('layer_groups = {"torch": "a", "torch": "b"}', 'dictionary expression has duplicate key: "torch"'),
+    "regex_parenthesis": (
+        'layer_groups = {"torch": "tor(ch"}',
+        'py_image_layer(name = "layers"): the pattern of layer group "torch", "tor(ch", is not a regular '
+        "expression: a parenthesis is never closed",
+    ),
+    "regex_bracket": ('layer_groups = {"torch": "[a-z"}', "is not a regular expression: a bracket is never closed"),
+    "regex_repeat": ('layer_groups = {"torch": "*torch"}', 'is not a regular expression: "*" has nothing to repeat'),
+    "regex_lookahead": ('layer_groups = {"torch": "(?!torch)"}', "look-around, such as (?!…), is not supported"),
+    "tar_args_unknown": (
+        'tar_args = ["--strip-components", "1"]',
+        'tar_args: "--strip-components" is not supported. Supported are\n'
+        "  --options OPTION[,OPTION…]   gzip:!timestamp, gzip:compression-level=0…9",
+    ),
+    "tar_args_option": (
+        'tar_args = ["--options", "gzip:!timestamp,xz:threads=2"]',
+        'tar_args: --options "xz:threads=2" is not supported. Supported are\n',
+    ),
+    "tar_args_no_value": ('tar_args = ["--uid"]', "tar_args: --uid has no value"),
+    "tar_args_uid": ('tar_args = ["--uid", "app"]', 'tar_args: --uid wants a number, not "app"'),
+    "tar_args_mtime": (
+        'tar_args = ["--mtime", "yesterday"]',
+        'tar_args: --mtime wants @SECONDS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, not "yesterday"',
+    ),
+    "level_gzip": (
+        'tar_args = ["--options", "gzip:compression-level=10"]',
+        "gzip has compression levels from 0 to 9, not 10",
+    ),
+    "level_zstd": (
+        'compress = "zstd", tar_args = ["--options", "zstd:compression-level=23"]',
+        "zstd has compression levels from 1 to 22, not 23",
+    ),
+    "level_of_another": (
+        'compress = "zstd", tar_args = ["--options", "gzip:compression-level=9"]',
+        '--options "gzip:compression-level=9" has no effect with compress = "zstd"',
+    ),
+    "level_of_none": (
+        'compress = "", tar_args = ["--options", "gzip:compression-level=9"]',
+        "has no effect on a plain tar; remove it or set compress",
+    ),
+    "compress": ('compress = "xz"', 'compress is "xz": use "gzip", "zstd", or "" for a plain tar'),
+    "owner": ('owner = "app"', 'owner is a number, not "app"'),
+    "group": ('group = "-1"', 'group is a number, not "-1"'),
+    "not_executable": (
+        'py_binary = "//app:kinds"',
+        "//app:kinds is not executable: py_image_layer wants a py_binary or another executable target with runfiles",
+    ),
+    "not_a_target": ('py_binary = "//app:tool.py"', "source file '//app:tool.py' is misplaced here"),
+    "no_binary": ("py_binary = None", "set py_binary (or binary, its other name), and not both"),
+    "two_binaries": ('binary = "//app:tool"', "set py_binary (or binary, its other name), and not both"),
+}
+
+# What passes analysis, which knows regular expressions in part, and is found by the program.
+BY_THE_PROGRAM = {
+    "regex_range": (
+        'layer_groups = {"torch": "[z-a]"}',
+        'the pattern of layer group "torch", "[z-a]" is not a valid regular expression: invalid character class range',
+    ),
+    "regex_repetition": ('layer_groups = {"torch": "a{2,1}"}', "is not a valid regular expression: invalid repetition"),
+    "regex_class": ('layer_groups = {"torch": "\\\\p{Klingon}"}', "is not a valid regular expression: Unicode"),
+}
+
+# Arguments of `pylayer pack` → what it says.
+BY_PACK = {
+    "regex": (["--group=torch=tor(ch"], 'the pattern of layer group "torch", "tor(ch" is not a valid regular'),
+    "exclude": (["--exclude=["], 'the exclude pattern "[" is not a valid regular expression: unclosed character class'),
+    "group": (["--group=torch"], "expected NAME=PATTERN"),
+    "root": (["--root=/a/../b"], "`.` and `..` have no place in an image path"),
+    "compress": (["--compress=xz"], 'compression "xz" is not known; use gzip, zstd or none'),
+    "level_gzip": (["--level=10"], "compression level 10 is not one of gzip's, which are 0 to 9"),
+    "level_zstd": (["--compress=zstd", "--level=0"], "compression level 0 is not one of zstd's, which are 1 to 22"),
+    "level_of_none": (["--compress=none", "--level=1"], "a plain tar has no compression level"),
+    "owner": (["--owner=app"], "invalid value 'app' for '--owner <UID>'"),
+    "runfiles": (["--runfiles=/nowhere"], "/nowhere is not there; build the binary with runfiles"),
+}
+
+
+@pytest.fixture(scope="module")
+def mistakes(options):
+    """The workspace `options` with a package for each mistake."""
+    for name, (attributes, _) in (AT_ANALYSIS | BY_THE_PROGRAM).items():
+        folder = options.folder / "mistakes" / name
+        folder.mkdir(parents=True)
+        binary = "" if "py_binary" in attributes else 'py_binary = "//app:tool", '
+        (folder / "BUILD.bazel").write_text(
+            'load("@rules_pylayer//bazel:defs.bzl", "py_image_layer")\n'
+            f'py_image_layer(name = "layers", {binary}{attributes})\n'
+        )
+    return options
+
+
+@pytest.mark.parametrize("mistake", AT_ANALYSIS)
+def test_analysis_explains(mistake, mistakes) -> None:
+    result = mistakes.build("--nobuild", f"//mistakes/{mistake}:layers", check=False)
+    assert result.status != 0
+    assert AT_ANALYSIS[mistake][1] in result.log
+
+
+@pytest.mark.parametrize("runner", ["worker", "local"])
+@pytest.mark.parametrize("mistake", BY_THE_PROGRAM)
+def test_the_program_explains(mistake, runner, mistakes) -> None:
+    result = mistakes.build(f"--strategy=PyImageLayer={runner}", f"//mistakes/{mistake}:layers", check=False)
+    assert result.status != 0
+    assert BY_THE_PROGRAM[mistake][1] in result.log
+
+
+def test_bazel_names_the_groups_when_one_is_not_there(options) -> None:
+    result = options.build("--nobuild", "//app:root_app_interpeter", check=False)
+    assert "no such target '//app:root_app_interpeter'" in result.log
+    assert "root_app_interpreter" in result.log
+
+
+@pytest.mark.parametrize("mistake", BY_PACK)
+def test_pack_explains(mistake, options, folder) -> None:
+    arguments, message = BY_PACK[mistake]
+    command = [program(), "pack", "--binary", options.folder / "bazel-bin/app/tool", "--out", folder / "out"]
+    process = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
+    assert process.returncode != 0
+    assert message in process.stderr
+    assert not list(folder.glob("out/*")), "half an output was left"

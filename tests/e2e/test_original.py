@@ -1,0 +1,212 @@
+"""The layers of the example hold what the original `py_image_layer` puts into them.
+
+`DIFFERENCES` is the whole list of what is not so. Each is a change to the original's listing; all of them
+together must give the listing of this program, and each must change something.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+import pytest
+
+import original
+from layers import Entry, Layer
+
+BINARY = "app/web"
+
+# Layers → group → path → entry.
+Listing = dict[str, dict[str, Entry]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the differences ask about the example."""
+
+    runfiles: list[original.Runfile]
+    root: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not as in the original, and why."""
+
+    what: str
+    why: str
+    change: Callable[[Listing, Context], Listing]
+
+
+def without_sources_of_the_binary(listing: Listing, context: Context) -> Listing:
+    beside = f"{context.root}/{PurePosixPath(BINARY).parent}/"
+    extra = {f"{beside}{name}" for name in ("main.py", "report.py")}
+    return {
+        group: {path: entry for path, entry in entries.items() if path not in extra}
+        for group, entries in listing.items()
+    }
+
+
+def with_empty_files(listing: Listing, context: Context) -> Listing:
+    changed = {group: dict(entries) for group, entries in listing.items()}
+    for runfile in context.runfiles:
+        if not runfile.content:
+            path = f"{context.root}/{BINARY}.runfiles/{runfile.path}"
+            changed[group_of_neighbours(path, listing)][path] = Entry(path, "file", 0, EMPTY)
+    return changed
+
+
+def group_of_neighbours(path: str, listing: Listing) -> str:
+    """The group that has the other files of the same repository, else `default`."""
+    runfiles, _, below = path.partition(".runfiles/")
+    repository = f"{runfiles}.runfiles/{below.split('/')[0]}/"
+    for group, entries in listing.items():
+        if any(entry.type == "file" and other.startswith(repository) for other, entry in entries.items()):
+            return group
+    return "default"
+
+
+def with_the_folders_of_its_own_files(listing: Listing, context: Context) -> Listing:
+    changed = {}
+    for group, entries in listing.items():
+        files = {path: entry for path, entry in entries.items() if entry.type != "directory"}
+        folders = {
+            str(parent)
+            for path in files
+            for parent in PurePosixPath(path).parents
+            if parent.is_relative_to(context.root)
+        }
+        changed[group] = files | {path: Entry(path, "directory") for path in folders}
+    return changed
+
+
+def with_hard_links(listing: Listing, context: Context) -> Listing:
+    changed = {}
+    for group, entries in listing.items():
+        changed[group], first = {}, {}
+        for path in sorted(entries, key=str.encode):
+            entry = entries[path]
+            if entry.size >= 4096 and first.setdefault(entry.sha256, path) != path:
+                entry = replace(entry, type="hard link", target="./" + first[entry.sha256])
+            changed[group][path] = entry
+    return changed
+
+
+def in_order(listing: Listing, context: Context) -> Listing:
+    def key(entry: Entry) -> bytes:
+        return (entry.path + "/" * (entry.type == "directory")).encode()
+
+    return {
+        group: {entry.path: entry for entry in sorted(entries.values(), key=key)} for group, entries in listing.items()
+    }
+
+
+EMPTY = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+DIFFERENCES = [
+    Difference(
+        "The binary's own sources are in its runfiles only, not also beside it.",
+        "The launcher runs those in the runfiles. The original packs every output of the target, and those of "
+        "a native py_binary include its sources.",
+        without_sources_of_the_binary,
+    ),
+    Difference(
+        "The empty __init__.py files, which Bazel makes up for folders with Python files, are in the image.",
+        "A program sees them when it runs outside of an image, and may import what they make a package. The "
+        "original leaves them out, since no file of the build stands behind them.",
+        with_empty_files,
+    ),
+    Difference(
+        "A layer has an entry for each folder, below the root, that its files are in, and for no other.",
+        "The original sorts folders into layers by their own paths, apart from what is in them: a layer can have "
+        "files without their folders, whose owner and mode are then up to the tool that unpacks it.",
+        with_the_folders_of_its_own_files,
+    ),
+    Difference(
+        "Of equal files of 4 KiB or more in a layer, one is stored; the others are hard links to it.",
+        "An interpreter comes with several names for one file. The original stores each of them.",
+        with_hard_links,
+    ),
+    Difference(
+        "Entries are sorted by their paths, as bytes.",
+        "The same files make the same layer, whatever the order in which BUILD files name them.",
+        in_order,
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def context(example) -> Context:
+    """About `//app:layers`."""
+    manifest = example.folder / f"bazel-bin/{BINARY}.runfiles_manifest"
+    return Context(original.read_runfiles_manifest(manifest), "app")
+
+
+@pytest.fixture(scope="module")
+def original_listing(example, context, scratch) -> Listing:
+    """Of the layers that awk and bsdtar make."""
+    outputs = {
+        re.sub("^bazel-out/[^/]+/bin/", "", str(path.relative_to(example.folder))): path
+        for path in example.files(f"//{BINARY.replace('/', ':')}")
+    }
+    layers = original.make_layers(
+        outputs,
+        context.runfiles,
+        BINARY,
+        # It puts the root before the path as it is, so it wants the slash that others leave out.
+        root=f"/{context.root}/",
+        groups={"numpy": "pip_deps_numpy.*"},
+        folder=scratch / "original",
+    )
+    return listing({group: Layer(path) for group, path in layers.items()})
+
+
+@pytest.fixture(scope="module")
+def our_listing(example) -> Listing:
+    """Of the layers of this program."""
+    return listing(example.layers("//app:layers_tar"))
+
+
+def listing(layers: dict[str, Layer]) -> Listing:
+    """What is listed of each entry is the same for both, but for what `DIFFERENCES` says."""
+    return {
+        group: {
+            entry.path: Entry(entry.path, entry.type, entry.size, entry.sha256, entry.target) for entry in layer.entries
+        }
+        for group, layer in layers.items()
+    }
+
+
+def states(listing: Listing, context: Context) -> Iterator[Listing]:
+    """The original's listing, and that after each of the differences."""
+    yield listing
+    for difference in DIFFERENCES:
+        listing = difference.change(listing, context)
+        yield listing
+
+
+def flat(listing: Listing) -> list[tuple[str, Entry]]:
+    """For a comparison in which the order of entries counts."""
+    return [(group, entry) for group in sorted(listing) for entry in listing[group].values()]
+
+
+def test_the_layers_are_the_originals_but_for_the_differences(original_listing, our_listing, context) -> None:
+    *_, expected = states(original_listing, context)
+    assert sorted(our_listing) == sorted(expected)
+    for group, entries in our_listing.items():
+        assert list(entries.values()) == list(expected[group].values()), group
+
+
+@pytest.mark.parametrize("index", range(len(DIFFERENCES)), ids=lambda index: DIFFERENCES[index].what)
+def test_the_difference_is_one(index, original_listing, context) -> None:
+    before, after = list(states(original_listing, context))[index : index + 2]
+    assert flat(before) != flat(after), "the original does the same; take it off the list"
+
+
+def test_owner_mode_and_time_are_the_originals(original_listing, example, scratch) -> None:
+    def about(layer: Layer) -> set[tuple]:
+        return {(entry.mode, entry.uid, entry.gid, entry.uname, entry.gname, entry.mtime) for entry in layer.entries}
+
+    for group, layer in example.layers("//app:layers_tar").items():
+        assert (
+            about(layer) == about(Layer(scratch / "original" / f"{group}.tar")) == {(0o755, 0, 0, "", "", 1672560000)}
+        )

@@ -1,0 +1,162 @@
+"""Which actions a change runs again, as the execution log tells."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bazel import Spawn, Workspace, program
+from conftest import remove
+from layers import sha256
+from remote import layer_spawns, server, write_again
+
+TARGETS = ["//app:layers", "//app:layers_zstd"]
+
+# What a change of a file of the application writes again.
+APPLICATION = {"layers_default.tar.gz", "layers_zstd_default.tar.zst"}
+ALL = {f"layers_{name}.tar.gz" for name in ("interpreter", "numpy", "packages", "default")} | {
+    f"layers_zstd_{name}.tar.zst" for name in ("interpreter", "numpy", "packages", "default")
+}
+
+
+@pytest.fixture(scope="module")
+def workspace(example, scratch) -> Iterator[Workspace]:
+    """The example with two more data files, for these tests to change; afterwards it is what it was."""
+    kept = scratch / "what_reruns"
+    for name in "app", "lib":
+        shutil.copytree(example.folder / name, kept / name)
+    for name in "removed.txt", "renamed.txt":
+        data(example, name).write_text(f"{name}\n")
+    example.build(*TARGETS)
+    yield example
+    for name in "app", "lib":
+        shutil.rmtree(example.folder / name)
+        shutil.move(kept / name, example.folder / name)
+    example.build("//app:all")
+
+
+def data(workspace: Workspace, name: str) -> Path:
+    """A data file of the binary, which a `glob` finds."""
+    return workspace.folder / "app" / "data" / name
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replaces the one place with `old`."""
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path} has {old!r} {text.count(old)} times"
+    path.write_text(text.replace(old, new))
+
+
+def runners(spawns: list[Spawn]) -> dict[str, str]:
+    """By what each layer was written, by the names of the layers. Only cheap validation may run besides."""
+    assert {spawn.mnemonic for spawn in spawns} <= {"PyImageLayer", "PyImageLayerValidation"}
+    return {
+        Path(path).name: spawn.runner for spawn in layer_spawns(spawns) for path in spawn.outputs if ".tar" in path
+    }
+
+
+def validations(spawns: list[Spawn]) -> int:
+    """How many targets were validated again."""
+    return sum(spawn.mnemonic == "PyImageLayerValidation" for spawn in spawns)
+
+
+def edit_a_source(workspace: Workspace) -> None:
+    source = workspace.folder / "lib" / "storage" / "storage.py"
+    source.write_text(source.read_text() + "# edited\n")
+
+
+def add_a_file(workspace: Workspace) -> None:
+    data(workspace, "added.txt").write_text("added\n")
+
+
+def remove_a_file(workspace: Workspace) -> None:
+    data(workspace, "removed.txt").unlink()
+
+
+def rename_a_file(workspace: Workspace) -> None:
+    data(workspace, "renamed.txt").rename(data(workspace, "other name.txt"))
+
+
+def add_a_module(workspace: Workspace) -> None:
+    (workspace.folder / "app" / "extra.py").write_text('"""Does nothing."""\n')
+    edit(workspace.folder / "app" / "BUILD.bazel", '"report.py",', '"report.py",\n        "extra.py",')
+
+
+@pytest.mark.parametrize("change", [edit_a_source, add_a_file, remove_a_file, rename_a_file, add_a_module])
+def test_a_change_of_a_first_party_file_writes_one_layer(change, workspace) -> None:
+    change(workspace)
+    spawns = workspace.spawns("//app:layers")
+    assert runners(spawns) == {"layers_default.tar.gz": "worker"}
+    assert validations(spawns) == 1
+    assert runners(workspace.spawns(*TARGETS)) == {"layers_zstd_default.tar.zst": "worker"}
+
+
+@pytest.mark.parametrize("wheel, layer", [("numpy", "numpy"), ("orjson", "packages")])
+def test_another_version_of_a_wheel_writes_its_layer(wheel, layer, workspace, folder) -> None:
+    (repository,) = (workspace.folder / "bazel-out").resolve().parents[2].glob(f"external/*[~+]pip_deps_{wheel}")
+    newer = folder / wheel
+    shutil.copytree(repository, newer, symlinks=True)
+    (newer / "REPO.bazel").touch()
+    (metadata,) = newer.glob("site-packages/*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text() + "A newer one.\n")
+    (newer / "site-packages" / wheel / "added_in_the_newer_one.py").write_text("VALUE = 1\n")
+    override = f"--override_repository={repository.name}={newer}"
+    spawns = workspace.spawns(override, "//app:layers")
+    assert runners(spawns) == {f"layers_{layer}.tar.gz": "worker"}
+    assert validations(spawns) == 1
+    workspace.build("//app:layers")
+
+
+def test_another_compression_of_one_target_writes_its_layers_only(workspace) -> None:
+    build_file = workspace.folder / "app" / "BUILD.bazel"
+    workspace.build(*TARGETS)
+    edit(
+        build_file,
+        '    compress = "zstd",',
+        '    compress = "zstd",\n    tar_args = ["--options", "zstd:compression-level=1"],',
+    )
+    written = runners(workspace.spawns(*TARGETS))
+    assert written == {name: "worker" for name in ALL if name.endswith(".zst")}
+
+
+def test_resources_of_a_small_machine_are_enough(workspace) -> None:
+    edit_a_source(workspace)
+    spawns = workspace.spawns("--local_resources=cpu=1", "--local_resources=memory=100", "//app:layers")
+    assert runners(spawns) == {"layers_default.tar.gz": "worker"}
+
+
+# --- with nothing but a cache -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def caches(workspace, scratch) -> Iterator[dict[str, str]]:
+    """The options for caches, full of what the workspace builds, by what a hit of theirs is called."""
+    with server(scratch / "remote_cache") as address:
+        options = {
+            "disk cache hit": f"--disk_cache={scratch / 'disk_cache'}",
+            "remote cache hit": f"--remote_cache={address}",
+        }
+        write_again(workspace, TARGETS, *options.values())
+        yield options
+
+
+@pytest.fixture(scope="module")
+def fresh(workspace, scratch) -> Iterator[Workspace]:
+    """The same workspace with an empty output base, one that fetches all repositories anew."""
+    fresh = Workspace(workspace.folder, scratch / "fresh", options=["--symlink_prefix=/"])
+    yield fresh
+    fresh.shutdown()
+    remove(scratch / "fresh")
+
+
+@pytest.mark.parametrize("hit", ["disk cache hit", "remote cache hit"])
+def test_with_a_fresh_output_base_and_a_warm_cache_an_added_file_costs_one_layer(hit, caches, fresh) -> None:
+    data(fresh, f"added for a {hit}.txt").write_text(f"{hit}\n")
+    # After the first of these tests there is an output base, of which only the repositories remain.
+    fresh.run("clean", "--symlink_prefix=/")
+    spawns = fresh.spawns(caches[hit], *TARGETS)
+    assert runners(spawns) == {name: "worker" if name in APPLICATION else hit for name in ALL}
+    assert validations(spawns) == len(TARGETS)
+    digest = sha256(program().read_bytes()).removeprefix("sha256:")
+    assert {spawn.inputs[spawn.command[0]] for spawn in layer_spawns(spawns)} == {digest}

@@ -1,0 +1,611 @@
+//! What analysis says of a pattern and a path against what the program does with them.
+//!
+//! The rule chooses a layer's inputs by `bazel/private/layer_groups.bzl`; the program chooses its
+//! entries by `LayerGroups`. A file that only the rule leaves out would be lost.
+
+mod bazel_private;
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+use bazel_private::{File, Strings};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use pylayer::groups::{DEFAULT_EXCLUDE, DEFAULT_GROUP, DEFAULT_GROUPS, LayerGroups, image_order};
+use regex_automata::{meta, util::syntax};
+use serde_json::{Value, json};
+
+const NO: u64 = 0;
+const MAYBE: u64 = 1;
+const YES: u64 = 2;
+
+const SOURCE: &str = r#"
+load(":automaton.bzl", "FIRST_STATE", "advance", "find", "find_below", "new_automaton")
+load(":layer_groups.bzl", "DEFAULT_EXCLUDE", "DEFAULT_GROUP", "DEFAULT_GROUPS", "image_order", "layer_finder", "normalize_pattern")
+load(":regex.bzl", "parse_pattern")
+load(":slim.bzl", "SLIM_INTERPRETER")
+
+def _answer(automaton, search, text):
+    numbers, certain = search(automaton, advance(automaton, FIRST_STATE, text))
+    return 0 if not numbers else 2 if certain else 1
+
+def answers(pattern, paths, directories):
+    program, problem = parse_pattern(pattern)
+    if problem:
+        return {"problem": problem}
+    automaton = new_automaton([program])
+    return {
+        "exact": program.exact,
+        "paths": [_answer(automaton, find, "./" + path) for path in paths],
+        "below": [_answer(automaton, find_below, "./" + path + "/") for path in directories],
+    }
+
+def layers(groups, exclude, paths, directories):
+    layers_of = layer_finder(groups, exclude)
+    return [[layers_of(path, False) for path in paths], [layers_of(path, True) for path in directories]]
+
+def constants():
+    return [DEFAULT_GROUP, DEFAULT_GROUPS, DEFAULT_EXCLUDE, SLIM_INTERPRETER]
+
+def normalized(patterns):
+    return [normalize_pattern(pattern) for pattern in patterns]
+
+def ordered(names):
+    return image_order(names)
+"#;
+
+/// Patterns of users and of other tools.
+const PATTERNS_IN_USE: &[&str] = &[
+    // Documented and built-in groups of aspect_rules_py.
+    r"\.runfiles/pip_deps.*",
+    r"\.runfiles/python.*-.*/",
+    r"\.runfiles/.*/site-packages",
+    r"\.runfiles/.*/site-packages/.*",
+    r"\.runfiles/[^/]*python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/",
+    r".whl",
+    r"\.whl$",
+    // Copied from example to example.
+    r"\.runfiles/.*python.*-.*",
+    r".*\.runfiles/python.*-.*/.*?",
+    r"\.venv/bin/python([0-9.]*)?$",
+    r"/site-packages/setuptools",
+    r"\.runfiles/[^_ ]",
+    r"rules_Upython\+\+python\+python.*libpython",
+    r"\.runfiles/rules_python~~pip~pip_deps_311_numpy/",
+    r"\.runfiles/rules_python\+\+pip\+.*_(numpy|torch|scipy)/",
+    r"\.runfiles/[^/]*[~+]+pip[~+]",
+    r"pip_deps_torch",
+    r"pip_deps_numpy.*",
+    r".*/site-packages/(torch|nvidia|triton)/.*",
+    r"(?i)/licen[cs]e(\.txt|\.md)?$",
+    r"^\./app/.*\.runfiles/_main/.*",
+    r"^./app/[^/]+$",
+    r"_main/",
+    r"/(data|models)/.*\.(bin|onnx|safetensors)$",
+    r"\.so(\.\d+)*$",
+    r"/__pycache__/|\.py[co]$",
+    r"(^|/)tests?(/|$)",
+    r"pypi_\d{2,3}_numpy\b",
+    r".*",
+];
+
+/// Layers and paths below `.runfiles/`.
+fn default_layers() -> Vec<(&'static str, String)> {
+    include_str!("fixtures/default_layers.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(layer, path)| (layer, format!("app/server.runfiles/{path}")))
+        .collect()
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_string()).collect()
+}
+
+fn numbers(value: &Value) -> Vec<u64> {
+    value.as_array().unwrap().iter().map(|item| item.as_u64().unwrap()).collect()
+}
+
+/// The patterns of `default_layers()`' groups, of `SLIM_INTERPRETER`, and those in use.
+fn known_patterns(file: &File) -> Vec<String> {
+    let slim = strings(&file.call("constants", &[])[3]);
+    let defaults = DEFAULT_GROUPS.iter().map(|(_, pattern)| *pattern).chain(DEFAULT_EXCLUDE);
+    defaults.chain(PATTERNS_IN_USE.iter().copied()).map(String::from).chain(slim).collect()
+}
+
+fn files() -> [File; 2] {
+    [Strings::Bytes, Strings::Unicode].map(|strings| File::new(SOURCE, strings))
+}
+
+/// How many answers were given, and how many of them were not `MAYBE`.
+#[derive(Default)]
+struct Decided {
+    paths: Cell<usize>,
+    decided: Cell<usize>,
+}
+
+impl Decided {
+    fn count(&self, answers: &[u64]) {
+        self.paths.set(self.paths.get() + answers.len());
+        self.decided.set(self.decided.get() + answers.iter().filter(|answer| **answer != MAYBE).count());
+    }
+
+    fn share(&self) -> f64 {
+        self.decided.get() as f64 / self.paths.get() as f64
+    }
+}
+
+/// Asks for each of the paths, and for each directory that it is in, and compares with the program.
+fn check(file: &File, pattern: &str, paths: &[String], decided: &Decided) {
+    let program = LayerGroups::compile(&[("x".to_string(), pattern.to_string())], &[]);
+    let directories: BTreeSet<&str> =
+        paths.iter().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect();
+    let answers = file.call("answers", &[json!(pattern), json!(paths), json!(directories)]);
+    // The rule need not find every mistake.
+    let Ok(program) = program else { return };
+    assert_eq!(answers.get("problem"), None, "{pattern:?} is right");
+    let is_wrong = |answer: u64, path: &str| {
+        let wrong = if program.group_of(path.as_bytes()) == Some("x") { NO } else { YES };
+        answer == wrong && !is_mistake_of_full_dfa(pattern, path)
+    };
+    let of_paths = numbers(&answers["paths"]);
+    decided.count(&of_paths);
+    for (path, answer) in paths.iter().zip(of_paths) {
+        assert!(!is_wrong(answer, path), "{answer} for {pattern:?} in {path:?}");
+    }
+    for (directory, answer) in directories.iter().zip(numbers(&answers["below"])) {
+        let below = format!("{directory}/");
+        for path in paths.iter().filter(|path| path.starts_with(&below) && **path != below) {
+            assert!(!is_wrong(answer, path), "{answer} for {pattern:?} in {path:?} below {directory:?}");
+        }
+    }
+}
+
+/// Whether `regex` errs here as it does with its feature `perf-dfa-full`: 1.13.1 finds `[^]a]ab.+[~+]` in
+/// `bab~`. A dependency of `starlark` switches the feature on in tests; the program is built without.
+fn is_mistake_of_full_dfa(pattern: &str, path: &str) -> bool {
+    let syntax = syntax::Config::new().unicode(false).dot_matches_new_line(true).utf8(false);
+    let [with, without] = [true, false].map(|full_dfa| {
+        let config = meta::Config::new().dfa(full_dfa).utf8_empty(false);
+        let regex = meta::Regex::builder().configure(config).syntax(syntax).build(pattern).unwrap();
+        regex.is_match(&format!("./{path}"))
+    });
+    with != without
+}
+
+/// Part of a pattern, and texts that it finds (or nearly finds).
+#[derive(Clone, Debug)]
+struct Part {
+    pattern: String,
+    samples: Vec<String>,
+}
+
+const SAMPLES: usize = 3;
+
+impl Part {
+    fn new(pattern: impl Into<String>, samples: &[&str]) -> Part {
+        let samples = samples.iter().cycle().take(SAMPLES).map(|sample| sample.to_string()).collect();
+        Part { pattern: pattern.into(), samples }
+    }
+
+    fn literal(text: &str) -> Part {
+        Part::new(regex::escape(text), &[text])
+    }
+
+    fn join(parts: Vec<Part>) -> Part {
+        Part {
+            pattern: parts.iter().map(|part| part.pattern.as_str()).collect(),
+            samples: (0..SAMPLES)
+                .map(|i| parts.iter().map(|part| part.samples[i].as_str()).collect())
+                .collect(),
+        }
+    }
+
+    fn choose(parts: Vec<Part>) -> Part {
+        Part {
+            pattern: parts.iter().map(|part| part.pattern.as_str()).collect::<Vec<_>>().join("|"),
+            samples: (0..SAMPLES).map(|i| parts[i % parts.len()].samples[i].clone()).collect(),
+        }
+    }
+
+    fn within(self, before: &str, after: &str) -> Part {
+        Part { pattern: format!("{before}{}{after}", self.pattern), samples: self.samples }
+    }
+
+    fn times(self, how_often: &str, counts: [usize; SAMPLES]) -> Part {
+        let samples = self.samples.iter().zip(counts).map(|(sample, count)| sample.repeat(count)).collect();
+        Part { pattern: format!("{}{how_often}", self.pattern), samples }
+    }
+}
+
+const LITERALS: &[&str] = &[
+    "a",
+    "b",
+    "ab",
+    "/",
+    ".",
+    "_",
+    "-",
+    "+",
+    "~",
+    "3",
+    ".runfiles/",
+    "/site-packages/",
+    "numpy",
+    "pip_deps_",
+    "pip_",
+    "rules_python++pip+",
+    "python_3_11_",
+    "unknown",
+    "_main/",
+    "lib",
+    ".py",
+    ".venv/",
+    "é",
+    "ü/é",
+    "日本",
+    " ",
+    "A",
+    "Z",
+    "[",
+    "\\",
+    "$",
+    "\n",
+];
+
+/// Classes and escapes, with members.
+const CLASSES: &[(&str, &[&str])] = &[
+    (".", &["a", "/", "\n"]),
+    ("[^/]", &["a", "_", "é"]),
+    ("[a-z]", &["b", "z"]),
+    ("[a-z0-9_]", &["3", "_", "p"]),
+    ("[^a-z0-9_]", &["/", "A"]),
+    ("[~+]", &["~", "+"]),
+    ("[_-]", &["_", "-"]),
+    ("[-_]", &["_", "-"]),
+    ("[--a]", &["-", "a", "/"]),
+    ("[]a]", &["]", "a"]),
+    ("[^]a]", &["b"]),
+    ("[+--]", &["+", ",", "-"]),
+    ("[!-~]", &["a", "~"]),
+    (r"[\w.]", &["a", ".", "_"]),
+    (r"[^\w]", &["/", "-"]),
+    (r"[^\W3]", &["a"]),
+    (r"[\W\S]", &["a", " "]),
+    (r"[\D\S]", &["3", "a"]),
+    (r"[\]\-\\]", &["]", "-"]),
+    (r"[\x61-\x63]", &["a", "b"]),
+    ("[[:alpha:]_]", &["a", "Z"]),
+    ("[[:^digit:]]", &["a", "/"]),
+    ("[^[:upper:][:punct:]]", &["a", "3"]),
+    ("[[:^upper:]]", &["a", "A"]),
+    ("[[:space:]]", &[" ", "\n", "\t"]),
+    ("[a-z&&[^b]]", &["a", "b"]),
+    ("[a[bc]]", &["a", "b"]),
+    ("[a-z--b]", &["a"]),
+    ("[a-f~~d-z]", &["a", "d"]),
+    ("[^\n]", &["a"]),
+    (r"\d", &["3", "0"]),
+    (r"\D", &["a", "/"]),
+    (r"\w", &["a", "3"]),
+    (r"\W", &["/", "."]),
+    (r"\s", &[" ", "\t"]),
+    (r"\S", &["a"]),
+    (r"\x2e", &["."]),
+    (r"\x{2e}", &["."]),
+    (r"\n", &["\n"]),
+    (r"\/", &["/"]),
+    ("(?-s:.)", &["\n", "a", "é"]),
+    ("(?s-i:.)", &["a", "\n"]),
+];
+
+/// What stands for no character, and what is wrong or nearly so.
+const ODDITIES: &[&str] = &[
+    "",
+    "",
+    "^",
+    "$",
+    r"\b",
+    r"\B",
+    r"\A",
+    r"\z",
+    "$$",
+    "(?i)",
+    "(?s)",
+    "(?-i)",
+    "(?x)",
+    "(?m)",
+    "(?U)",
+    "()",
+    "(?:)",
+    "|",
+    "a{",
+    "a}",
+    "]",
+    "[",
+    "(",
+    ")",
+    "*",
+    "{",
+    "{2}",
+    "?",
+    "(?=a)",
+    "(?!a)",
+    "(?<!a)",
+    r"\",
+    r"\Q",
+    r"\1",
+    r"\pL",
+    r"\<",
+    r"\b{start}",
+    "[z-a]",
+    "a{3,2}",
+    "a{,2}",
+    "(?u:é)",
+    "[é]",
+    "(?P<x>a)",
+    "(?<y>a)",
+    "(?P=x)",
+    r"\u0061",
+    "[a",
+    "[]",
+    "[^]",
+    "(?i:é)",
+    "a**",
+    "a{2}{2}",
+    "(a*)*",
+    "(|a)+",
+    "^*",
+    "[[:foo:]]",
+    "[[:alpha:]",
+    "[a-]",
+    "[a-\\d]",
+    "é*",
+    "é?a",
+    "aé{2}",
+    "(?",
+    "(?i",
+    "[\\",
+    "[a&&",
+    "(?P<",
+    r"\x",
+    r"\x4",
+    r"[\b]",
+    "[&&]",
+    "[a--]",
+    "[~~a]",
+];
+
+fn quantified(part: Part) -> BoxedStrategy<Part> {
+    prop::sample::select(vec![
+        ("*", [0, 1, 3]),
+        ("*?", [0, 1, 2]),
+        ("+", [1, 2, 3]),
+        ("+?", [1, 2, 1]),
+        ("?", [0, 1, 1]),
+        ("??", [1, 0, 1]),
+        ("{2}", [2, 1, 3]),
+        ("{1,2}", [1, 2, 3]),
+        ("{0}", [0, 1, 0]),
+        ("{2,}", [2, 3, 4]),
+        ("{0,3}?", [0, 3, 2]),
+    ])
+    .prop_map(move |(how_often, counts)| part.clone().within("(?:", ")").times(how_often, counts))
+    .boxed()
+}
+
+fn any_part() -> impl Strategy<Value = Part> {
+    let literal = prop::sample::select(LITERALS).prop_map(Part::literal);
+    let class = prop::sample::select(CLASSES).prop_map(|(pattern, samples)| Part::new(pattern, samples));
+    let gap = prop::sample::select(vec![".*", ".*?", "[^/]*", ".+", "(.*)", r"\S*", "[^/]+?"])
+        .prop_map(|pattern| Part::new(pattern, &["", "a", "b/é"]));
+    let oddity = prop::sample::select(ODDITIES).prop_map(|pattern| Part::new(pattern, &["", "a"]));
+    let class_times = (class.clone(), prop::sample::select(vec!["*", "+", "?", "{2}", "{1,3}", "*?"]))
+        .prop_map(|(class, how)| class.times(how, [1, 2, 1]));
+    let leaf = prop_oneof![12 => literal, 6 => gap, 4 => class, 4 => class_times, 1 => oddity];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            4 => prop::collection::vec(inner.clone(), 1..5).prop_map(Part::join),
+            1 => prop::collection::vec(inner.clone(), 2..4).prop_map(|parts| Part::choose(parts).within("(", ")")),
+            1 => inner.clone().prop_map(|part| part.within("(?i:", ")")),
+            1 => inner.prop_flat_map(quantified),
+        ]
+    })
+}
+
+fn any_pattern() -> impl Strategy<Value = Part> {
+    let before = prop_oneof![6 => Just(""), 1 => Just("^"), 1 => Just(r"^\./")];
+    let after = prop_oneof![4 => Just(""), 1 => Just("$")];
+    let branch = (any_part(), before, after).prop_map(|(part, before, after)| part.within(before, after));
+    prop::collection::vec(branch, 1..4).prop_map(Part::choose)
+}
+
+/// Paths in which a pattern with these samples is found, and such in which it is nearly found.
+fn paths(samples: &[String], random: &str) -> Vec<String> {
+    let mut paths = vec![random.to_string(), "app/server.runfiles/_main/lib/é.py".to_string()];
+    for sample in samples {
+        let shorter: String = sample.chars().skip(1).collect();
+        paths.push(sample.clone());
+        paths.push(format!("app/b.runfiles/{sample}/a/x.py"));
+        paths.push(format!("{random}{sample}"));
+        paths.push(format!("a/{shorter}/{random}"));
+        paths.push(format!("{sample}/{sample}").to_uppercase());
+        paths.push(sample.trim_start_matches("./").to_string());
+    }
+    // The program adds a `./` to paths that are never empty.
+    paths.retain(|path| !path.is_empty());
+    paths
+}
+
+fn check_random(cases: u32, file: &File, decided: &Decided) {
+    let random = proptest::string::string_regex("[ab/._~+3A\n\x01\x0bé-]{0,12}").unwrap();
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new(config)
+        .run(&(any_pattern(), random), |(part, random)| {
+            check(file, &part.pattern, &paths(&part.samples, &random), decided);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn analysis_never_contradicts_the_program() {
+    for file in files() {
+        let decided = Decided::default();
+        check_random(2000, &file, &decided);
+        println!("decided of random paths: {:.1} %", 100.0 * decided.share());
+    }
+}
+
+#[test]
+fn corners_of_the_syntax_are_understood() {
+    let paths = [
+        "a\nb", "aéb", "a.b", "A", "a", "é", "éé", "]", "-", "^", "a-b", "/", "aab", "a/b/", "~+", "\x0b",
+        "a{2}", "b",
+    ];
+    let paths = paths.map(String::from);
+    for file in files() {
+        for pattern in [
+            "a(?-s:.)b",
+            "a(?-s).b|(?s:a.)$",
+            "(?i)A$",
+            "(?-i:A)(?i:A)|(?i:a-)B",
+            "(?i)[[:^upper:]]$",
+            "(?i)[\\Wa]$",
+            "(?i)^\\./[^a]$",
+            "a..b",
+            "é{2}",
+            "^\\./é?$",
+            "[]-]$",
+            "[^]-]$",
+            "[-^]$",
+            "[a^]$",
+            "[--/]$",
+            "(|a)+b$",
+            "^*a|^^\\./b",
+            "b$$|a\\z|\\A\\./-",
+            "(a*)*b",
+            "(a|b){2,3}b",
+            "^(\\./)?a?{2}$",
+            "(^|/)b(/|$)",
+            "\\s$|[[:space:]]b",
+            "a\\{2\\}",
+            "[~+]{2}",
+            "a\\b",
+        ] {
+            check(&file, pattern, &paths, &Decided::default());
+        }
+    }
+}
+
+#[test]
+fn patterns_in_use_are_decided() {
+    let corpus: Vec<String> = default_layers().into_iter().map(|(_, path)| path).collect();
+    for file in files() {
+        let decided = Decided::default();
+        for pattern in known_patterns(&file) {
+            let before = (decided.paths.get(), decided.decided.get());
+            check(&file, &pattern, &corpus, &decided);
+            if decided.paths.get() - before.0 != decided.decided.get() - before.1 {
+                println!("not all paths decided: {pattern}");
+            }
+        }
+        println!("{} of {} decided", decided.decided.get(), decided.paths.get());
+        assert!(decided.share() > 0.99);
+    }
+}
+
+#[test]
+fn a_file_is_an_input_of_its_layer() {
+    let file = File::new(SOURCE, Strings::Bytes);
+    let slim = strings(&file.call("constants", &[])[3]);
+    let corpus: Vec<String> = default_layers().into_iter().map(|(_, path)| path).collect();
+    let directories: Vec<String> =
+        corpus.iter().map(|path| path.rsplit_once('/').unwrap().0.to_string()).collect();
+    let user: &[&[(&str, &str)]] = &[
+        &[],
+        &[
+            ("numpy", r"numpy.*"),
+            ("words", r"\bsite\b"),
+            ("default", r"_argon2.*\.so$"),
+            ("numpy", "dateutil"),
+        ],
+        &[("all", "")],
+        &[("odd", r"\pL+x|[a&&b]"), ("interpreter", "python")],
+    ];
+    for (user, exclude) in user.iter().flat_map(|user| [(user, vec![]), (user, slim.clone())]) {
+        let own = |(name, pattern): &(&str, &str)| (name.to_string(), pattern.to_string());
+        let groups: Vec<_> = user.iter().chain(&DEFAULT_GROUPS).map(own).collect();
+        let groups: Vec<_> = groups.into_iter().filter(|(_, pattern)| !pattern.contains(r"\pL")).collect();
+        let exclude: Vec<_> = DEFAULT_EXCLUDE.iter().map(|p| p.to_string()).chain(exclude).collect();
+        let program = LayerGroups::compile(&groups, &exclude).unwrap();
+        let layers = file.call("layers", &[json!(groups), json!(exclude), json!(corpus), json!(directories)]);
+        for (i, path) in corpus.iter().enumerate() {
+            let (of_path, below) = (strings(&layers[0][i]), strings(&layers[1][i]));
+            match program.group_of(path.as_bytes()) {
+                Some(layer) => {
+                    assert!(
+                        of_path.iter().any(|name| name == layer),
+                        "{path} is in {layer}, not in {of_path:?}"
+                    );
+                    assert!(below.iter().any(|name| name == layer), "{path} is in {layer}, not in {below:?}");
+                    let exact = !user.iter().any(|(name, _)| ["words", "odd"].contains(name));
+                    assert!(!exact || of_path.len() == 1, "{path} is in {layer}, not in {of_path:?}");
+                }
+                None => assert!(of_path.is_empty(), "{path} is left out, not in {of_path:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rule_and_the_program_have_the_same_defaults() {
+    let file = File::new(SOURCE, Strings::Bytes);
+    let constants = file.call("constants", &[]);
+    assert_eq!(constants[0], json!(DEFAULT_GROUP));
+    assert_eq!(constants[1], json!(DEFAULT_GROUPS));
+    assert_eq!(constants[2], json!(DEFAULT_EXCLUDE));
+    for names in [
+        &["torch", "interpreter", "default", "packages"][..],
+        &["packages", "b", "a", "interpreter", "default"],
+        &["default"],
+    ] {
+        assert_eq!(file.call("ordered", &[json!(names)]), json!(image_order(names.to_vec())));
+    }
+    assert_eq!(file.call("ordered", &[json!(["b", "default", "a", "b"])]), json!(["b", "a", "default"]));
+}
+
+#[test]
+fn patterns_for_awk_keep_their_meaning() {
+    let file = File::new(SOURCE, Strings::Bytes);
+    let table = [
+        (r"\\.runfiles/.*", r"\.runfiles/.*"),
+        (r"\\.so$$", r"\.so$"),
+        (r"\.runfiles/.*", r"\.runfiles/.*"),
+        (r"\.so$", r"\.so$"),
+        (r"a\\\\b", r"a\\b"),
+        ("(a|b$$)|c$$", "(a|b$)|c$"),
+        ("", ""),
+    ];
+    let (given, expected): (Vec<_>, Vec<_>) = table.into_iter().unzip();
+    assert_eq!(file.call("normalized", &[json!(given)]), json!(expected));
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let file = File::new(SOURCE, Strings::Bytes);
+    for (pattern, problem) in [
+        ("a\\", "it ends in a backslash"),
+        ("a)", "a parenthesis is closed that was never opened"),
+        ("(a|b", "a parenthesis is never closed"),
+        ("[a", "a bracket is never closed"),
+        ("a|*", "\"*\" has nothing to repeat"),
+        ("(?!a)", "look-around, such as (?!…), is not supported"),
+        ("a{2", "a repetition {…} is never closed"),
+    ] {
+        assert!(LayerGroups::compile(&[("x".into(), pattern.into())], &[]).is_err(), "{pattern}");
+        let answer = file.call("answers", &[json!(pattern), json!([]), json!([])]);
+        assert_eq!(answer["problem"], problem.bytes().map(char::from).collect::<String>(), "{pattern}");
+    }
+}

@@ -1,0 +1,241 @@
+//! Runs the program as Bazel does, on real files, and reads its layers with other people's readers.
+
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+pub mod readers;
+pub mod worker;
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sha2::{Digest, Sha256};
+
+pub const PYLAYER: &str = env!("CARGO_BIN_EXE_pylayer");
+
+/// A path of any bytes.
+pub fn path(bytes: &(impl AsRef<[u8]> + ?Sized)) -> &Path {
+    Path::new(OsStr::from_bytes(bytes.as_ref()))
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+/// Bytes that repeat neither soon nor in step with any block size.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        // Half of the bits, so that there is something to compress.
+        bytes.extend_from_slice(&(state & 0x0f0f_0f0f_0f0f_0f0f).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// The lines of a manifest.
+#[derive(Clone, Default)]
+pub struct Manifest(Vec<Vec<u8>>);
+
+impl Manifest {
+    pub fn new() -> Manifest {
+        Manifest::default()
+    }
+
+    /// Adds a line of these fields.
+    pub fn line(mut self, kind: &str, fields: &[&[u8]]) -> Manifest {
+        let mut line = kind.as_bytes().to_vec();
+        for field in fields {
+            line.push(b'\t');
+            for &byte in *field {
+                match byte {
+                    b'\t' => line.extend(b"\\t"),
+                    b'\n' => line.extend(b"\\n"),
+                    b'\\' => line.extend(b"\\\\"),
+                    other => line.push(other),
+                }
+            }
+        }
+        self.0.push(line);
+        self
+    }
+
+    pub fn file(self, image: impl AsRef<[u8]>, exec: impl AsRef<[u8]>) -> Manifest {
+        self.line("f", &[image.as_ref(), exec.as_ref()])
+    }
+
+    pub fn tree(self, image: impl AsRef<[u8]>, exec: impl AsRef<[u8]>) -> Manifest {
+        self.line("t", &[image.as_ref(), exec.as_ref()])
+    }
+
+    pub fn declared_symlink(self, image: impl AsRef<[u8]>, exec: impl AsRef<[u8]>) -> Manifest {
+        self.line("l", &[image.as_ref(), exec.as_ref()])
+    }
+
+    pub fn symlink(self, image: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> Manifest {
+        self.line("s", &[image.as_ref(), text.as_ref()])
+    }
+
+    pub fn empty(self, image: impl AsRef<[u8]>) -> Manifest {
+        self.line("e", &[image.as_ref()])
+    }
+
+    /// Also the lines of `other`.
+    pub fn and(mut self, other: Manifest) -> Manifest {
+        self.0.extend(other.0);
+        self
+    }
+
+    pub fn reversed(mut self) -> Manifest {
+        self.0.reverse();
+        self
+    }
+
+    /// The lines in an order that has nothing to do with theirs.
+    pub fn shuffled(mut self) -> Manifest {
+        self.0.sort_by_key(|line| sha256(line));
+        self
+    }
+
+    pub fn text(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect()
+    }
+}
+
+/// What an action leaves in its directory of outputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outputs {
+    pub layer: Vec<u8>,
+    pub descriptor: String,
+    pub listing: String,
+}
+
+impl Outputs {
+    pub fn read(directory: &Path) -> Outputs {
+        let text = |name: &str| String::from_utf8(fs::read(directory.join(name)).unwrap()).unwrap();
+        Outputs {
+            layer: fs::read(directory.join("layer")).unwrap(),
+            descriptor: text("descriptor.json"),
+            listing: text("listing.mtree"),
+        }
+    }
+}
+
+/// The directory in which an action runs.
+pub struct Workspace(tempfile::TempDir);
+
+impl Workspace {
+    pub fn new() -> Workspace {
+        Workspace::below(&std::env::temp_dir())
+    }
+
+    /// A workspace in another file system, say.
+    pub fn below(directory: &Path) -> Workspace {
+        let workspace = Workspace(tempfile::tempdir_in(directory).unwrap());
+        fs::create_dir(workspace.path("out")).unwrap();
+        workspace
+    }
+
+    pub fn path(&self, exec: impl AsRef<[u8]>) -> PathBuf {
+        self.0.path().join(path(&exec))
+    }
+
+    fn new_path(&self, exec: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(exec);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    pub fn write(&self, exec: impl AsRef<[u8]>, content: impl AsRef<[u8]>) {
+        fs::write(self.new_path(exec), content).unwrap();
+    }
+
+    pub fn link(&self, exec: impl AsRef<[u8]>, target: impl AsRef<[u8]>) {
+        std::os::unix::fs::symlink(path(&target), self.new_path(exec)).unwrap();
+    }
+
+    /// A file that occupies no disk.
+    pub fn sparse(&self, exec: impl AsRef<[u8]>, size: u64) {
+        fs::File::create(self.new_path(exec)).unwrap().set_len(size).unwrap();
+    }
+
+    /// The arguments of the action that writes the layer of `manifest`, after writing the manifest.
+    pub fn arguments(&self, manifest: &Manifest, options: &[&str]) -> Vec<String> {
+        self.write("manifest", manifest.text());
+        let outputs = ["layer", "descriptor", "listing"].into_iter().zip(OUTPUTS);
+        let mut arguments = vec!["--manifest=manifest".to_string()];
+        arguments.extend(outputs.map(|(name, output)| {
+            let option = if name == "layer" { "output" } else { name };
+            format!("--{option}=out/{output}")
+        }));
+        if !options.iter().any(|option| option.starts_with("--layer=")) {
+            arguments.push("--layer=default".to_string());
+        }
+        arguments.extend(options.iter().map(|option| option.to_string()));
+        arguments
+    }
+
+    /// The one-shot process of an action, ready to be started.
+    pub fn command(&self, arguments: &[String]) -> Command {
+        self.write("flags", arguments.join("\n"));
+        let mut command = Command::new(PYLAYER);
+        command.arg("@flags").current_dir(self.path(""));
+        command
+    }
+
+    pub fn run(&self, manifest: &Manifest, options: &[&str]) -> Output {
+        self.command(&self.arguments(manifest, options)).output().unwrap()
+    }
+
+    /// The outputs of an action that succeeds without a warning.
+    pub fn outputs(&self, manifest: &Manifest, options: &[&str]) -> Outputs {
+        self.outputs_of(&mut self.command(&self.arguments(manifest, options)))
+    }
+
+    pub fn outputs_of(&self, command: &mut Command) -> Outputs {
+        let Output { status, stderr, .. } = command.output().unwrap();
+        assert!(status.success() && stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
+        Outputs::read(&self.path("out"))
+    }
+
+    /// The plain tar of an action that succeeds without a warning, as all readers see it.
+    pub fn members(&self, manifest: &Manifest, options: &[&str]) -> Vec<readers::Member> {
+        self.outputs(manifest, &[&["--compress=none"], options].concat());
+        readers::members(&self.path("out/layer"))
+    }
+
+    /// The message of an action that fails, and leaves nothing.
+    pub fn error(&self, manifest: &Manifest, options: &[&str]) -> String {
+        self.error_of(&mut self.command(&self.arguments(manifest, options)))
+    }
+
+    pub fn error_of(&self, command: &mut Command) -> String {
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        assert_eq!((status.code(), &*stdout), (Some(1), &b""[..]));
+        assert_eq!(self.leftovers(), [] as [String; 0], "a failed action leaves nothing");
+        String::from_utf8(stderr).unwrap()
+    }
+
+    /// The names of the files in the directory of outputs.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(self.path("out"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// What [`Workspace::arguments`] asks for, below `out`.
+pub const OUTPUTS: [&str; 3] = ["layer", "descriptor.json", "listing.mtree"];
