@@ -221,7 +221,9 @@ def _runfiles(ctx, root):
     binary = ctx.attr.binary[0] if type(ctx.attr.binary) == "list" else ctx.attr.binary
     info = binary[DefaultInfo]
     executable = info.files_to_run.executable
-    if not executable or not info.default_runfiles:
+
+    # Aspects, and so their providers, do not come with source files.
+    if not executable or not info.default_runfiles or BinaryClosureInfo not in binary:
         fail("{} is not executable: py_image_layer wants a py_binary or another executable target with runfiles".format(binary.label))
     closure = binary[BinaryClosureInfo]
     declared_symlinks = {file.path: True for file in closure.declared_symlinks.to_list()}

@@ -71,7 +71,7 @@ AT_ANALYSIS = {
         'py_binary = "//app:kinds"',
         "//app:kinds is not executable: py_image_layer wants a py_binary or another executable target with runfiles",
     ),
-    "not_a_target": ('py_binary = "//app:tool.py"', "source file '//app:tool.py' is misplaced here"),
+    "not_a_target": ('py_binary = "//app:tool.py"', "//app:tool.py is not executable: py_image_layer wants a py_binary"),
     "no_binary": ("py_binary = None", "set py_binary (or binary, its other name), and not both"),
     "two_binaries": ('binary = "//app:tool"', "set py_binary (or binary, its other name), and not both"),
 }
