@@ -5,6 +5,7 @@
 //! so absolute links are followed; relative ones are declared symlinks and are kept. The layers are
 //! those that the Bazel rule makes of the same binary.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
@@ -126,15 +127,14 @@ pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
     std::fs::create_dir_all(&options.out).map_err(disk(&options.out))?;
     let pool = Pool::new(options.jobs, None).map_err(disk(Path::new("threads")))?;
     let mut rows = Vec::new();
-    for layer in groups::image_order(groups.names()) {
-        let members: Vec<Item> = items
-            .iter()
-            .filter(|item| groups.group_of(item.path.as_bytes()) == Some(layer))
-            .cloned()
-            .collect();
-        if members.is_empty() {
-            continue;
+    let mut layers: HashMap<&str, Vec<Item>> = HashMap::new();
+    for item in items {
+        if let Some(layer) = groups.group_of(item.path.as_bytes()) {
+            layers.entry(layer).or_default().push(item);
         }
+    }
+    for layer in groups::image_order(groups.names()) {
+        let Some(members) = layers.remove(layer) else { continue };
         let path = options.out.join(format!("{layer}{}", settings.codec.extension()));
         let count = members.len();
         let plan = plan::plan(members, &settings).map_err(action::Error::from)?;
