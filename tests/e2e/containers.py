@@ -25,7 +25,10 @@ class Buildah:
 
     def container(self, image: str) -> str:
         """Unpacks an image layout into a new container and returns its name."""
-        return self.run("from", "--pull-never", f"oci:{image}").strip()
+        # buildah makes an image name of the path that it is given, and not every path is one: the
+        # name of a temporary folder may end in an underscore.
+        folder, _, name = image.rpartition("/")
+        return _run(self.command("from", "--pull-never", f"oci:{name}"), folder).strip()
 
 
 def umoci_unpack(image: str, bundle: Path) -> Path:
@@ -34,9 +37,10 @@ def umoci_unpack(image: str, bundle: Path) -> Path:
     return bundle / "rootfs"
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], folder: str | None = None) -> str:
     process = subprocess.run(
         command,
+        cwd=folder,
         # Without user namespaces or a service that may not be there.
         env={**os.environ, "BUILDAH_ISOLATION": "chroot"},
         stdin=subprocess.DEVNULL,
