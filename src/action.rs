@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tracing::{debug_span, info_span};
 
 use crate::cache::Cache;
 use crate::codec::Codec;
@@ -17,7 +18,7 @@ use crate::inputs::{self, Digests, Inputs, KnownFiles, Questions};
 use crate::listing;
 use crate::manifest::{self, Manifest};
 use crate::output::{self, Descriptor, Output};
-use crate::pipeline::{self, Pool, Written};
+use crate::pipeline::{self, Pool, Times, Written};
 use crate::plan::{self, LayerPlan};
 use crate::request::{self, ActionRequest, LayerRequest, ModeRule, Settings, ValidationRequest};
 use crate::validate::{self, Expected};
@@ -95,11 +96,14 @@ impl Engine {
 
     fn write_layer(&self, request: LayerRequest, inputs: Inputs) -> Result<Outcome, Error> {
         let LayerRequest { layer, manifest, output, descriptor, listing, settings } = request;
-        let manifest = self.manifest(&manifest, inputs)?;
+        let _span = info_span!("layer", layer).entered();
+        let start = Instant::now();
+        let manifest = debug_span!("manifest").in_scope(|| self.manifest(&manifest, inputs))?;
         let groups = self.groups(&settings.groups, &settings.exclude)?;
         let questions = questions(&settings);
-        let wanted = |path: &ImagePath| groups.group_of(path.as_bytes()) == Some(layer.as_str());
-        let plan = plan::plan(inputs.items(&manifest, questions, wanted)?, &settings)?;
+        let wanted = |path: &ImagePath| groups.group_of(path.tar_name()) == Some(layer.as_str());
+        let items = debug_span!("inputs").in_scope(|| inputs.items(&manifest, questions, wanted))?;
+        let plan = debug_span!("plan").in_scope(|| plan::plan(items, &settings))?;
         let warnings = warnings(&plan, &layer, &settings.groups);
         let files = LayerFiles {
             layer: inputs.base.join(output),
@@ -107,15 +111,18 @@ impl Engine {
             listing: listing.map(|path| inputs.base.join(path)),
         };
         let entries = plan.entries.len();
+        let planned = start.elapsed();
         let written = write(plan, settings.codec, &files, inputs.cancel, &self.pool, &|_| ())?;
+        let Times { read, compress, hash, write } = written.times;
         let summary = format!(
-            "layer {layer:?}: {entries} entries, {} bytes of tar, {} bytes of {}",
+            "layer {layer:?}: {entries} entries, {} bytes of tar, {} bytes of {}; planned in {planned:.1?}, then read {read:.1?}, compressed {compress:.1?}, hashed {hash:.1?}, wrote {write:.1?}",
             written.uncompressed_size, written.size, settings.codec
         );
         Ok(Outcome { warnings, summary })
     }
 
     fn validate_layers(&self, request: ValidationRequest, inputs: Inputs) -> Result<Outcome, Error> {
+        let _span = info_span!("validation").entered();
         let manifest = self.manifest(&request.manifest, inputs)?;
         let groups = self.groups(&request.groups, &request.exclude)?;
         let mut layers = Vec::with_capacity(request.listings.len());
@@ -127,7 +134,7 @@ impl Engine {
         let paths = inputs.paths(&manifest)?;
         let dropped = |layer: &str| request.dropped.iter().any(|dropped| dropped == layer);
         let expected = paths.iter().filter_map(|path| {
-            let layer = groups.group_of(path.as_bytes()).filter(|layer| !dropped(layer))?;
+            let layer = groups.group_of(path.tar_name()).filter(|layer| !dropped(layer))?;
             Some((path, layer))
         });
         let violations = validate::violations(&layers, &Expected::new(expected, request.machine));
@@ -160,7 +167,7 @@ impl Handler for Engine {
         // stderr is the worker's log; Bazel shows it to those who ask by --worker_verbose.
         if let (Ok(Outcome { summary, .. }), true) = (&outcome, self.log || request.verbosity > 0) {
             eprintln!(
-                "pylayer: request {}: {summary}, {:?}; {}",
+                "pylayer: request {}: {summary}; {:.1?} in all; {}",
                 request.request_id,
                 start.elapsed(),
                 self.pool.stats()

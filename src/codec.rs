@@ -71,7 +71,7 @@ impl Codec {
 
     /// A compressor for one thread, which keeps its working memory from chunk to chunk.
     pub fn compressor(self) -> Compressor {
-        Compressor(match self {
+        let inner = match self {
             Codec::None => Inner::None,
             Codec::Gzip { level } => {
                 let level = libdeflater::CompressionLvl::new(i32::from(level))
@@ -79,7 +79,8 @@ impl Codec {
                 Inner::Gzip(libdeflater::Compressor::new(level))
             }
             Codec::Zstd { level } => Inner::Zstd(i32::from(level), None),
-        })
+        };
+        Compressor { inner, room: Vec::new() }
     }
 }
 
@@ -102,7 +103,11 @@ impl fmt::Display for Codec {
 }
 
 /// Compresses chunks one after another; the result never depends on earlier chunks.
-pub struct Compressor(Inner);
+pub struct Compressor {
+    inner: Inner,
+    /// Where the compressed form is made, before its length is known.
+    room: Vec<u8>,
+}
 
 enum Inner {
     None,
@@ -113,22 +118,29 @@ enum Inner {
 impl Compressor {
     /// The compressed form of `chunk`, or `None` where the codec leaves bytes as they are.
     pub fn compress(&mut self, chunk: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
-        match &mut self.0 {
-            Inner::None => Ok(None),
+        let Compressor { inner, room } = self;
+        let length = match inner {
+            Inner::None => return Ok(None),
             Inner::Gzip(compressor) => {
-                let mut member = vec![0; compressor.gzip_compress_bound(chunk.len())];
-                let length = compressor.gzip_compress(chunk, &mut member).map_err(std::io::Error::other)?;
-                member.truncate(length);
-                Ok(Some(member))
+                grow(room, compressor.gzip_compress_bound(chunk.len()));
+                compressor.gzip_compress(chunk, room).map_err(std::io::Error::other)?
             }
             Inner::Zstd(level, compressor) => {
                 let compressor = match compressor {
                     Some(compressor) => compressor,
                     empty => empty.insert(zstd::bulk::Compressor::new(*level)?),
                 };
-                compressor.compress(chunk).map(Some)
+                grow(room, zstd::zstd_safe::compress_bound(chunk.len()));
+                compressor.compress_to_buffer(chunk, &mut room[..])?
             }
-        }
+        };
+        Ok(Some(room[..length].to_vec()))
+    }
+}
+
+fn grow(room: &mut Vec<u8>, length: usize) {
+    if room.len() < length {
+        room.resize(length, 0);
     }
 }
 

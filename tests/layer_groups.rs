@@ -146,7 +146,7 @@ fn check(file: &File, pattern: &str, paths: &[String], decided: &Decided) {
     let Ok(program) = program else { return };
     assert_eq!(answers.get("problem"), None, "{pattern:?} is right");
     let is_wrong = |answer: u64, path: &str| {
-        let wrong = if program.group_of(path.as_bytes()) == Some("x") { NO } else { YES };
+        let wrong = if program.group_of(format!("./{path}").as_bytes()) == Some("x") { NO } else { YES };
         answer == wrong && !is_mistake_of_full_dfa(pattern, path)
     };
     let of_paths = numbers(&answers["paths"]);
@@ -543,7 +543,7 @@ fn a_file_is_an_input_of_its_layer() {
         let layers = file.call("layers", &[json!(groups), json!(exclude), json!(corpus), json!(directories)]);
         for (i, path) in corpus.iter().enumerate() {
             let (of_path, below) = (strings(&layers[0][i]), strings(&layers[1][i]));
-            match program.group_of(path.as_bytes()) {
+            match program.group_of(format!("./{path}").as_bytes()) {
                 Some(layer) => {
                     assert!(
                         of_path.iter().any(|name| name == layer),
