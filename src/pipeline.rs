@@ -383,7 +383,8 @@ impl Layer {
                         compressors.push((self.codec, self.codec.compressor()));
                         compressors.len() - 1
                     });
-                let bytes = compressors[position].1.compress(&plain.bytes).map_err(Error::Compress)?;
+                let bytes =
+                    compressors[position].1.compress(&plain.bytes, &self.cancel).map_err(Error::Compress)?;
                 let size = bytes.as_ref().map_or(0, Vec::len);
                 let compressed = Arc::new(CompressedChunk { bytes, machines });
                 if let Some((cache, key)) = memory.filter(|_| size > 0) {
