@@ -212,6 +212,7 @@ pub fn write(
     progress: &dyn Fn(u64),
 ) -> Result<Written, Error> {
     let plan = Arc::new(plan);
+    output::remove_abandoned(&files.layer);
     let mut layer = Output::create(&files.layer)?;
     let written = pool.write(plan.clone(), codec, cancel, layer.file(), progress)?;
     let mut outputs = vec![layer];
