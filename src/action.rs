@@ -214,7 +214,12 @@ pub fn write(
     let plan = Arc::new(plan);
     output::remove_abandoned(&files.layer);
     let mut layer = Output::create(&files.layer)?;
-    let written = pool.write(plan.clone(), codec, cancel, layer.file(), progress)?;
+    let written = match pool.write(plan.clone(), codec, cancel, layer.file(), progress) {
+        Err(pipeline::Error::Write(error)) => {
+            return Err(output::Error { path: files.layer.clone(), error }.into());
+        }
+        other => other?,
+    };
     let mut outputs = vec![layer];
     if let Some(path) = &files.descriptor {
         outputs.push(Output::with_content(path, Descriptor::new(codec, &written).to_json().as_bytes())?);
