@@ -128,6 +128,7 @@ fn finish<T>(result: Result<T, impl std::fmt::Display>, then: impl FnOnce(T)) ->
 }
 
 fn fail(error: impl std::fmt::Display) -> ExitCode {
-    eprintln!("pylayer: {error}");
+    // If stderr cannot be written there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "pylayer: {error}");
     ExitCode::FAILURE
 }
