@@ -84,7 +84,7 @@ fn serve(protocol: Protocol, cache_bytes: u64, log: bool) -> ExitCode {
     let cache = Arc::new(ChunkCache::new(cache_bytes));
     match Pool::new(None, Some(cache)) {
         Ok(pool) => finish(worker::run(protocol, Engine::new(pool, log)), |()| ()),
-        Err(error) => fail(error),
+        Err(error) => fail(format!("cannot start a thread: {error}")),
     }
 }
 
@@ -109,7 +109,7 @@ fn default_cache_bytes() -> u64 {
 fn run_once(arguments: &[Bytes]) -> ExitCode {
     let engine = match Pool::new(None, None) {
         Ok(pool) => Engine::new(pool, false),
-        Err(error) => return fail(error),
+        Err(error) => return fail(format!("cannot start a thread: {error}")),
     };
     let response = action::respond(engine.run(arguments, Path::new(""), &Digests::new(), &Cancel::new()));
     // Bazel shows an action's stderr; if it is closed there is nobody to tell.
