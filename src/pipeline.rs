@@ -42,6 +42,8 @@ pub enum Error {
     Compress(io::Error),
     #[error("cannot write the layer: {0}")]
     Write(io::Error),
+    #[error("cannot start a thread: {0}")]
+    Start(io::Error),
     #[error("a thread of the pool failed; this is a bug in pylayer")]
     Thread,
 }
@@ -194,10 +196,14 @@ impl Pool {
         });
         std::thread::scope(|scope| {
             let numbers = known..layer.chunks.len();
-            let hasher = layer.to_hash.is_some().then(|| {
-                let (numbers, start) = (numbers.clone(), start.plain.clone());
-                scope.spawn(|| hash_in_order(plain, numbers, start))
-            });
+            let hasher = match layer.to_hash {
+                None => None,
+                Some(_) => {
+                    let (numbers, start) = (numbers.clone(), start.plain.clone());
+                    let hash = || hash_in_order(plain, numbers, start, &layer.cancel);
+                    Some(std::thread::Builder::new().spawn_scoped(scope, hash).map_err(Error::Start)?)
+                }
+            };
             self.shared.add(layer.clone());
             let written = write_in_order(packed, &layer, start, out, progress);
             self.shared.remove(&layer);
@@ -210,7 +216,8 @@ impl Pool {
                 Some(Ok(Some(plain))) => {
                     states.iter_mut().zip(plain).for_each(|(state, plain)| state.plain = plain)
                 }
-                Some(_) => return Err(Error::Thread),
+                Some(Ok(None)) => return Err(inputs::Error::Cancelled.into()),
+                Some(Err(_)) => return Err(Error::Thread),
             }
             let last = states.last().cloned().unwrap_or_default();
             if let Some(cache) = &self.cache {
@@ -506,6 +513,10 @@ fn write_in_order(
         0..layer.chunks.len(),
         || packed.recv().unwrap_or(Err(Error::Thread)),
         |index, Packed { compressed, plain }| {
+            // What is in flight already would take longer than whoever cancels wants to wait.
+            if layer.cancel.is_cancelled() {
+                return Err(inputs::Error::Cancelled.into());
+            }
             let bytes = compressed.bytes.as_ref().unwrap_or(&plain.bytes);
             out.write_all(bytes).map_err(Error::Write)?;
             let first = layer.chunks[index].first_entry();
@@ -527,13 +538,21 @@ fn write_in_order(
 
 /// Hashes the uncompressed stream from the chunks `numbers` on, where hashing stands at `start`.
 /// Returns `start` and the states after each of them; `None` when the stream ends early.
-fn hash_in_order(plain: Receiver<ToHash>, numbers: Range<usize>, start: Sha256) -> Option<Vec<Sha256>> {
+fn hash_in_order(
+    plain: Receiver<ToHash>,
+    numbers: Range<usize>,
+    start: Sha256,
+    cancel: &Cancel,
+) -> Option<Vec<Sha256>> {
     let mut states = vec![start.clone()];
     let mut hasher = start;
     in_order(
         numbers,
         || plain.recv().ok().flatten().ok_or(()),
         |_, plain: Arc<Plain>| {
+            if cancel.is_cancelled() {
+                return Err(());
+            }
             hasher.update(&plain.bytes);
             states.push(hasher.clone());
             Ok(())
