@@ -333,7 +333,7 @@ fn sandboxes_do_not_matter_however_many_there_are() {
     for id in 1..=SANDBOXES {
         let (arguments, sandbox_dir) = (arguments.clone(), sandbox(id));
         let inputs = if id % 3 == 0 { vec![] } else { inputs() };
-        worker.send(&Work { id, arguments, inputs, sandbox_dir });
+        worker.send(&Work { id, arguments, inputs, sandbox_dir, ..Work::default() });
     }
     let mut answered: Vec<i32> = (0..SANDBOXES)
         .map(|_| {
