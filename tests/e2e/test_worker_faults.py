@@ -74,6 +74,13 @@ def slow_workers(workspace: Workspace) -> set[int]:
     return {worker for worker, command in workers(workspace).items() if "--cache_mib=0" in command}
 
 
+def schedule(workspace: Workspace, policy: int) -> None:
+    """Gives all threads of the slow workers this policy; those that they start have it too."""
+    for worker in slow_workers(workspace):
+        for thread in Path(f"/proc/{worker}/task").iterdir():
+            os.sched_setscheduler(int(thread.name), policy, os.sched_param(0))
+
+
 def test_after_an_interrupted_build_the_next_one_is_right(workspace, expected) -> None:
     build = start_slow_build(workspace)
     build.send_signal(signal.SIGINT)
@@ -119,9 +126,8 @@ def test_a_worker_that_loses_a_race_is_cancelled_and_goes_on(workspace, expected
             assert digests(workspace) == expected
             if ": cancelled, " in log(workspace):
                 break
-            for worker in slow_workers(workspace):
-                for thread in Path(f"/proc/{worker}/task").iterdir():
-                    os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+            schedule(workspace, os.SCHED_IDLE)
+    schedule(workspace, os.SCHED_OTHER)
     wait_until(lambda: ": cancelled, " in log(workspace))
     before = slow_workers(workspace)
     spawns = write_again(workspace, [LAYERS], *SANDBOXED, *SLOW_WORKER)
