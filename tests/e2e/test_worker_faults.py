@@ -4,7 +4,9 @@ import os
 import random
 import signal
 import subprocess
-from pathlib import Path
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -40,10 +42,9 @@ def workspace(make_workspace) -> Workspace:
     workspace = make_workspace(WORKSPACES / "worker", "worker_faults")
     data = workspace.folder / "app" / "data"
     data.mkdir()
-    numbers = random.Random(1)
-    for number in range(2):
-        half_of_the_bits = bytes(byte & 0x55 for byte in numbers.randbytes(4 << 20))
-        (data / f"{number}.bin").write_bytes(half_of_the_bits)
+    # A single part of the layer, at which one thread is busy.
+    half_of_the_bits = bytes(byte & 0x55 for byte in random.Random(1).randbytes(8 << 20))
+    (data / "large.bin").write_bytes(half_of_the_bits)
     return workspace
 
 
@@ -74,11 +75,32 @@ def slow_workers(workspace: Workspace) -> set[int]:
     return {worker for worker, command in workers(workspace).items() if "--cache_mib=0" in command}
 
 
-def schedule(workspace: Workspace, policy: int) -> None:
-    """Gives all threads of the slow workers this policy; those that they start have it too."""
-    for worker in slow_workers(workspace):
-        for thread in Path(f"/proc/{worker}/task").iterdir():
-            os.sched_setscheduler(int(thread.name), policy, os.sched_param(0))
+@contextmanager
+def slowed_down(workspace: Workspace) -> Iterator[None]:
+    """Lets the slow workers run for a tenth of the time only."""
+    ended = threading.Event()
+
+    def slow_down() -> None:
+        while not ended.wait(0.02):
+            stopped = slow_workers(workspace)
+            send(stopped, signal.SIGSTOP)
+            ended.wait(0.18)
+            send(stopped, signal.SIGCONT)
+
+    thread = threading.Thread(target=slow_down)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def send(processes: set[int], number: signal.Signals) -> None:
+    """Sends a signal to processes that may have ended."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def test_after_an_interrupted_build_the_next_one_is_right(workspace, expected) -> None:
@@ -95,8 +117,7 @@ def test_after_an_interrupted_build_the_next_one_is_right(workspace, expected) -
 
 def test_after_a_worker_was_killed_the_next_build_is_right(workspace, expected) -> None:
     build = start_slow_build(workspace)
-    for worker in slow_workers(workspace):
-        os.kill(worker, signal.SIGKILL)
+    send(slow_workers(workspace), signal.SIGKILL)
     _, messages = build.communicate()
     assert build.returncode != 0
     assert "PyImageLayer" in messages, messages
@@ -119,16 +140,11 @@ def test_a_worker_that_is_too_large_for_bazel_finishes_its_work(shrink, workspac
 
 
 def test_a_worker_that_loses_a_race_is_cancelled_and_goes_on(workspace, expected, scratch) -> None:
-    with server(scratch / "remote_execution_for_races") as address:
-        # As soon as there is a worker it has a handicap: it runs when nobody else wants to.
-        for _ in range(3):
-            write_again(workspace, [LAYERS], *RACE, *SANDBOXED, *SLOW_WORKER, f"--remote_executor={address}")
-            assert digests(workspace) == expected
-            if ": cancelled, " in log(workspace):
-                break
-            schedule(workspace, os.SCHED_IDLE)
-    schedule(workspace, os.SCHED_OTHER)
-    wait_until(lambda: ": cancelled, " in log(workspace))
+    with server(scratch / "remote_execution_for_races") as address, slowed_down(workspace):
+        spawns = write_again(workspace, [LAYERS], *RACE, *SANDBOXED, *SLOW_WORKER, f"--remote_executor={address}")
+        assert "remote" in {spawn.runner for spawn in spawns}
+        assert digests(workspace) == expected
+        wait_until(lambda: ": cancelled, " in log(workspace))
     before = slow_workers(workspace)
     spawns = write_again(workspace, [LAYERS], *SANDBOXED, *SLOW_WORKER)
     assert {spawn.runner for spawn in spawns} == {"worker"}
