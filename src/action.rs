@@ -2,6 +2,7 @@
 //! code serves a persistent worker and a process that Bazel or a remote executor starts for one action.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -165,13 +166,16 @@ impl Handler for Engine {
         let start = Instant::now();
         let outcome = self.run(&request.arguments, &request.sandbox_dir, &digests, cancel);
         // stderr is the worker's log; Bazel shows it to those who ask by --worker_verbose.
-        if let (Ok(Outcome { summary, .. }), true) = (&outcome, self.log || request.verbosity > 0) {
-            eprintln!(
-                "pylayer: request {}: {summary}; {:.1?} in all; {}",
-                request.request_id,
-                start.elapsed(),
-                self.pool.stats()
-            );
+        if self.log || request.verbosity > 0 {
+            let result = match &outcome {
+                Ok(Outcome { summary, .. }) => summary.clone(),
+                Err(_) if cancel.is_cancelled() => "cancelled".to_string(),
+                Err(error) => format!("failed: {error}"),
+            };
+            let (id, elapsed, stats) = (request.request_id, start.elapsed(), self.pool.stats());
+            // A log that cannot be written, on a full disk say, is no reason to fail.
+            let _ =
+                writeln!(std::io::stderr(), "pylayer: request {id}: {result}; {elapsed:.1?} in all; {stats}");
         }
         respond(outcome)
     }
@@ -219,8 +223,14 @@ pub fn write(
     progress: &dyn Fn(u64),
 ) -> Result<Written, Error> {
     let plan = Arc::new(plan);
+    output::remove_abandoned(&files.layer);
     let mut layer = Output::create(&files.layer)?;
-    let written = pool.write(plan.clone(), codec, cancel, layer.file(), progress)?;
+    let written = match pool.write(plan.clone(), codec, cancel, layer.file(), progress) {
+        Err(pipeline::Error::Write(error)) => {
+            return Err(output::Error { path: files.layer.clone(), error }.into());
+        }
+        other => other?,
+    };
     let mut outputs = vec![layer];
     if let Some(path) = &files.descriptor {
         outputs.push(Output::with_content(path, Descriptor::new(codec, &written).to_json().as_bytes())?);

@@ -107,7 +107,7 @@ fn serve(protocol: Protocol, cache_bytes: u64, log: bool) -> ExitCode {
     let cache = Arc::new(ChunkCache::new(cache_bytes));
     match Pool::new(None, Some(cache)) {
         Ok(pool) => finish(worker::run(protocol, Engine::new(pool, log)), |()| ()),
-        Err(error) => fail(error),
+        Err(error) => fail(format!("cannot start a thread: {error}")),
     }
 }
 
@@ -132,7 +132,7 @@ fn default_cache_bytes() -> u64 {
 fn run_once(arguments: &[Bytes]) -> ExitCode {
     let engine = match Pool::new(None, None) {
         Ok(pool) => Engine::new(pool, false),
-        Err(error) => return fail(error),
+        Err(error) => return fail(format!("cannot start a thread: {error}")),
     };
     let response = action::respond(engine.run(arguments, Path::new(""), &Digests::new(), &Cancel::new()));
     // Bazel shows an action's stderr; if it is closed there is nobody to tell.
@@ -151,6 +151,7 @@ fn finish<T>(result: Result<T, impl std::fmt::Display>, then: impl FnOnce(T)) ->
 }
 
 fn fail(error: impl std::fmt::Display) -> ExitCode {
-    eprintln!("pylayer: {error}");
+    // If stderr cannot be written there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "pylayer: {error}");
     ExitCode::FAILURE
 }

@@ -46,6 +46,8 @@ pub enum Error {
     Compress(io::Error),
     #[error("cannot write the layer: {0}")]
     Write(io::Error),
+    #[error("cannot start a thread: {0}")]
+    Start(io::Error),
     #[error("a thread of the pool failed; this is a bug in pylayer")]
     Thread,
 }
@@ -223,7 +225,8 @@ impl Pool {
         std::thread::scope(|scope| {
             let numbers = known..layer.chunks.len();
             let hashing = start.plain.clone();
-            let hasher = scope.spawn(|| hash_in_order(plain, numbers, hashing));
+            let hash = || hash_in_order(plain, numbers, hashing, &layer.cancel);
+            let hasher = std::thread::Builder::new().spawn_scoped(scope, hash).map_err(Error::Start)?;
             self.shared.add(layer.clone());
             let written = write_in_order(packed, &layer, start, out, progress);
             self.shared.remove(&layer);
@@ -231,7 +234,11 @@ impl Pool {
             let _ = to_hash.send(None);
             let hashed = hasher.join();
             let (mut written, mut states) = written?;
-            let Ok(Some((hashed, time))) = hashed else { return Err(Error::Thread) };
+            let (hashed, time) = match hashed {
+                Ok(Some(hashed)) => hashed,
+                Ok(None) => return Err(inputs::Error::Cancelled.into()),
+                Err(_) => return Err(Error::Thread),
+            };
             written.times.hash = time;
             for (state, plain) in states.iter_mut().zip(hashed) {
                 if codec == Codec::None {
@@ -417,7 +424,7 @@ impl Layer {
                     });
                 let compressor = &mut compressors[position].1;
                 let bytes = timed(trace_span!("compress", chunk = index), &mut times.compress, || {
-                    compressor.compress(&plain.bytes).map_err(Error::Compress)
+                    compressor.compress(&plain.bytes, &self.cancel).map_err(Error::Compress)
                 })?;
                 let size = bytes.as_ref().map_or(0, Vec::len);
                 let compressed = Arc::new(CompressedChunk { bytes, machines });
@@ -541,6 +548,10 @@ fn write_in_order(
         0..layer.chunks.len(),
         || packed.recv().unwrap_or(Err(Error::Thread)),
         |index, Packed { compressed, plain, times }| {
+            // What is in flight already would take longer than whoever cancels wants to wait.
+            if layer.cancel.is_cancelled() {
+                return Err(inputs::Error::Cancelled.into());
+            }
             let bytes = compressed.bytes.as_ref().unwrap_or(&plain.bytes);
             let all = &mut written.times;
             all.read += times.read;
@@ -575,6 +586,7 @@ fn hash_in_order(
     plain: Receiver<ToHash>,
     numbers: Range<usize>,
     start: Sha256,
+    cancel: &Cancel,
 ) -> Option<(Vec<Sha256>, Duration)> {
     let mut states = vec![start.clone()];
     let mut hasher = start;
@@ -583,6 +595,9 @@ fn hash_in_order(
         numbers,
         || plain.recv().ok().flatten().ok_or(()),
         |index, plain: Arc<Plain>| {
+            if cancel.is_cancelled() {
+                return Err(());
+            }
             timed(trace_span!("hash", chunk = index), &mut time, || hasher.update(&plain.bytes));
             states.push(hasher.clone());
             Ok(())
