@@ -2,10 +2,13 @@
 
 import os
 import tarfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from conftest import WORKSPACES
+from remote import ALL_REMOTE, server
 
 # Requests of this size are tens of MB; PYLAYER_E2E_FILES=150000 asks for those of the largest binaries.
 FILES = int(os.environ.get("PYLAYER_E2E_FILES", "50000"))
@@ -29,11 +32,21 @@ def path_of(number: int) -> str:
     return f"app/data/a_folder_with_a_long_name_{number // FILES_PER_FOLDER}/{number}.txt"
 
 
-@pytest.mark.parametrize("runner", ["worker", "local"])
-def test_a_layer_has_all_files(runner, workspace) -> None:
+@pytest.fixture(scope="module")
+def address(scratch: Path) -> Iterator[str]:
+    """Of a remote execution server."""
+    with server(scratch / "remote_execution_of_many_files") as address:
+        yield address
+
+
+@pytest.mark.parametrize("runner", ["worker", "local", "remote"])
+def test_a_layer_has_all_files(runner, workspace, request) -> None:
     (layer,) = workspace.files("//app:layers_default")
     layer.unlink(missing_ok=True)
-    spawns = workspace.spawns(f"--strategy=PyImageLayer={runner}", "//app:layers")
+    options = [f"--strategy=PyImageLayer={runner}"]
+    if runner == "remote":
+        options = [f"--remote_executor={request.getfixturevalue('address')}", *ALL_REMOTE]
+    spawns = workspace.spawns(*options, "//app:layers_default")
     (spawn,) = [spawn for spawn in spawns if spawn.mnemonic == "PyImageLayer"]
     assert spawn.runner == runner
     assert len(spawn.inputs) > FILES
