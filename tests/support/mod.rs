@@ -150,6 +150,12 @@ impl Workspace {
         self.0.path().join(path(&exec))
     }
 
+    /// The workspace as the `sandbox_dir` of a worker that runs in the directory of temporary files.
+    pub fn sandbox_dir(&self) -> String {
+        let name = self.0.path().strip_prefix(std::env::temp_dir()).unwrap();
+        name.to_str().unwrap().to_string()
+    }
+
     fn new_path(&self, exec: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(exec);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
