@@ -34,11 +34,11 @@ AT_ANALYSIS = {
     "regex_repeat": ('layer_groups = {"torch": "*torch"}', 'is not a regular expression: "*" has nothing to repeat'),
     "regex_line_break": (
         'layer_groups = {"torch": "tor\\nch"}',
-        'the pattern of layer group "torch", "tor\\nch", has a line break in it: write it as \\\\n, or \\\\r',
+        'the pattern of layer group "torch", "tor\\nch", has a line break in it: write it as \\n, or \\r',
     ),
     "exclude_line_break": (
         'exclude = ["tor\\rch"]',
-        'exclude: "tor\\rch" has a line break in it: write it as \\\\n, or \\\\r',
+        'exclude: "tor\\rch" has a line break in it: write it as \\n, or \\r',
     ),
     "root_line_break": ('root = "/a\\nb"', 'root is "/a\\nb": leave out line breaks'),
     "regex_lookahead": ('layer_groups = {"torch": "(?!torch)"}', "look-around, such as (?!…), is not supported"),
