@@ -84,6 +84,17 @@ def mtree(files: Iterable[File]) -> str:
     return "".join(lines)
 
 
+def layer_manifest(files: Iterable[File]) -> str:
+    """The manifest that the rule writes for pylayer, with the corpus below `files`."""
+    lines = []
+    for file in files:
+        if file.link is not None:
+            lines.append(f"s\t{file.image}\t{file.link}\n")
+        else:
+            lines.append(f"f\t{file.image}\tfiles/{file.image}\n")
+    return "".join(lines)
+
+
 def tarfile_manifest(files: Iterable[File]) -> str:
     """What tarfile_layer.py reads: the path of each folder, or of a file with its content or link."""
     entries = [

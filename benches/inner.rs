@@ -110,12 +110,13 @@ fn encode_headers(criterion: &mut Criterion) {
 }
 
 fn match_groups(criterion: &mut Criterion) {
-    let paths: Vec<String> = (0..FILES).map(image_path).collect();
+    let path = |number| ImagePath::new(image_path(number)).expect("the path has no odd component");
+    let paths: Vec<ImagePath> = (0..FILES).map(path).collect();
     let settings = settings();
     criterion.bench_function("match 150,000 paths with 9 groups", |bencher| {
         bencher.iter(|| {
             let groups = LayerGroups::compile(&settings.groups, &settings.exclude).expect("valid patterns");
-            paths.iter().filter(|path| groups.group_of(path.as_bytes()) == Some("packages")).count()
+            paths.iter().filter(|path| groups.group_of(path.tar_name()) == Some("packages")).count()
         });
     });
 }

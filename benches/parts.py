@@ -18,6 +18,7 @@ from files import (
     RUNFILES,
     File,
     files_of,
+    layer_manifest,
     mtree,
     read_all,
     repository,
@@ -32,7 +33,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # --- the commands: as they are shown in BENCHMARKS.md ------------------------------------------------------
 
-PACK = "$PYLAYER pack --binary $CORPUS/app/app_bin --name app/app_bin --group all= --jobs $JOBS --out $OUT"
+# One action, as a remote executor starts it, with everything that the rule asks for.
+ACTION = (
+    "cd $EXECROOT && $PYLAYER --layer=all --group=all= --manifest=manifest"
+    " --descriptor=out/layer.json --listing=out/layer.mtree"
+)
 # As the original py_image_layer divides its manifest, here into one group that takes every path.
 AWK = r"""awk 'BEGIN { print "#mtree" } $1 !~ /\.whl$/ { sub(/^/, "./"); if ($1 ~ ".") print }' $MTREE > $OUT/spec"""
 BSDTAR_GZIP = f"{AWK} && bsdtar --create --gzip --options gzip:!timestamp --file $OUT/layer.tar.gz @$OUT/spec"
@@ -44,8 +49,10 @@ GNU_TAR = (
 )
 
 
-def pylayer(codec: str, level: int | None = None, dedupe: str = " --no-dedupe") -> str:
-    return f"{PACK} --compress {codec}{f' --level {level}' if level else ''}{dedupe}"
+def pylayer(codec: str, level: int | None = None, dedupe: str = " --dedupe_from=off") -> str:
+    ending = {"gzip": ".gz", "zstd": ".zst", "none": ""}[codec]
+    level_option = f" --level={level}" if level else ""
+    return f"{ACTION} --output=out/layer.tar{ending} --compress={codec}{level_option}{dedupe}"
 
 
 GZIP_DIGESTS = "sha256sum $OUT/layer.tar.gz && gzip -dc $OUT/layer.tar.gz | sha256sum"
@@ -123,11 +130,15 @@ class Bench:
         rounds, jobs = rounds or self.rounds, jobs or measure.processors()
         rows = [Row(name, command, len(files), total_size(files), jobs) for name, command in commands.items()]
         out = self.scratch / "out"
-        forms = {"MTREE": mtree(files), "MANIFEST": tarfile_manifest(files)}
+        forms = {"MTREE": mtree(files), "MANIFEST": tarfile_manifest(files), "manifest": layer_manifest(files)}
         for name, text in forms.items():
             (self.scratch / name).write_text(text)
+        link = self.scratch / "files"
+        link.unlink(missing_ok=True)
+        link.symlink_to(corpus)
         environment = {name: str(self.scratch / name) for name in forms}
-        environment |= {"PYLAYER": str(self.program), "CORPUS": str(corpus), "OUT": str(out), "JOBS": str(jobs)}
+        environment |= {"PYLAYER": str(self.program), "EXECROOT": str(self.scratch)}
+        environment |= {"CORPUS": str(corpus), "OUT": str(out), "JOBS": str(jobs)}
 
         def clear() -> None:
             shutil.rmtree(out, ignore_errors=True)
@@ -313,7 +324,10 @@ def scaling(bench: Bench) -> dict[str, list[Row]]:
 
     for jobs in [2**power for power in range(10) if 2**power <= measure.processors()]:
         say(f" {jobs} threads")
-        by_threads += bench.compare(bench.corpus, files_of(bench.corpus), memory, jobs=jobs)
+        # The program has as many threads as it has processors.
+        only = f"taskset --cpu-list 0-{jobs - 1} $PYLAYER"
+        fewer = {name: command.replace("$PYLAYER", only) for name, command in memory.items()}
+        by_threads += bench.compare(bench.corpus, files_of(bench.corpus), fewer, jobs=jobs)
     return {"files": by_files, "bytes": by_bytes, "memory": by_memory, "threads": by_threads}
 
 

@@ -1,11 +1,13 @@
 //! One action, `PyImageLayer` or `PyImageLayerValidation`, from its arguments to its outputs. The same
 //! code serves a persistent worker and a process that Bazel or a remote executor starts for one action.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tracing::{debug_span, info_span};
 
 use crate::cache::Cache;
 use crate::codec::Codec;
@@ -16,7 +18,7 @@ use crate::inputs::{self, Digests, Inputs, KnownFiles, Questions};
 use crate::listing;
 use crate::manifest::{self, Manifest};
 use crate::output::{self, Descriptor, Output};
-use crate::pipeline::{self, Pool, Written};
+use crate::pipeline::{self, Pool, Times, Written};
 use crate::plan::{self, LayerPlan};
 use crate::request::{self, ActionRequest, LayerRequest, ModeRule, Settings, ValidationRequest};
 use crate::validate::{self, Expected};
@@ -96,11 +98,14 @@ impl Engine {
 
     fn write_layer(&self, request: LayerRequest, inputs: Inputs) -> Result<Outcome, Error> {
         let LayerRequest { layer, manifest, output, descriptor, listing, settings } = request;
-        let manifest = self.manifest(&manifest, inputs)?;
+        let _span = info_span!("layer", layer).entered();
+        let start = Instant::now();
+        let manifest = debug_span!("manifest").in_scope(|| self.manifest(&manifest, inputs))?;
         let groups = self.groups(&settings.groups, &settings.exclude)?;
         let questions = questions(&settings);
-        let wanted = |path: &ImagePath| groups.group_of(path.as_bytes()) == Some(layer.as_str());
-        let plan = plan::plan(inputs.items(&manifest, questions, wanted)?, &settings)?;
+        let wanted = |path: &ImagePath| groups.group_of(path.tar_name()) == Some(layer.as_str());
+        let items = debug_span!("inputs").in_scope(|| inputs.items(&manifest, questions, wanted))?;
+        let plan = debug_span!("plan").in_scope(|| plan::plan(items, &settings))?;
         let warnings = warnings(&plan, &layer, &settings.groups);
         let files = LayerFiles {
             layer: inputs.base.join(output),
@@ -108,15 +113,18 @@ impl Engine {
             listing: listing.map(|path| inputs.base.join(path)),
         };
         let entries = plan.entries.len();
+        let planned = start.elapsed();
         let written = write(plan, settings.codec, &files, inputs.cancel, &self.pool, &|_| ())?;
+        let Times { read, compress, hash, write } = written.times;
         let summary = format!(
-            "layer {layer:?}: {entries} entries, {} bytes of tar, {} bytes of {}",
+            "layer {layer:?}: {entries} entries, {} bytes of tar, {} bytes of {}; planned in {planned:.1?}, then read {read:.1?}, compressed {compress:.1?}, hashed {hash:.1?}, wrote {write:.1?}",
             written.uncompressed_size, written.size, settings.codec
         );
         Ok(Outcome { warnings, summary })
     }
 
     fn validate_layers(&self, request: ValidationRequest, inputs: Inputs) -> Result<Outcome, Error> {
+        let _span = info_span!("validation").entered();
         let manifest = self.manifest(&request.manifest, inputs)?;
         let groups = self.groups(&request.groups, &request.exclude)?;
         let mut layers = Vec::with_capacity(request.listings.len());
@@ -128,7 +136,7 @@ impl Engine {
         let paths = inputs.paths(&manifest)?;
         let dropped = |layer: &str| request.dropped.iter().any(|dropped| dropped == layer);
         let expected = paths.iter().filter_map(|path| {
-            let layer = groups.group_of(path.as_bytes()).filter(|layer| !dropped(layer))?;
+            let layer = groups.group_of(path.tar_name()).filter(|layer| !dropped(layer))?;
             Some((path, layer))
         });
         let violations = validate::violations(&layers, &Expected::new(expected, request.machine));
@@ -161,13 +169,16 @@ impl Handler for Engine {
             .map_err(Error::SandboxDir)
             .and_then(|base| self.run(&request.arguments, base, &digests, cancel));
         // stderr is the worker's log; Bazel shows it to those who ask by --worker_verbose.
-        if let (Ok(Outcome { summary, .. }), true) = (&outcome, self.log || request.verbosity > 0) {
-            eprintln!(
-                "pylayer: request {}: {summary}, {:?}; {}",
-                request.request_id,
-                start.elapsed(),
-                self.pool.stats()
-            );
+        if self.log || request.verbosity > 0 {
+            let result = match &outcome {
+                Ok(Outcome { summary, .. }) => summary.clone(),
+                Err(_) if cancel.is_cancelled() => "cancelled".to_string(),
+                Err(error) => format!("failed: {error}"),
+            };
+            let (id, elapsed, stats) = (request.request_id, start.elapsed(), self.pool.stats());
+            // A log that cannot be written, on a full disk say, is no reason to fail.
+            let _ =
+                writeln!(std::io::stderr(), "pylayer: request {id}: {result}; {elapsed:.1?} in all; {stats}");
         }
         respond(outcome)
     }
@@ -215,8 +226,14 @@ pub fn write(
     progress: &dyn Fn(u64),
 ) -> Result<Written, Error> {
     let plan = Arc::new(plan);
+    output::remove_abandoned(&files.layer);
     let mut layer = Output::create(&files.layer)?;
-    let written = pool.write(plan.clone(), codec, cancel, layer.file(), progress)?;
+    let written = match pool.write(plan.clone(), codec, cancel, layer.file(), progress) {
+        Err(pipeline::Error::Write(error)) => {
+            return Err(output::Error { path: files.layer.clone(), error }.into());
+        }
+        other => other?,
+    };
     let mut outputs = vec![layer];
     if let Some(path) = &files.descriptor {
         outputs.push(Output::with_content(path, Descriptor::new(codec, &written).to_json().as_bytes())?);

@@ -39,7 +39,7 @@ pub const GZIP_CHUNKS: ChunkSizes = ChunkSizes {
     run_min: 128 << 10,
     run_max: 1 << 20,
     path_odds: 32,
-    large_file: 256 << 10,
+    large_file: 64 << 10,
     part_max: 1 << 20,
 };
 

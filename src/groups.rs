@@ -7,7 +7,7 @@
 //! Patterns match bytes, because paths need not be UTF-8: `.` is any byte, classes such as `\w` are
 //! ASCII.
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
 
 /// The group of everything that no pattern takes.
 pub const DEFAULT_GROUP: &str = "default";
@@ -51,6 +51,11 @@ pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
     names
 }
 
+/// What a compiled pattern may take in memory, which bounds what a hostile one can cost.
+const PATTERN_BYTES: usize = 10 << 20;
+/// What matching may take for what it remembers of the patterns, for each thread.
+const MATCHER_BYTES: usize = 16 << 20;
+
 /// What can be wrong with a list of groups.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,38 +66,47 @@ pub enum Error {
 /// Compiled patterns in the order in which they are tried.
 #[derive(Debug)]
 pub struct LayerGroups {
-    groups: Vec<(String, Regex)>,
-    exclude: Vec<Regex>,
+    /// In the order of the first patterns of `patterns`.
+    groups: Vec<String>,
+    /// The groups' patterns, then those of what is left out: one pass over a path tries them all.
+    patterns: RegexSet,
 }
 
 impl LayerGroups {
     /// Compiles `groups` (name and pattern, in matching order) and the patterns of what is left out.
     /// A name may occur more than once, with a pattern each time.
     pub fn compile(groups: &[(String, String)], exclude: &[String]) -> Result<LayerGroups, Error> {
-        let groups = groups.iter().map(|(name, pattern)| {
-            Ok((name.clone(), compile(pattern, || format!("the pattern of layer group {name:?},"))?))
-        });
-        let exclude = exclude.iter().map(|pattern| compile(pattern, || "the exclude pattern".to_string()));
-        Ok(LayerGroups {
-            groups: groups.collect::<Result<_, _>>()?,
-            exclude: exclude.collect::<Result<_, _>>()?,
-        })
+        // Each alone first: an error in a set does not tell which pattern it is in.
+        for (name, pattern) in groups {
+            check(pattern, || format!("the pattern of layer group {name:?},"))?;
+        }
+        for pattern in exclude {
+            check(pattern, || "the exclude pattern".to_string())?;
+        }
+        let all: Vec<&String> = groups.iter().map(|(_, pattern)| pattern).chain(exclude).collect();
+        let patterns = RegexSetBuilder::new(&all)
+            .unicode(false)
+            .dot_matches_new_line(true)
+            .size_limit((all.len() + 1) * PATTERN_BYTES)
+            .dfa_size_limit(MATCHER_BYTES)
+            .build()
+            .map_err(|error| problem(&error, "the list of patterns,", &format!("{all:?}")))?;
+        Ok(LayerGroups { groups: groups.iter().map(|(name, _)| name.clone()).collect(), patterns })
     }
 
-    /// The group of `path` (without the leading `./`), or `None` when it is excluded.
-    pub fn group_of(&self, path: &[u8]) -> Option<&str> {
-        let subject = [b"./", path].concat();
-        if self.exclude.iter().any(|pattern| pattern.is_match(&subject)) {
+    /// The group of the entry that a tar calls `name` (`./app/main.py`), or `None` when it is excluded.
+    pub fn group_of(&self, name: &[u8]) -> Option<&str> {
+        let found = self.patterns.matches(name);
+        if found.iter().any(|pattern| pattern >= self.groups.len()) {
             return None;
         }
-        let group = self.groups.iter().find(|(_, pattern)| pattern.is_match(&subject));
-        Some(group.map_or(DEFAULT_GROUP, |(name, _)| name))
+        Some(found.iter().next().map_or(DEFAULT_GROUP, |first| &self.groups[first]))
     }
 
     /// The names of all groups in matching order, each once, [`DEFAULT_GROUP`] last.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        for (name, _) in &self.groups {
+        for name in &self.groups {
             if name != DEFAULT_GROUP && !names.contains(&name.as_str()) {
                 names.push(name);
             }
@@ -102,14 +116,22 @@ impl LayerGroups {
     }
 }
 
-fn compile(pattern: &str, what: impl Fn() -> String) -> Result<Regex, Error> {
-    // The default size limit of 10 MiB bounds what a hostile pattern can cost.
-    RegexBuilder::new(pattern).unicode(false).dot_matches_new_line(true).build().map_err(|error| {
-        let text = error.to_string();
-        // The crate draws a multi-line picture; its last line is the sentence.
-        let problem = text.lines().last().unwrap_or(&text).trim().trim_start_matches("error: ").to_string();
-        Error::Pattern { what: what(), pattern: pattern.to_string(), problem }
-    })
+/// Finds out whether `pattern` can be compiled.
+fn check(pattern: &str, what: impl Fn() -> String) -> Result<(), Error> {
+    RegexBuilder::new(pattern)
+        .unicode(false)
+        .dot_matches_new_line(true)
+        .size_limit(PATTERN_BYTES)
+        .build()
+        .map(|_| ())
+        .map_err(|error| problem(&error, &what(), pattern))
+}
+
+fn problem(error: &regex::Error, what: &str, pattern: &str) -> Error {
+    let text = error.to_string();
+    // The crate draws a multi-line picture; its last line is the sentence.
+    let problem = text.lines().last().unwrap_or(&text).trim().trim_start_matches("error: ").to_string();
+    Error::Pattern { what: what.to_string(), pattern: pattern.to_string(), problem }
 }
 
 #[cfg(test)]
@@ -122,35 +144,39 @@ mod tests {
         LayerGroups::compile(&list, &exclude).unwrap()
     }
 
+    fn group_of(groups: &LayerGroups, path: impl AsRef<[u8]>) -> Option<&str> {
+        groups.group_of(&[b"./", path.as_ref()].concat())
+    }
+
     #[test]
     fn the_first_group_in_order_wins() {
         let groups = groups(&[("numpy", "pip_deps_numpy.*"), ("pip", "pip_deps"), ("top", r"^\./app/")], &[]);
-        assert_eq!(groups.group_of(b"x/pip_deps_numpy/a"), Some("numpy"));
-        assert_eq!(groups.group_of(b"app/pip_deps_six/a"), Some("pip"));
-        assert_eq!(groups.group_of(b"app/main.py"), Some("top"));
-        assert_eq!(groups.group_of(b"srv/main.py"), Some("default"));
+        assert_eq!(group_of(&groups, b"x/pip_deps_numpy/a"), Some("numpy"));
+        assert_eq!(group_of(&groups, b"app/pip_deps_six/a"), Some("pip"));
+        assert_eq!(group_of(&groups, b"app/main.py"), Some("top"));
+        assert_eq!(group_of(&groups, b"srv/main.py"), Some("default"));
         assert_eq!(groups.names(), ["numpy", "pip", "top", "default"]);
     }
 
     #[test]
     fn a_pattern_may_send_files_to_the_default_group() {
         let groups = groups(&[("default", "keep"), ("rest", "")], &[]);
-        assert_eq!(groups.group_of(b"a/keep"), Some("default"));
+        assert_eq!(group_of(&groups, b"a/keep"), Some("default"));
         assert_eq!(groups.names(), ["rest", "default"]);
     }
 
     #[test]
     fn excluded_paths_have_no_group() {
         let groups = groups(&[("all", "")], &[r"\.whl$"]);
-        assert_eq!(groups.group_of(b"a/b.whl"), None);
-        assert_eq!(groups.group_of(b"a/whl_install__x/b.py"), Some("all"));
+        assert_eq!(group_of(&groups, b"a/b.whl"), None);
+        assert_eq!(group_of(&groups, b"a/whl_install__x/b.py"), Some("all"));
     }
 
     #[test]
     fn any_byte_matches_a_dot() {
         let groups = groups(&[("odd", "a.b")], &[]);
-        assert_eq!(groups.group_of(b"a\xffb"), Some("odd"));
-        assert_eq!(groups.group_of(b"a\nb"), Some("odd"));
+        assert_eq!(group_of(&groups, b"a\xffb"), Some("odd"));
+        assert_eq!(group_of(&groups, b"a\nb"), Some("odd"));
     }
 
     #[test]
@@ -166,7 +192,7 @@ mod tests {
     #[test]
     fn a_name_may_have_several_patterns() {
         let groups = groups(&[("x", "a"), ("y", "b"), ("x", "c")], &[]);
-        assert_eq!(groups.group_of(b"c"), Some("x"));
+        assert_eq!(group_of(&groups, b"c"), Some("x"));
         assert_eq!(groups.names(), ["x", "y", "default"]);
     }
 
@@ -177,7 +203,7 @@ mod tests {
         for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (layer, path) = line.split_once(' ').unwrap();
             let path = format!("app/server.runfiles/{path}");
-            assert_eq!(groups.group_of(path.as_bytes()), Some(layer), "{path}");
+            assert_eq!(group_of(&groups, &path), Some(layer), "{path}");
         }
     }
 }

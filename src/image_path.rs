@@ -4,6 +4,8 @@
 const PATH_MAX: usize = 4095;
 /// The longest name in a directory of any common file system.
 const NAME_MAX: usize = 255;
+/// What tars put before every path.
+const CURRENT_DIRECTORY: &[u8] = b"./";
 
 /// Why a path cannot be one in an image.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -14,14 +16,15 @@ pub struct Error {
 }
 
 /// The place of an entry in the image, relative to its root directory: no leading `/` or `./`, no
-/// `.`, `..` or empty component, none longer than 255 bytes, at most 4095 bytes in all, no NUL. Bytes, not necessarily UTF-8.
+/// `.`, `..` or empty component, none longer than 255 bytes, at most 4095 bytes in all, no NUL.
+/// Bytes, not necessarily UTF-8; kept with the `./` before them that they have in a tar.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImagePath(Vec<u8>);
 
 impl ImagePath {
     /// Checks `path`.
-    pub fn new(path: impl Into<Vec<u8>>) -> Result<ImagePath, Error> {
-        let path = path.into();
+    pub fn new(path: impl AsRef<[u8]>) -> Result<ImagePath, Error> {
+        let path = path.as_ref();
         let problem = if path.len() > PATH_MAX {
             Some("it is longer than 4095 bytes, the longest path that Linux can open")
         } else if path.contains(&0) {
@@ -39,31 +42,41 @@ impl ImagePath {
             })
         };
         match problem {
-            Some(problem) => Err(Error { path: lossy(&path), problem }),
-            None => Ok(ImagePath(path)),
+            Some(problem) => Err(Error { path: lossy(path), problem }),
+            None => Ok(ImagePath([CURRENT_DIRECTORY, path].concat())),
         }
     }
 
     /// Whether an image cannot hold this path, because a component of it begins with `.wh.`: to a
     /// container runtime such a file deletes another (OCI image-spec, `layer.md`, "Whiteouts").
     pub fn is_whiteout(&self) -> bool {
-        self.0.split(|&byte| byte == b'/').any(|component| component.starts_with(b".wh."))
+        self.0.windows(5).any(|bytes| bytes == b"/.wh.")
     }
 
     /// The path's bytes.
     pub fn as_bytes(&self) -> &[u8] {
+        &self.0[CURRENT_DIRECTORY.len()..]
+    }
+
+    /// The name of a tar entry at this path: `./app/main.py`.
+    pub fn tar_name(&self) -> &[u8] {
         &self.0
+    }
+
+    /// [`ImagePath::tar_name`] without a copy.
+    pub fn into_tar_name(self) -> Vec<u8> {
+        self.0
     }
 
     /// The path `below` this one.
     pub fn join(&self, below: &[u8]) -> Result<ImagePath, Error> {
-        ImagePath::new([&self.0, below].join(&b'/'))
+        ImagePath::new([self.as_bytes(), below].join(&b'/'))
     }
 }
 
 impl std::fmt::Display for ImagePath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&lossy(&self.0))
+        f.write_str(&lossy(self.as_bytes()))
     }
 }
 
@@ -82,7 +95,7 @@ mod tests {
         }
         assert!(ImagePath::new(vec![b'a'; 256]).is_err());
         assert!(ImagePath::new(vec![b'a'; 255]).is_ok());
-        assert!(ImagePath::new("a/".repeat(2048)[..4095].to_string()).is_ok());
+        assert!(ImagePath::new(&"a/".repeat(2048)[..4095]).is_ok());
         assert!(ImagePath::new("a/".repeat(2048) + "a").is_err());
         assert!(ImagePath::new("a/..b/.c/.wh").is_ok());
     }

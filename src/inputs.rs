@@ -10,7 +10,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,11 +18,13 @@ use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
 use crate::image_path::{self, ImagePath};
-use crate::manifest::{Manifest, Source};
+use crate::manifest::{self, Manifest, Source};
 use crate::worker::Cancel;
 
 /// How deep a tree artifact may be; deeper means a symlink that leads back to a parent.
 const MAX_TREE_DEPTH: usize = 256;
+/// A thread of its own is worth it from so many entries of a manifest on.
+const MIN_SHARE: usize = 2048;
 /// How much of a file is read at a time to hash it.
 const HASH_BYTES: usize = 1 << 20;
 /// The magic numbers of executable content are at most this long.
@@ -121,10 +122,33 @@ impl Inputs<'_> {
         &self,
         manifest: &Manifest,
         questions: Questions,
-        mut wanted: impl FnMut(&ImagePath) -> bool,
+        wanted: impl Fn(&ImagePath) -> bool + Sync,
     ) -> Result<Vec<Item>, Error> {
-        let mut items = Vec::new();
-        for entry in &manifest.entries {
+        // To ask the system for a size takes some microseconds.
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = manifest.entries.len().div_ceil(threads).max(MIN_SHARE);
+        let mut items = std::thread::scope(|scope| {
+            let wanted = &wanted;
+            let shares = manifest.entries.chunks(share);
+            let looks: Vec<_> =
+                shares.map(|entries| scope.spawn(move || self.items_of(entries, wanted))).collect();
+            let mut items = Vec::with_capacity(manifest.entries.len());
+            for look in looks {
+                items.extend(look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(items)
+        })?;
+        self.answer(&mut items, questions)?;
+        Ok(items)
+    }
+
+    fn items_of(
+        &self,
+        entries: &[manifest::Entry],
+        wanted: impl Fn(&ImagePath) -> bool,
+    ) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::with_capacity(entries.len());
+        for entry in entries {
             self.check_cancelled()?;
             if let Source::Tree(tree) = &entry.source {
                 self.walk(tree, &entry.path, MAX_TREE_DEPTH, &mut |path, file, size| {
@@ -150,7 +174,6 @@ impl Inputs<'_> {
             };
             items.push(Item { path: entry.path.clone(), content });
         }
-        self.answer(&mut items, questions)?;
         Ok(items)
     }
 
@@ -328,19 +351,25 @@ impl<'a> Reader<'a> {
         let start = buffer.len();
         // One byte more than is expected: a file that has grown shows without another system call.
         let beyond = usize::from(offset + length as u64 == self.content.size);
-        buffer.resize(start + length + beyond, 0);
+        buffer.reserve(length + beyond);
         let mut filled = 0;
-        while filled < length + beyond {
-            match self.file.read_at(&mut buffer[start + filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::Read { path: self.content.file.clone(), error }),
-            }
-            // A read of a regular file is short only at its end.
-            if filled == length {
+        // A read of a regular file is short only at its end.
+        while filled < length {
+            let room = &mut buffer.spare_capacity_mut()[..length + beyond - filled];
+            let read = match rustix::io::pread(&self.file, room, offset + filled as u64) {
+                Ok((read, _)) => read.len(),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => {
+                    return Err(Error::Read { path: self.content.file.clone(), error: error.into() });
+                }
+            };
+            if read == 0 {
                 break;
             }
+            filled += read;
+            // SAFETY: the vector was `start + filled - read` bytes long, and the system call has
+            // initialised the `read` bytes that follow these, which lie within the capacity.
+            unsafe { buffer.set_len(start + filled) };
         }
         buffer.truncate(start + length);
         if filled == length { Ok(()) } else { Err(Error::Changed { path: self.content.file.clone() }) }

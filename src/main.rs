@@ -1,8 +1,9 @@
 //! The `pylayer` program: a persistent worker for Bazel, a process for one action, or a command for
 //! people.
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,13 +15,15 @@ use pylayer::inputs::Digests;
 use pylayer::pack;
 use pylayer::pipeline::{ChunkCache, Pool};
 use pylayer::worker::{self, Cancel, Protocol};
+use tracing_chrome::ChromeLayerBuilder;
+use tracing_subscriber::prelude::*;
 
 /// Turns a Python binary built by Bazel into container image layers.
 #[derive(Parser)]
 #[command(
     version,
     about,
-    after_help = "Bazel itself runs `pylayer --persistent_worker` or `pylayer @flagfile`."
+    after_help = "Bazel itself runs `pylayer --persistent_worker` or `pylayer @flagfile`. With `--trace=FILE` before anything else, FILE becomes a trace in Chrome's format."
 )]
 struct CommandLine {
     #[command(subcommand)]
@@ -46,6 +49,12 @@ fn main() -> ExitCode {
             return fail(format!("--worker_protocol={other}: the protocols are proto and json"));
         }
     };
+    // What is still buffered is written when the guard is dropped.
+    let _trace = match take(&mut arguments, b"--trace=").map(|file| trace(&file)) {
+        None => None,
+        Some(Ok(guard)) => Some(guard),
+        Some(Err(error)) => return fail(error),
+    };
     if take(&mut arguments, b"--persistent_worker").is_some() {
         let log = take(&mut arguments, b"--stats").is_some();
         let budget = match take(&mut arguments, b"--cache_mib=").map(|mib| parse_mib(&mib)) {
@@ -65,12 +74,26 @@ fn main() -> ExitCode {
         Some(first) if first.starts_with(b"@") || first.starts_with(b"--") && first.contains(&b'=') => {
             run_once(&arguments)
         }
-        _ => match CommandLine::parse().command {
+        _ => match CommandLine::parse_from(command_line(&arguments)).command {
             Command::Pack(options) => {
                 finish(pack::run(&options, std::io::stderr().is_terminal()), |report| print!("{report}"))
             }
         },
     }
+}
+
+/// `arguments` with the program's name before them.
+fn command_line(arguments: &[Bytes]) -> impl Iterator<Item = &OsStr> {
+    [OsStr::new("pylayer")].into_iter().chain(arguments.iter().map(|argument| OsStr::from_bytes(argument)))
+}
+
+/// Records what each thread does when, for the time line of a browser or of Perfetto.
+fn trace(file: &Bytes) -> Result<tracing_chrome::FlushGuard, String> {
+    let file = Path::new(OsStr::from_bytes(file));
+    let out = std::fs::File::create(file).map_err(|error| format!("--trace={}: {error}", file.display()))?;
+    let (layer, guard) = ChromeLayerBuilder::new().writer(out).include_args(true).build();
+    tracing_subscriber::registry().with(layer).init();
+    Ok(guard)
 }
 
 /// Removes the first argument that begins with `prefix` and returns what follows the prefix.
@@ -84,7 +107,7 @@ fn serve(protocol: Protocol, cache_bytes: u64, log: bool) -> ExitCode {
     let cache = Arc::new(ChunkCache::new(cache_bytes));
     match Pool::new(None, Some(cache)) {
         Ok(pool) => finish(worker::run(protocol, Engine::new(pool, log)), |()| ()),
-        Err(error) => fail(error),
+        Err(error) => fail(format!("cannot start a thread: {error}")),
     }
 }
 
@@ -109,7 +132,7 @@ fn default_cache_bytes() -> u64 {
 fn run_once(arguments: &[Bytes]) -> ExitCode {
     let engine = match Pool::new(None, None) {
         Ok(pool) => Engine::new(pool, false),
-        Err(error) => return fail(error),
+        Err(error) => return fail(format!("cannot start a thread: {error}")),
     };
     let response = action::respond(engine.run(arguments, Path::new(""), &Digests::new(), &Cancel::new()));
     // Bazel shows an action's stderr; if it is closed there is nobody to tell.
@@ -128,6 +151,7 @@ fn finish<T>(result: Result<T, impl std::fmt::Display>, then: impl FnOnce(T)) ->
 }
 
 fn fail(error: impl std::fmt::Display) -> ExitCode {
-    eprintln!("pylayer: {error}");
+    // If stderr cannot be written there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "pylayer: {error}");
     ExitCode::FAILURE
 }

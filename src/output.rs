@@ -1,7 +1,13 @@
 //! Writes outputs so that nobody ever sees half of one.
+//!
+//! A process that is killed leaves a temporary file of perhaps gigabytes behind, and Bazel, which
+//! never heard of it, would keep it until the next `bazel clean`. So whoever writes a layer first
+//! removes what others have abandoned beside it. A lock, which ends with its process however that
+//! ends, tells a file that is in use: process numbers mean nothing across containers and sandboxes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +24,10 @@ pub struct Error {
     pub error: io::Error,
 }
 
+/// The name of a temporary file is this, a process number, a serial number, and [`SUFFIX`].
+const PREFIX: &str = ".pylayer-";
+const SUFFIX: &str = ".tmp";
+
 /// An output under a temporary name in its own directory. Dropped, it is gone; kept, it replaces
 /// what had its name before.
 pub struct Output {
@@ -31,11 +41,19 @@ impl Output {
     /// more than writing the new one.
     pub fn create(path: &Path) -> Result<Output, Error> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let temporary = path.with_file_name(format!(".pylayer-{}-{serial}.tmp", std::process::id()));
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-            Ok(file) => Ok(Output { path: path.to_path_buf(), temporary, file }),
-            Err(error) => Err(Error { path: path.to_path_buf(), error }),
+        loop {
+            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{PREFIX}{}-{serial}{SUFFIX}", std::process::id());
+            let temporary = path.with_file_name(name);
+            match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+                Ok(file) if is_ours(&file) => {
+                    return Ok(Output { path: path.to_path_buf(), temporary, file });
+                }
+                Ok(_) => {}
+                // Somebody else's, with the same number in another container.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error { path: path.to_path_buf(), error }),
+            }
         }
     }
 
@@ -65,6 +83,30 @@ impl Output {
             kept.push(output.path.clone());
         }
         Ok(())
+    }
+}
+
+/// Locks a temporary file that was just created, unless someone took it for abandoned before that.
+fn is_ours(file: &File) -> bool {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => false,
+        // Where there are no locks, nothing is taken for abandoned either.
+        Ok(()) | Err(TryLockError::Error(_)) => !file.metadata().is_ok_and(|metadata| metadata.nlink() == 0),
+    }
+}
+
+/// Removes the temporary files beside `path` whose processes were killed. Does what it can: that it
+/// cannot list a directory, say, is no reason to fail.
+pub fn remove_abandoned(path: &Path) {
+    // The parent of a mere name is the empty path.
+    let directory = path.with_file_name(".");
+    for name in std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name()) {
+        if name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)) {
+            let temporary = path.with_file_name(name);
+            if File::open(&temporary).is_ok_and(|file| file.try_lock().is_ok()) {
+                let _ = std::fs::remove_file(temporary);
+            }
+        }
     }
 }
 
@@ -127,6 +169,32 @@ mod tests {
         Output::keep([output]).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn only_what_is_abandoned_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("layer.tar");
+        let mut output = Output::create(&path).unwrap();
+        let abandoned = path.with_file_name(".pylayer-1-0.tmp");
+        let others = [".pylayer-1-0", "pylayer-1-0.tmp", ".tmp"].map(|name| path.with_file_name(name));
+        others.iter().chain([&abandoned]).for_each(|path| std::fs::write(path, "").unwrap());
+        remove_abandoned(&path);
+        assert!(!abandoned.exists() && others.iter().all(|path| path.exists()));
+        output.file().write_all(b"new").unwrap();
+        Output::keep([output]).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_no_obstacle() {
+        let directory = tempfile::tempdir().unwrap();
+        let taken =
+            |serial| directory.path().join(format!("{PREFIX}{}-{serial}{SUFFIX}", std::process::id()));
+        // Other tests of this process take numbers too.
+        (0..1000).for_each(|serial| std::fs::write(taken(serial), "").unwrap());
+        Output::create(&directory.path().join("layer.tar")).unwrap();
+        assert!((0..1000).all(|serial| taken(serial).exists()));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tracing::info_span;
 
 use crate::action::{self, LayerFiles};
 use crate::codec::{self, Codec};
@@ -110,14 +111,14 @@ struct Row {
 /// Packs the binary and returns the report to print. `bar` shows progress on stderr.
 pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
     let settings = settings(options)?;
-    let manifest = manifest(options)?;
+    let manifest = info_span!("manifest").in_scope(|| manifest(options))?;
     let groups = LayerGroups::compile(&settings.groups, &settings.exclude).map_err(action::Error::from)?;
     let cancel = Cancel::new();
     let (digests, known) = (Digests::new(), KnownFiles::new(0));
     let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel: &cancel };
     let questions = action::questions(&settings);
-    let items = inputs
-        .items(&manifest, questions, |path| groups.group_of(path.as_bytes()).is_some())
+    let items = info_span!("inputs")
+        .in_scope(|| inputs.items(&manifest, questions, |path| groups.group_of(path.tar_name()).is_some()))
         .map_err(action::Error::from)?;
     let bar = if bar { progress_bar(&items) } else { ProgressBar::hidden() };
     let disk = |path: &Path| {
@@ -129,7 +130,7 @@ pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
     let mut rows = Vec::new();
     let mut layers: HashMap<&str, Vec<Item>> = HashMap::new();
     for item in items {
-        if let Some(layer) = groups.group_of(item.path.as_bytes()) {
+        if let Some(layer) = groups.group_of(item.path.tar_name()) {
             layers.entry(layer).or_default().push(item);
         }
     }
@@ -137,7 +138,8 @@ pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
         let Some(members) = layers.remove(layer) else { continue };
         let path = options.out.join(format!("{layer}{}", settings.codec.extension()));
         let count = members.len();
-        let plan = plan::plan(members, &settings).map_err(action::Error::from)?;
+        let plan = info_span!("plan").in_scope(|| plan::plan(members, &settings));
+        let plan = plan.map_err(action::Error::from)?;
         for warning in action::warnings(&plan, layer, &settings.groups) {
             bar.suspend(|| eprintln!("pylayer: {warning}"));
         }

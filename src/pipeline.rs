@@ -17,8 +17,10 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
+use tracing::{Span, trace_span};
 
 use crate::cache::{Cache, Stats};
 use crate::chunk::{self, Chunk, ChunkSizes, Key};
@@ -29,9 +31,11 @@ use crate::listing;
 use crate::plan::LayerPlan;
 use crate::worker::Cancel;
 
-/// Uncompressed bytes of one layer that may be in memory at a time: eight of zstd's chunks, so that
-/// threads find work while one chunk is slow.
+/// Uncompressed bytes of one layer that may be in memory at a time, whatever the number of threads.
 pub const IN_FLIGHT_BYTES: u64 = 64 << 20;
+/// How many of the largest chunks may be in memory for each thread, so that threads find work while
+/// one chunk is slow. More would only leave the processor's cache before they are hashed and written.
+const IN_FLIGHT_CHUNKS: u64 = 4;
 
 /// Why a layer could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,8 @@ pub enum Error {
     Compress(io::Error),
     #[error("cannot write the layer: {0}")]
     Write(io::Error),
+    #[error("cannot start a thread: {0}")]
+    Start(io::Error),
     #[error("a thread of the pool failed; this is a bug in pylayer")]
     Thread,
 }
@@ -59,6 +65,28 @@ pub struct Written {
     pub uncompressed_size: u64,
     /// The ELF images among the entries, by entry number, and the processor they are made for.
     pub machines: Vec<(usize, u16)>,
+    pub times: Times,
+}
+
+/// What the stages cost together on all threads, as far as they did anything: they overlap, so this
+/// is more than what passed on a clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Reading inputs.
+    pub read: Duration,
+    pub compress: Duration,
+    /// Hashing the uncompressed stream.
+    pub hash: Duration,
+    /// Hashing and writing the blob.
+    pub write: Duration,
+}
+
+/// Does `work` inside `span`, and adds its time to `total`.
+fn timed<T>(span: Span, total: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let value = span.in_scope(work);
+    *total += start.elapsed();
+    value
 }
 
 /// Buffers that a layer keeps to use again. Each grows to its codec's largest chunk in time.
@@ -167,7 +195,8 @@ impl Pool {
         out: &mut dyn Write,
         progress: &dyn Fn(u64),
     ) -> Result<Written, Error> {
-        let chunks = chunk::chunks(&plan, ChunkSizes::of(codec));
+        let sizes = ChunkSizes::of(codec);
+        let chunks = chunk::chunks(&plan, sizes);
         let keys: Vec<_> = match &self.cache {
             Some(_) => chunks.iter().map(|chunk| chunk::key(&plan, chunk, codec)).collect(),
             None => vec![None; chunks.len()],
@@ -187,30 +216,35 @@ impl Pool {
             cache: self.cache.clone(),
             shared: self.shared.clone(),
             to_write,
-            // A plain tar is its own uncompressed stream: one digest serves as both.
-            to_hash: (codec != Codec::None).then(|| to_hash.clone()),
+            to_hash: to_hash.clone(),
+            in_flight_limit: IN_FLIGHT_BYTES
+                .min(self.threads.len() as u64 * IN_FLIGHT_CHUNKS * sizes.run_max),
             state: Mutex::default(),
             idle: Condvar::new(),
         });
         std::thread::scope(|scope| {
             let numbers = known..layer.chunks.len();
-            let hasher = layer.to_hash.is_some().then(|| {
-                let (numbers, start) = (numbers.clone(), start.plain.clone());
-                scope.spawn(|| hash_in_order(plain, numbers, start))
-            });
+            let hashing = start.plain.clone();
+            let hash = || hash_in_order(plain, numbers, hashing, &layer.cancel);
+            let hasher = std::thread::Builder::new().spawn_scoped(scope, hash).map_err(Error::Start)?;
             self.shared.add(layer.clone());
             let written = write_in_order(packed, &layer, start, out, progress);
             self.shared.remove(&layer);
             // Wakes a hasher that waits for chunks which will not come; too late for one that has all.
             let _ = to_hash.send(None);
-            let hashed = hasher.map(|hasher| hasher.join());
-            let (written, mut states) = written?;
-            match hashed {
-                None => states.iter_mut().for_each(|state| state.plain = state.blob.clone()),
-                Some(Ok(Some(plain))) => {
-                    states.iter_mut().zip(plain).for_each(|(state, plain)| state.plain = plain)
+            let hashed = hasher.join();
+            let (mut written, mut states) = written?;
+            let (hashed, time) = match hashed {
+                Ok(Some(hashed)) => hashed,
+                Ok(None) => return Err(inputs::Error::Cancelled.into()),
+                Err(_) => return Err(Error::Thread),
+            };
+            written.times.hash = time;
+            for (state, plain) in states.iter_mut().zip(hashed) {
+                if codec == Codec::None {
+                    state.blob = plain.clone();
                 }
-                Some(_) => return Err(Error::Thread),
+                state.plain = plain;
             }
             let last = states.last().cloned().unwrap_or_default();
             if let Some(cache) = &self.cache {
@@ -305,7 +339,9 @@ struct Layer {
     cache: Option<Arc<ChunkCache>>,
     shared: Arc<Shared>,
     to_write: Sender<Result<(usize, Packed), Error>>,
-    to_hash: Option<Sender<ToHash>>,
+    to_hash: Sender<ToHash>,
+    /// Uncompressed bytes.
+    in_flight_limit: u64,
     state: Mutex<State>,
     /// Told when no thread works for the layer any more.
     idle: Condvar,
@@ -327,7 +363,7 @@ impl Layer {
         let mut state = lock(&self.state);
         let index = state.next;
         let length = self.chunks.get(index)?.length();
-        if state.in_flight_bytes > 0 && state.in_flight_bytes + length > IN_FLIGHT_BYTES {
+        if state.in_flight_bytes > 0 && state.in_flight_bytes + length > self.in_flight_limit {
             return None;
         }
         state.next += 1;
@@ -343,8 +379,8 @@ impl Layer {
         // Receivers that are gone have ended for a reason of their own.
         let _ = match result {
             Ok(packed) => {
-                if let Some(to_hash) = self.to_hash.as_ref().filter(|_| index >= self.known) {
-                    let _ = to_hash.send(Some((index, packed.plain.clone())));
+                if index >= self.known {
+                    let _ = self.to_hash.send(Some((index, packed.plain.clone())));
                 }
                 self.to_write.send(Ok((index, packed)))
             }
@@ -370,10 +406,13 @@ impl Layer {
         let memory = self.cache.as_ref().zip(self.keys[index]);
         let remembered = memory.and_then(|(cache, key)| cache.chunks.get(&key));
         let mut machines = Vec::new();
+        let mut times = Times::default();
         if remembered.is_none() || index >= self.known {
             plain.bytes = lock(&self.state).spare.pop().unwrap_or_default();
             plain.bytes.clear();
-            fill(&self.plan, chunk, &mut plain.bytes, &mut machines)?;
+            timed(trace_span!("read", chunk = index), &mut times.read, || {
+                fill(&self.plan, chunk, &mut plain.bytes, &mut machines)
+            })?;
         }
         let compressed = match remembered {
             Some(compressed) => compressed,
@@ -383,7 +422,10 @@ impl Layer {
                         compressors.push((self.codec, self.codec.compressor()));
                         compressors.len() - 1
                     });
-                let bytes = compressors[position].1.compress(&plain.bytes).map_err(Error::Compress)?;
+                let compressor = &mut compressors[position].1;
+                let bytes = timed(trace_span!("compress", chunk = index), &mut times.compress, || {
+                    compressor.compress(&plain.bytes, &self.cancel).map_err(Error::Compress)
+                })?;
                 let size = bytes.as_ref().map_or(0, Vec::len);
                 let compressed = Arc::new(CompressedChunk { bytes, machines });
                 if let Some((cache, key)) = memory.filter(|_| size > 0) {
@@ -392,7 +434,7 @@ impl Layer {
                 compressed
             }
         };
-        Ok(Packed { compressed, plain: Arc::new(plain) })
+        Ok(Packed { compressed, plain: Arc::new(plain), times })
     }
 }
 
@@ -422,6 +464,7 @@ impl Drop for Plain {
 struct Packed {
     compressed: Arc<CompressedChunk>,
     plain: Arc<Plain>,
+    times: Times,
 }
 
 /// Appends the bytes of `chunk` to `buffer`, and the ELF images that begin in it to `machines`.
@@ -504,16 +547,28 @@ fn write_in_order(
     in_order(
         0..layer.chunks.len(),
         || packed.recv().unwrap_or(Err(Error::Thread)),
-        |index, Packed { compressed, plain }| {
+        |index, Packed { compressed, plain, times }| {
+            // What is in flight already would take longer than whoever cancels wants to wait.
+            if layer.cancel.is_cancelled() {
+                return Err(inputs::Error::Cancelled.into());
+            }
             let bytes = compressed.bytes.as_ref().unwrap_or(&plain.bytes);
-            out.write_all(bytes).map_err(Error::Write)?;
+            let all = &mut written.times;
+            all.read += times.read;
+            all.compress += times.compress;
+            timed(trace_span!("write", chunk = index), &mut all.write, || {
+                // A plain tar is its own uncompressed stream, which the other stage hashes.
+                if index >= layer.known && layer.codec != Codec::None {
+                    blob.update(bytes);
+                }
+                out.write_all(bytes).map_err(Error::Write)
+            })?;
             let first = layer.chunks[index].first_entry();
             written
                 .machines
                 .extend(compressed.machines.iter().map(|(entry, machine)| (first + entry, *machine)));
             written.uncompressed_size += plain.length;
             if index >= layer.known {
-                blob.update(bytes);
                 size += bytes.len() as u64;
                 states.push(StreamState { blob: blob.clone(), size, ..StreamState::default() });
             }
@@ -525,21 +580,31 @@ fn write_in_order(
 }
 
 /// Hashes the uncompressed stream from the chunks `numbers` on, where hashing stands at `start`.
-/// Returns `start` and the states after each of them; `None` when the stream ends early.
-fn hash_in_order(plain: Receiver<ToHash>, numbers: Range<usize>, start: Sha256) -> Option<Vec<Sha256>> {
+/// Returns `start` and the states after each of them, and the time it took; `None` when the stream
+/// ends early.
+fn hash_in_order(
+    plain: Receiver<ToHash>,
+    numbers: Range<usize>,
+    start: Sha256,
+    cancel: &Cancel,
+) -> Option<(Vec<Sha256>, Duration)> {
     let mut states = vec![start.clone()];
     let mut hasher = start;
+    let mut time = Duration::ZERO;
     in_order(
         numbers,
         || plain.recv().ok().flatten().ok_or(()),
-        |_, plain: Arc<Plain>| {
-            hasher.update(&plain.bytes);
+        |index, plain: Arc<Plain>| {
+            if cancel.is_cancelled() {
+                return Err(());
+            }
+            timed(trace_span!("hash", chunk = index), &mut time, || hasher.update(&plain.bytes));
             states.push(hasher.clone());
             Ok(())
         },
     )
     .ok()?;
-    Some(states)
+    Some((states, time))
 }
 
 /// Locks a mutex whose data stay consistent even if a holder panicked: no holder calls foreign code.

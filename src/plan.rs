@@ -5,10 +5,10 @@
 //! others are hard links to it, which the OCI layer specification wants in the same layer and after
 //! their target.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::HashMap as FoldHashMap;
 
 use crate::image_path::ImagePath;
 use crate::inputs::{Content, FileContent, Item};
@@ -84,17 +84,14 @@ pub fn plan(mut items: Vec<Item>, settings: &Settings) -> Result<LayerPlan, Erro
         return Err(Error::Whiteout(item.path.clone()));
     }
     let items = without_repetitions(items)?;
-    let mut entries = Vec::with_capacity(items.len() + items.len() / 4);
-    let mut first_with: HashMap<(u64, Bytes), usize> = HashMap::new();
-    let mut previous: &[u8] = b"";
-    for item in &items {
-        let path = item.path.as_bytes();
-        entries.extend(new_directories(previous, path, &settings.root));
-        previous = path;
-        let name = [b"./", path].concat();
-        let (mode, body) = match &item.content {
+    let mut entries: Vec<Entry> = Vec::with_capacity(items.len() + items.len() / 4);
+    let mut first_with: FoldHashMap<(u64, Bytes), usize> = FoldHashMap::default();
+    for Item { path, content } in items {
+        let previous = entries.last().map_or(&b"./"[..], |entry| &entry.name);
+        entries.extend(new_directories(previous, path.tar_name(), &settings.root));
+        let (mode, body) = match content {
             Content::Empty => (file_mode(settings.metadata.mode, Some(false)), Body::EmptyFile),
-            Content::Symlink(text) => (SYMLINK_MODE, Body::Symlink(text.clone())),
+            Content::Symlink(text) => (SYMLINK_MODE, Body::Symlink(text)),
             Content::File(content) => {
                 let mode = file_mode(settings.metadata.mode, content.executable);
                 let identity = settings
@@ -102,16 +99,14 @@ pub fn plan(mut items: Vec<Item>, settings: &Settings) -> Result<LayerPlan, Erro
                     .filter(|from| content.size >= (*from).max(1))
                     .and_then(|_| content.digest.clone().map(|digest| (content.size, digest)));
                 match identity.map(|identity| *first_with.entry(identity).or_insert(entries.len())) {
-                    Some(first) if first < entries.len() => (
-                        mode,
-                        Body::HardLink { target: entries[first].name.clone(), content: content.clone() },
-                    ),
-
-                    _ => (mode, Body::File(content.clone())),
+                    Some(first) if first < entries.len() => {
+                        (mode, Body::HardLink { target: entries[first].name.clone(), content })
+                    }
+                    _ => (mode, Body::File(content)),
                 }
             }
         };
-        entries.push(Entry { name, mode, body });
+        entries.push(Entry { name: path.into_tar_name(), mode, body });
     }
     Ok(LayerPlan { entries, metadata: settings.metadata.clone() })
 }
@@ -183,17 +178,18 @@ fn describe(content: &Content) -> String {
     }
 }
 
-/// Directory entries for the parents of `path` that `previous`, the path before it, does not share.
-fn new_directories(previous: &[u8], path: &[u8], root: &str) -> Vec<Entry> {
-    let shared = previous.iter().zip(path).take_while(|(a, b)| a == b).count();
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(index, _)| index);
+/// Directory entries for the parents of `name` that `previous`, the entry before it, does not share.
+fn new_directories(previous: &[u8], name: &[u8], root: &str) -> Vec<Entry> {
+    let parent = name.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+    // Most files are beside the one before them.
+    if previous.starts_with(&name[..=parent]) {
+        return Vec::new();
+    }
+    let shared = previous.iter().zip(name).take_while(|(a, b)| a == b).count();
+    let slashes = (shared..=parent).filter(|index| name[*index] == b'/');
     slashes
-        .filter(|slash| *slash >= shared && is_ours(&path[..*slash], root))
-        .map(|slash| Entry {
-            name: [b"./", &path[..=slash]].concat(),
-            mode: DIRECTORY_MODE,
-            body: Body::Directory,
-        })
+        .filter(|slash| is_ours(&name[2..*slash], root))
+        .map(|slash| Entry { name: name[..=slash].to_vec(), mode: DIRECTORY_MODE, body: Body::Directory })
         .collect()
 }
 

@@ -437,7 +437,7 @@ fn a_file_is_an_input_of_its_layer() {
         let layers = file.call("layers", &[json!(groups), json!(exclude), json!(corpus), json!(directories)]);
         for (i, path) in corpus.iter().enumerate() {
             let (of_path, below) = (strings(&layers[0][i]), strings(&layers[1][i]));
-            match program.group_of(path.as_bytes()) {
+            match program.group_of(format!("./{path}").as_bytes()) {
                 Some(layer) => {
                     assert!(
                         of_path.iter().any(|name| name == layer),

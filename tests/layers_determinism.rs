@@ -333,7 +333,7 @@ fn sandboxes_do_not_matter_however_many_there_are() {
     for id in 1..=SANDBOXES {
         let (arguments, sandbox_dir) = (arguments.clone(), sandbox(id));
         let inputs = if id % 3 == 0 { vec![] } else { inputs() };
-        worker.send(&Work { id, arguments, inputs, sandbox_dir });
+        worker.send(&Work { id, arguments, inputs, sandbox_dir, ..Work::default() });
     }
     let mut answered: Vec<i32> = (0..SANDBOXES)
         .map(|_| {
@@ -404,13 +404,20 @@ fn layers_of_all_codecs_at_once_do_not_disturb_each_other() {
         .collect();
     let expected: Vec<Outputs> =
         variants.iter().map(|options| exec_root.outputs(&manifest(), options)).collect();
+    // The manifest is written anew for each, so this has to be over before the worker reads it.
+    let requests: Vec<Work> = (0..)
+        .zip(&variants)
+        .map(|(id, options)| {
+            fs::create_dir(exec_root.path(format!("out{id}"))).unwrap();
+            let arguments = exec_root.arguments(&manifest(), options).into_iter();
+            let arguments =
+                arguments.map(|argument| argument.replace("=out/", &format!("=out{id}/"))).collect();
+            Work { id: id + 1, arguments, inputs: inputs(), ..Work::default() }
+        })
+        .collect();
     let mut worker = Worker::start(&exec_root.path(""));
-    for (id, options) in variants.iter().enumerate() {
-        fs::create_dir(exec_root.path(format!("out{id}"))).unwrap();
-        let arguments = exec_root.arguments(&manifest(), options);
-        let arguments = arguments.iter().map(|argument| argument.replace("=out/", &format!("=out{id}/")));
-        let arguments = arguments.collect();
-        worker.send(&Work { id: id as i32 + 1, arguments, inputs: inputs(), ..Work::default() });
+    for request in &requests {
+        worker.send(request);
     }
     for _ in &variants {
         assert_eq!(worker.receive().exit_code, 0);

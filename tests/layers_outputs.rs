@@ -4,7 +4,6 @@ mod support;
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use support::readers::{self, Member};
 use support::worker::{Work, Worker};
@@ -263,28 +262,6 @@ fn an_old_output_is_replaced() {
     assert_eq!(workspace.leftovers(), outputs);
 }
 
-/// A workspace whose layer takes long to write, with a last file that is read at the end.
-fn slow(megabytes: u64) -> (Workspace, Manifest) {
-    let workspace = Workspace::new();
-    workspace.sparse("in/large", megabytes << 20);
-    workspace.write("in/last", "last");
-    (workspace, Manifest::new().file("large", "in/large").file("last", "in/last"))
-}
-
-/// Waits until the layer is being written.
-fn under_way(workspace: &Workspace) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let begun = || {
-        fs::read_dir(workspace.path("out"))
-            .unwrap()
-            .any(|entry| entry.unwrap().metadata().is_ok_and(|metadata| metadata.len() > 0))
-    };
-    while !begun() {
-        assert!(Instant::now() < deadline, "the layer is not begun");
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
 #[test]
 fn inputs_that_change_while_they_are_read_are_noticed() {
     for (change, expected) in [
@@ -302,10 +279,10 @@ fn inputs_that_change_while_they_are_read_are_noticed() {
 /// What the program says of a file that changes after its size is known; `None` if it was faster.
 fn message_after(change: &str) -> Option<String> {
     // More than the program reads ahead.
-    let (workspace, manifest) = slow(96);
+    let (workspace, manifest) = Workspace::slow(96);
     let arguments = workspace.arguments(&manifest, &["--compress=none"]);
     let child = workspace.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
-    under_way(&workspace);
+    workspace.wait_until_under_way();
     match change {
         "vanish" => fs::remove_file(workspace.path("in/last")).unwrap(),
         "grow" => workspace.write("in/last", "longer"),
@@ -321,11 +298,11 @@ fn message_after(change: &str) -> Option<String> {
 
 #[test]
 fn a_cancelled_request_leaves_nothing_and_the_worker_goes_on() {
-    let (workspace, manifest) = slow(4096);
+    let (workspace, manifest) = Workspace::slow(4096);
     let mut worker = Worker::start(&workspace.path(""));
     let arguments = workspace.arguments(&manifest, &["--compress=none"]);
     worker.send(&Work { id: 1, arguments, ..Work::default() });
-    under_way(&workspace);
+    workspace.wait_until_under_way();
     worker.cancel(1);
     let response = worker.receive();
     assert!(response.was_cancelled && response.request_id == 1, "{response}");
@@ -362,10 +339,10 @@ fn a_failed_request_leaves_nothing_and_the_worker_goes_on() {
 
 #[test]
 fn a_killed_process_leaves_no_output() {
-    let (workspace, manifest) = slow(4096);
+    let (workspace, manifest) = Workspace::slow(4096);
     let arguments = workspace.arguments(&manifest, &["--compress=none"]);
     let mut child = workspace.command(&arguments).spawn().unwrap();
-    under_way(&workspace);
+    workspace.wait_until_under_way();
     child.kill().unwrap();
     child.wait().unwrap();
     for output in OUTPUTS {

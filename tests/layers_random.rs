@@ -129,7 +129,7 @@ fn a_layer_holds_exactly_the_files_of_its_image() {
             let arguments = workspace.arguments(&manifest.clone().shuffled(), options);
             let sandbox_dir = workspace.sandbox_dir();
             let mut worker = worker.lock().unwrap();
-            worker.send(&Work { id: 1, arguments, inputs: inputs.clone(), sandbox_dir });
+            worker.send(&Work { id: 1, arguments, inputs: inputs.clone(), sandbox_dir, ..Work::default() });
             let response = worker.receive();
             assert_eq!(response.exit_code, 0, "{}", response.output);
             let layer = std::fs::read(workspace.path("out/layer")).unwrap();

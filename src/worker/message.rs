@@ -61,6 +61,14 @@ pub struct Request {
     pub sandbox_dir: PathBuf,
 }
 
+impl Request {
+    /// Where an input is, or an output belongs, that the arguments or [`Request::inputs`] name so:
+    /// below [`Request::sandbox_dir`].
+    pub fn path(&self, exec_path: &[u8]) -> PathBuf {
+        self.sandbox_dir.join(path(exec_path))
+    }
+}
+
 /// A file that an action may read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Input {
@@ -86,7 +94,9 @@ pub(super) fn path(bytes: &[u8]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Protocol, path};
+    use std::path::Path;
+
+    use super::{Protocol, Request, path};
 
     #[test]
     fn protocols_by_name() {
@@ -94,6 +104,14 @@ mod tests {
         assert_eq!("json".parse(), Ok(Protocol::Json));
         let error = "JSON".parse::<Protocol>().unwrap_err();
         assert!(error.contains("`JSON`") && error.contains("`json`"), "{error}");
+    }
+
+    #[test]
+    fn paths_are_below_the_sandbox() {
+        let sandbox_dir = "__sandbox/9/_main".into();
+        assert_eq!(Request::default().path(b"a/b"), Path::new("a/b"));
+        let request = Request { sandbox_dir, ..Request::default() };
+        assert_eq!(request.path(b"a/b"), Path::new("__sandbox/9/_main/a/b"));
     }
 
     #[test]

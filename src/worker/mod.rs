@@ -4,17 +4,8 @@
 //! reads a response to each from its stdout. This module is everything between those two streams
 //! and a [`Handler`], and knows nothing of what the handler does:
 //!
-//! ```
-//! use pylayer::worker::{self, Cancel, Protocol, Request, Response};
-//!
-//! fn compile(request: &Request, _cancel: &Cancel) -> Response {
-//!     let arguments = request.arguments.len();
-//!     Response { exit_code: 0, output: format!("{arguments} arguments, nothing to do") }
-//! }
-//!
-//! fn main() -> Result<(), worker::Error> {
-//!     worker::run(Protocol::Proto, compile)
-//! }
+//! ```no_run
+#![doc = include_str!("../../examples/worker/main.rs")]
 //! ```
 //!
 //! | step | from → to |
@@ -34,9 +25,11 @@
 //! - The end of stdin lets work finish; SIGTERM cancels it; damaged input and a broken pipe end the
 //!   worker with an [`Error`] that says so.
 //!
-//! What is left to the handler: finding files below [`Request::sandbox_dir`], expanding `@file`
-//! arguments where remote execution left them, looking at [`Cancel`], and not touching files after
-//! it has returned.
+//! What is left to the handler: finding files by [`Request::path`], expanding `@file` arguments where
+//! remote execution left them, looking at [`Cancel`], and not touching files after it has returned.
+//!
+//! What is left to `main`: doing one action and exiting where there is no `--persistent_worker` among
+//! the arguments, as remote executors and other strategies of Bazel have it.
 //!
 //! [protocol]: https://bazel.build/remote/creating
 

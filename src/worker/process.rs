@@ -3,11 +3,14 @@
 use std::{
     fs::File,
     io::{self, Write as _},
+    os::unix::fs::FileTypeExt as _,
     sync::Arc,
 };
 
 use rustix::{io::fcntl_dupfd_cloexec, stdio};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::unix::pipe,
     runtime,
     signal::unix::{SignalKind, signal},
 };
@@ -17,9 +20,6 @@ use super::{
     message::Protocol,
     serve::{Handler, Limits, serve},
 };
-
-/// Threads besides the handlers': one reads stdin, one writes stdout.
-const STREAM_THREADS: usize = 2;
 
 /// The first descriptor that is not stdin, stdout or stderr.
 const FIRST_FREE_FD: i32 = 3;
@@ -52,11 +52,7 @@ pub fn run(protocol: Protocol, handler: impl Handler) -> Result<(), Error> {
 /// log, and exit with another code than 0.
 pub fn run_with(protocol: Protocol, limits: Limits, handler: impl Handler) -> Result<(), Error> {
     let (requests, responses) = take_streams().map_err(Error::Setup)?;
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(limits.running.get().saturating_add(STREAM_THREADS))
-        .build()
-        .map_err(Error::Setup)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Setup)?;
     let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(Error::Setup)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Setup)?;
@@ -67,8 +63,8 @@ pub fn run_with(protocol: Protocol, limits: Limits, handler: impl Handler) -> Re
             }
         };
         serve(
-            tokio::fs::File::from_std(requests),
-            tokio::fs::File::from_std(responses),
+            reader(requests).map_err(Error::Setup)?,
+            writer(responses).map_err(Error::Setup)?,
             protocol,
             limits,
             Arc::new(handler),
@@ -76,9 +72,29 @@ pub fn run_with(protocol: Protocol, limits: Limits, handler: impl Handler) -> Re
         )
         .await
     });
-    // Does not wait for threads: the one that reads stdin cannot be called back.
+    // Does not wait for threads: one that reads stdin cannot be called back.
     runtime.shutdown_background();
     result
+}
+
+/// What Bazel gives a worker are pipes. These are waited for without a thread, since there may be no
+/// room for one more by the time that there is something to write.
+fn is_pipe(file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.file_type().is_fifo())
+}
+
+fn reader(file: File) -> io::Result<Box<dyn AsyncRead + Unpin>> {
+    Ok(match is_pipe(&file)? {
+        true => Box::new(pipe::Receiver::from_owned_fd(file.into())?),
+        false => Box::new(tokio::fs::File::from_std(file)),
+    })
+}
+
+fn writer(file: File) -> io::Result<Box<dyn AsyncWrite + Unpin>> {
+    Ok(match is_pipe(&file)? {
+        true => Box::new(pipe::Sender::from_owned_fd(file.into())?),
+        false => Box::new(tokio::fs::File::from_std(file)),
+    })
 }
 
 /// Moves stdin and stdout to descriptors that nobody else knows, and leaves harmless ones in their

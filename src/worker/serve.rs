@@ -11,6 +11,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     num::NonZeroUsize,
+    panic::{self, AssertUnwindSafe},
     pin::pin,
     sync::Arc,
     thread,
@@ -21,7 +22,6 @@ use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
-    task::{self, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
@@ -93,7 +93,8 @@ impl Default for Limits {
 /// A request that is cancelled while it waits is answered at once and never started. Ids are not
 /// assumed to be unique: all requests with the same id are answered, and all are cancelled together.
 ///
-/// Needs a tokio runtime with its timer, and room for [`Limits::running`] blocking threads.
+/// Needs a tokio runtime with its timer. Each handler has a thread; a request for which none can be
+/// started fails.
 ///
 /// ```
 /// # use std::{future, sync::Arc};
@@ -134,7 +135,8 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let mut messages = Messages { reader, decoder: Decoder::new(protocol), received: BytesMut::new() };
     let (answers, unwritten) = mpsc::unbounded_channel();
-    let mut work = Work::new(handler, limits.running, answers);
+    let (returns, mut returned) = mpsc::unbounded_channel();
+    let mut work = Work::new(handler, limits.running, returns, answers);
     let mut writing = pin!(write_answers(writer, protocol, unwritten));
     let mut shutdown = pin!(shutdown);
 
@@ -170,7 +172,7 @@ pub async fn serve(
                     deadline = deadline.or_else(|| Some(work.cancel_all(limits.grace)));
                 }
             }
-            Some(returned) = work.running.join_next_with_id() => work.finish(returned),
+            Some(Returned { number, response }) = returned.recv() => work.finish(number, response),
             message = messages.next(), if reading => match message {
                 Ok(Some(Message::Work(request))) => work.accept(request),
                 Ok(Some(Message::Cancel { request_id })) => work.cancel(request_id),
@@ -236,25 +238,40 @@ struct Started {
     cancel: Cancel,
 }
 
+/// What a handler has returned, or what is said in its place.
+struct Returned {
+    /// Of the request, which its id does not identify.
+    number: u64,
+    response: Response,
+}
+
 /// The requests that are not answered yet.
 struct Work {
     handler: Arc<dyn Handler>,
     limit: usize,
     waiting: VecDeque<Request>,
-    running: JoinSet<Response>,
-    started: HashMap<task::Id, Started>,
+    /// By their numbers.
+    running: HashMap<u64, Started>,
+    next_number: u64,
+    returns: UnboundedSender<Returned>,
     /// `None` after the last answer.
     answers: Option<UnboundedSender<Answer>>,
 }
 
 impl Work {
-    fn new(handler: Arc<dyn Handler>, limit: NonZeroUsize, answers: UnboundedSender<Answer>) -> Self {
+    fn new(
+        handler: Arc<dyn Handler>,
+        limit: NonZeroUsize,
+        returns: UnboundedSender<Returned>,
+        answers: UnboundedSender<Answer>,
+    ) -> Self {
         Self {
             handler,
             limit: limit.get(),
             waiting: VecDeque::new(),
-            running: JoinSet::new(),
-            started: HashMap::new(),
+            running: HashMap::new(),
+            next_number: 0,
+            returns,
             answers: Some(answers),
         }
     }
@@ -273,21 +290,28 @@ impl Work {
         while self.running.len() < self.limit
             && let Some(request) = self.waiting.pop_front()
         {
-            let started = Started { request_id: request.request_id, cancel: Cancel::new() };
-            let handler = Arc::clone(&self.handler);
-            let cancel = started.cancel.clone();
-            let task = self.running.spawn_blocking(move || handler.handle(&request, &cancel));
-            self.started.insert(task.id(), started);
+            let number = self.next_number;
+            self.next_number += 1;
+            let cancel = Cancel::new();
+            let started = Started { request_id: request.request_id, cancel: cancel.clone() };
+            self.running.insert(number, started);
+            let (handler, returns) = (Arc::clone(&self.handler), self.returns.clone());
+            let thread = thread::Builder::new().name("request".to_owned()).spawn(move || {
+                let handled = panic::catch_unwind(AssertUnwindSafe(|| handler.handle(&request, &cancel)));
+                let response = handled.unwrap_or_else(|payload| panicked(panic_message(payload.as_ref())));
+                // Fails if the server has ended, which did not want to wait any longer.
+                let _ = returns.send(Returned { number, response });
+            });
+            if let Err(error) = thread {
+                // Cannot fail: the receiver is there as long as the server.
+                let _ = self.returns.send(Returned { number, response: not_started(&error) });
+            }
         }
     }
 
     /// Answers for a handler that has returned.
-    fn finish(&mut self, returned: Result<(task::Id, Response), JoinError>) {
-        let (task, response) = match returned {
-            Ok(returned) => returned,
-            Err(error) => (error.id(), failure(error)),
-        };
-        if let Some(Started { request_id, cancel }) = self.started.remove(&task) {
+    fn finish(&mut self, number: u64, response: Response) {
+        if let Some(Started { request_id, cancel }) = self.running.remove(&number) {
             self.answer(request_id, response, cancel.is_cancelled());
         }
         self.start();
@@ -295,7 +319,7 @@ impl Work {
 
     /// Cancels whatever has this id. What is answered already, or was never asked, is none of it.
     fn cancel(&mut self, request_id: i32) {
-        for started in self.started.values().filter(|started| started.request_id == request_id) {
+        for started in self.running.values().filter(|started| started.request_id == request_id) {
             started.cancel.cancel();
         }
         let waiting = self.waiting.len();
@@ -307,7 +331,7 @@ impl Work {
 
     /// Cancels everything and says until when to wait for it.
     fn cancel_all(&mut self, grace: Duration) -> Instant {
-        for started in self.started.values() {
+        for started in self.running.values() {
             started.cancel.cancel();
         }
         for request in std::mem::take(&mut self.waiting) {
@@ -330,19 +354,20 @@ impl Work {
 }
 
 /// The answer for a handler that did not return.
-fn failure(error: JoinError) -> Response {
-    let reason = match error.try_into_panic() {
-        Ok(payload) => panic_message(payload.as_ref()).to_owned(),
-        Err(error) => error.to_string(),
-    };
+fn panicked(message: &str) -> Response {
     Response {
         exit_code: 1,
         output: format!(
-            "The worker panicked: {reason}\n\
+            "The worker panicked: {message}\n\
              This is a bug in the worker, not in your build; its log says where it happened. Other \
              actions are not affected.\n"
         ),
     }
+}
+
+/// The answer where there is no memory for one more thread, or no room for it in a container.
+fn not_started(error: &io::Error) -> Response {
+    Response { exit_code: 1, output: format!("The worker could not start a thread for a request: {error}\n") }
 }
 
 /// What `panic!` was given: text, formatted or not, unless someone panics with a value of their own.

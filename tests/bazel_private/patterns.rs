@@ -87,7 +87,7 @@ pub fn check(file: &File, pattern: &str, paths: &[String], decided: &Decided) {
     let Ok(program) = program else { return };
     assert_eq!(answers.get("problem"), None, "{pattern:?} is right");
     let is_wrong = |answer: u64, path: &str| {
-        let wrong = if program.group_of(path.as_bytes()) == Some("x") { NO } else { YES };
+        let wrong = if program.group_of(format!("./{path}").as_bytes()) == Some("x") { NO } else { YES };
         answer == wrong && !is_mistake_of_full_dfa(pattern, path)
     };
     let of_paths = numbers(&answers["paths"]);

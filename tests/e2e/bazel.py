@@ -76,9 +76,8 @@ class Workspace:
         umask: int = -1,
     ) -> Result:
         """Runs a command of Bazel. `umask` and `environment` hold for a server that it starts."""
-        startup = [f"--output_user_root={self.output_user_root}"] if self.output_user_root else []
         process = subprocess.run(
-            [*self.prefix, TOOL, *startup, command, *self.options, *map(str, arguments)],
+            self._command_line(command, *arguments),
             cwd=self.folder,
             env={**os.environ, "LC_ALL": "C.UTF-8", **self.environment, **(environment or {})},
             umask=umask,
@@ -91,6 +90,23 @@ class Workspace:
         result = Result(process.returncode, process.stdout, process.stderr)
         assert not check or result.status == 0, f"bazel {command} {arguments}:\n{result.log}"
         return result
+
+    def start(self, command: str, *arguments: str | Path) -> subprocess.Popen:
+        """Starts a command of Bazel that is not waited for. What it says is in the process's `stderr`."""
+        return subprocess.Popen(
+            self._command_line(command, *arguments),
+            cwd=self.folder,
+            env={**os.environ, "LC_ALL": "C.UTF-8", **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        )
+
+    def _command_line(self, command: str, *arguments: str | Path) -> list[str | Path]:
+        startup = [f"--output_user_root={self.output_user_root}"] if self.output_user_root else []
+        return [*self.prefix, TOOL, *startup, command, *self.options, *map(str, arguments)]
 
     def build(self, *arguments: str | Path, **options) -> Result:
         """Runs `bazel build`."""

@@ -9,8 +9,10 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -146,14 +148,35 @@ impl Workspace {
         workspace
     }
 
+    /// A workspace whose layer takes long to write, with a last file that is read at the end.
+    pub fn slow(megabytes: u64) -> (Workspace, Manifest) {
+        let workspace = Workspace::new();
+        workspace.sparse("in/large", megabytes << 20);
+        workspace.write("in/last", "last");
+        (workspace, Manifest::new().file("large", "in/large").file("last", "in/last"))
+    }
+
+    /// Waits until a layer is being written.
+    pub fn wait_until_under_way(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let begun = || {
+            fs::read_dir(self.path("out"))
+                .unwrap()
+                .any(|entry| entry.unwrap().metadata().is_ok_and(|metadata| metadata.len() > 0))
+        };
+        while !begun() {
+            assert!(Instant::now() < deadline, "the layer is not begun");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
     pub fn path(&self, exec: impl AsRef<[u8]>) -> PathBuf {
         self.0.path().join(path(&exec))
     }
 
-    /// The workspace as the `sandbox_dir` of a worker that runs in the directory of temporary files.
+    /// The workspace as the `sandbox_dir` of a worker that runs in the directory above.
     pub fn sandbox_dir(&self) -> String {
-        let name = self.0.path().strip_prefix(std::env::temp_dir()).unwrap();
-        name.to_str().unwrap().to_string()
+        self.0.path().file_name().unwrap().to_str().unwrap().to_string()
     }
 
     fn new_path(&self, exec: impl AsRef<[u8]>) -> PathBuf {
@@ -232,6 +255,13 @@ impl Workspace {
         String::from_utf8(stderr).unwrap()
     }
 
+    /// As Bazel does before it runs an action again, and after it has moved them out of a sandbox.
+    pub fn remove_outputs(&self) {
+        for output in OUTPUTS {
+            let _ = fs::remove_file(self.path("out").join(output));
+        }
+    }
+
     /// The names of the files in the directory of outputs.
     pub fn leftovers(&self) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(self.path("out"))
@@ -241,6 +271,11 @@ impl Workspace {
         names.sort();
         names
     }
+}
+
+/// Sets the permission bits of a file or directory.
+pub fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// What [`Workspace::arguments`] asks for, below `out`.

@@ -1,11 +1,12 @@
 //! The program as a persistent worker, and Bazel's side of the conversation.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use protobuf::{CodedOutputStream, Message};
 pub use reference::worker_protocol::WorkResponse;
+use rustix::process::{Pid, Signal, kill_process};
 
 #[allow(warnings)]
 mod reference {
@@ -20,9 +21,15 @@ pub struct Work {
     /// Exec paths and digests.
     pub inputs: Vec<(Vec<u8>, String)>,
     pub sandbox_dir: String,
+    pub verbosity: i32,
 }
 
 impl Work {
+    /// A request without digests.
+    pub fn new(id: i32, arguments: Vec<String>) -> Work {
+        Work { id, arguments, ..Work::default() }
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut out = CodedOutputStream::vec(&mut bytes);
@@ -38,6 +45,7 @@ impl Work {
             out.write_bytes(2, &input).unwrap();
         }
         out.write_int32(3, self.id).unwrap();
+        out.write_int32(5, self.verbosity).unwrap();
         out.write_string(6, &self.sandbox_dir).unwrap();
         drop(out);
         bytes
@@ -58,7 +66,11 @@ impl Worker {
     /// Starts a worker in `directory`.
     pub fn start(directory: &Path) -> Worker {
         let mut command = Command::new(super::PYLAYER);
-        command.arg("--persistent_worker").current_dir(directory);
+        Worker::spawn(command.arg("--persistent_worker").current_dir(directory))
+    }
+
+    /// Starts a worker by a command that has all its arguments.
+    pub fn spawn(command: &mut Command) -> Worker {
         Worker(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
     }
 
@@ -66,8 +78,12 @@ impl Worker {
         self.0.id()
     }
 
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
     pub fn send(&mut self, work: &Work) {
-        self.write(&work.encode());
+        self.try_send(work).unwrap();
     }
 
     pub fn cancel(&mut self, id: i32) {
@@ -76,24 +92,47 @@ impl Worker {
         out.write_int32(3, id).unwrap();
         out.write_bool(4, true).unwrap();
         drop(out);
-        self.write(&bytes);
+        self.write(&frame(&bytes));
     }
 
-    fn write(&mut self, message: &[u8]) {
-        let mut frame = Vec::new();
-        let mut out = CodedOutputStream::vec(&mut frame);
-        out.write_bytes_no_tag(message).unwrap();
-        drop(out);
-        self.0.stdin.as_mut().unwrap().write_all(&frame).unwrap();
+    /// Sends bytes that need not be a request.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.try_write(bytes).unwrap();
+    }
+
+    /// Sends bytes to a worker that may have ended.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.stdin.as_mut().unwrap().write_all(bytes)
+    }
+
+    /// Sends a request to a worker that may have ended.
+    pub fn try_send(&mut self, work: &Work) -> io::Result<()> {
+        self.try_write(&frame(&work.encode()))
+    }
+
+    pub fn close_stdin(&mut self) {
+        self.0.stdin = None;
+    }
+
+    pub fn close_stdout(&mut self) {
+        self.0.stdout = None;
     }
 
     /// The next response, whichever request it is for.
     pub fn receive(&mut self) -> WorkResponse {
+        self.receive_or_end().expect("a response")
+    }
+
+    /// The next response, or `None` at the end of stdout.
+    pub fn receive_or_end(&mut self) -> Option<WorkResponse> {
         let stdout = self.0.stdout.as_mut().unwrap();
         let (mut length, mut shift) = (0, 0);
         loop {
             let mut byte = [0];
-            stdout.read_exact(&mut byte).unwrap();
+            match stdout.read_exact(&mut byte) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof && shift == 0 => return None,
+                other => other.unwrap(),
+            }
             length |= usize::from(byte[0] & 0x7f) << shift;
             shift += 7;
             if byte[0] < 0x80 {
@@ -102,7 +141,14 @@ impl Worker {
         }
         let mut message = vec![0; length];
         stdout.read_exact(&mut message).unwrap();
-        WorkResponse::parse_from_bytes(&message).unwrap()
+        Some(WorkResponse::parse_from_bytes(&message).unwrap())
+    }
+
+    /// Everything up to the end of stdout, as it comes.
+    pub fn receive_all(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.0.stdout.as_mut().unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
     }
 
     /// Asks for `work`, which succeeds without a warning.
@@ -112,9 +158,36 @@ impl Worker {
         assert_eq!((response.exit_code, &*response.output, response.request_id), (0, "", work.id));
     }
 
+    /// Asks for `work`, which fails; returns what the user is told.
+    pub fn fail(&mut self, work: &Work) -> String {
+        self.send(work);
+        let response = self.receive();
+        assert_eq!((response.exit_code, response.request_id, response.was_cancelled), (1, work.id, false));
+        response.output
+    }
+
     /// Ends stdin and expects the worker to end well.
     pub fn close(mut self) {
-        self.0.stdin = None;
+        self.close_stdin();
         assert!(self.0.wait().unwrap().success());
     }
+
+    /// Waits for the end, whatever brings it about: how it ended, and what is on stderr, if that is
+    /// a pipe. Answers that nobody has received must fit into stdout's pipe.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let mut log = String::new();
+        if let Some(mut stderr) = self.0.stderr.take() {
+            stderr.read_to_string(&mut log).unwrap();
+        }
+        (self.0.wait().unwrap(), log)
+    }
+}
+
+/// `message` with its length before it.
+fn frame(message: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let mut out = CodedOutputStream::vec(&mut frame);
+    out.write_bytes_no_tag(message).unwrap();
+    drop(out);
+    frame
 }

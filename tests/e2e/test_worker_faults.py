@@ -1,0 +1,152 @@
+"""Builds that are interrupted, and workers that Bazel or somebody else ends: the next build is right."""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from bazel import PLAIN_OUTPUT, Workspace
+from conftest import WORKSPACES
+from layers import sha256
+from remote import server, write_again
+from workers import log, temporary_files, wait_until, workers
+
+# Bazel's exit code for a build that the user interrupted.
+INTERRUPTED = 8
+
+LAYERS = "//app:layers"
+
+# A worker that remembers no chunks is slow each time; and it logs what it does.
+SLOW_WORKER = ["--worker_extra_flag=PyImageLayer=--cache_mib=0", "--worker_extra_flag=PyImageLayer=--stats"]
+
+SANDBOXED = ["--worker_sandboxing", "--experimental_worker_multiplex_sandboxing", "--experimental_worker_cancellation"]
+
+RACE = [
+    "--internal_spawn_scheduler",
+    "--strategy=PyImageLayer=dynamic",
+    "--dynamic_local_strategy=PyImageLayer=worker",
+    "--dynamic_remote_strategy=PyImageLayer=remote",
+    "--dynamic_local_execution_delay=0",
+    "--noremote_accept_cached",
+]
+
+
+@pytest.fixture(scope="module")
+def workspace(make_workspace) -> Workspace:
+    """A binary whose data take a worker seconds to compress."""
+    workspace = make_workspace(WORKSPACES / "worker", "worker_faults")
+    data = workspace.folder / "app" / "data"
+    data.mkdir()
+    # A single part of the layer, at which one thread is busy.
+    half_of_the_bits = bytes(byte & 0x55 for byte in random.Random(1).randbytes(8 << 20))
+    (data / "large.bin").write_bytes(half_of_the_bits)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def expected(workspace) -> dict[str, str]:
+    """Digests of the layers that are written without a worker."""
+    workspace.build("--strategy=PyImageLayer=local", LAYERS)
+    return digests(workspace)
+
+
+def digests(workspace: Workspace) -> dict[str, str]:
+    """Of the layers, as far as they are on disk."""
+    return {file.name: sha256(file.read_bytes()) for file in workspace.files(LAYERS) if file.exists()}
+
+
+def start_slow_build(workspace: Workspace) -> subprocess.Popen:
+    """Starts a build that writes the layers, and waits until a worker is at the slow one."""
+    for file in workspace.files(LAYERS):
+        file.unlink(missing_ok=True)
+    build = workspace.start("build", *PLAIN_OUTPUT, *SLOW_WORKER, LAYERS)
+    wait_until(lambda: temporary_files(workspace) or build.poll() is not None)
+    assert build.poll() is None, build.stderr.read()
+    return build
+
+
+def slow_workers(workspace: Workspace) -> set[int]:
+    """The process numbers of the workers that remember nothing."""
+    return {worker for worker, command in workers(workspace).items() if "--cache_mib=0" in command}
+
+
+@contextmanager
+def slowed_down(workspace: Workspace) -> Iterator[None]:
+    """Lets the slow workers run for a tenth of the time only."""
+    ended = threading.Event()
+
+    def slow_down() -> None:
+        while not ended.wait(0.02):
+            stopped = slow_workers(workspace)
+            send(stopped, signal.SIGSTOP)
+            ended.wait(0.18)
+            send(stopped, signal.SIGCONT)
+
+    thread = threading.Thread(target=slow_down)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def send(processes: set[int], number: signal.Signals) -> None:
+    """Sends a signal to processes that may have ended."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def test_after_an_interrupted_build_the_next_one_is_right(workspace, expected) -> None:
+    build = start_slow_build(workspace)
+    build.send_signal(signal.SIGINT)
+    _, messages = build.communicate()
+    assert build.returncode == INTERRUPTED, messages
+    # Bazel may terminate the worker, and waits neither for that nor for the end of the work.
+    wait_until(lambda: not temporary_files(workspace))
+    assert digests(workspace).items() <= expected.items()
+    workspace.build(LAYERS)
+    assert digests(workspace) == expected
+
+
+def test_after_a_worker_was_killed_the_next_build_is_right(workspace, expected) -> None:
+    build = start_slow_build(workspace)
+    send(slow_workers(workspace), signal.SIGKILL)
+    _, messages = build.communicate()
+    assert build.returncode != 0
+    assert "PyImageLayer" in messages, messages
+    assert digests(workspace).items() <= expected.items()
+    assert temporary_files(workspace), "nobody can clear up after a process that is killed"
+    workspace.build(LAYERS)
+    assert digests(workspace) == expected
+    assert not temporary_files(workspace), "the next process does"
+
+
+@pytest.mark.parametrize("shrink", ["--experimental_shrink_worker_pool", "--noexperimental_shrink_worker_pool"])
+def test_a_worker_that_is_too_large_for_bazel_finishes_its_work(shrink, workspace, expected) -> None:
+    for file in workspace.files(LAYERS):
+        file.unlink()
+    limit = ["--experimental_total_worker_memory_limit_mb=1", "--experimental_worker_metrics_poll_interval=1s"]
+    result = workspace.build(*limit, shrink, "--worker_verbose", *SLOW_WORKER, LAYERS)
+    assert "Memory limit: 1 MB" in result.log or "Going to evict" in result.log, result.log
+    assert ("New doomed workers candidates" in result.log) == (not shrink.startswith("--no")), result.log
+    assert digests(workspace) == expected
+
+
+def test_a_worker_that_loses_a_race_is_cancelled_and_goes_on(workspace, expected, scratch) -> None:
+    with server(scratch / "remote_execution_for_races") as address, slowed_down(workspace):
+        spawns = write_again(workspace, [LAYERS], *RACE, *SANDBOXED, *SLOW_WORKER, f"--remote_executor={address}")
+        assert "remote" in {spawn.runner for spawn in spawns}
+        assert digests(workspace) == expected
+        wait_until(lambda: ": cancelled, " in log(workspace))
+    before = slow_workers(workspace)
+    spawns = write_again(workspace, [LAYERS], *SANDBOXED, *SLOW_WORKER)
+    assert {spawn.runner for spawn in spawns} == {"worker"}
+    assert digests(workspace) == expected
+    assert before & slow_workers(workspace), "cancelled, and not ended"

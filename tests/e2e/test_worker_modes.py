@@ -1,0 +1,88 @@
+"""The protocol in JSON, and the example of a worker, served to Bazel in every way that it has."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bazel import CHECKOUT, TIMEOUT, Workspace
+from conftest import WORKSPACES
+from layers import sha256
+from workers import workers
+
+MODES = {
+    "multiplex": [],
+    "multiplex, sandboxed": ["--worker_sandboxing", "--experimental_worker_multiplex_sandboxing"],
+    "singleplex": ["--noworker_multiplex"],
+    "singleplex, sandboxed": ["--noworker_multiplex", "--worker_sandboxing"],
+}
+
+
+def digests(workspace: Workspace) -> dict[str, str]:
+    """Of the layers, as they are on disk."""
+    return {file.name: sha256(file.read_bytes()) for file in workspace.files("//app:root_app")}
+
+
+@pytest.fixture(scope="module")
+def in_json(make_workspace) -> Workspace:
+    """The workspace `options` with a toolchain whose worker speaks JSON."""
+    workspace = make_workspace(WORKSPACES / "options", "options in JSON")
+    module = workspace.folder / "MODULE.bazel"
+    text = module.read_text()
+    assert text.count("pylayer.path(") == 1
+    module.write_text(text.replace("pylayer.path(", 'pylayer.path(worker_protocol = "json", '))
+    return workspace
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_in_json_the_layers_are_the_same(mode, in_json, options) -> None:
+    for file in in_json.files("//app:root_app"):
+        file.unlink(missing_ok=True)
+    spawns = in_json.spawns(*MODES[mode], "//app:root_app")
+    assert {spawn.runner for spawn in spawns if spawn.mnemonic == "PyImageLayer"} == {"worker"}
+    commands = workers(in_json).values()
+    assert commands and all("--worker_protocol=json" in command for command in commands)
+    assert digests(in_json) == digests(options)
+
+
+@pytest.fixture(scope="module")
+def capitals(make_workspace) -> Workspace:
+    """The workspace whose actions are done by the example in the documentation of `src/worker`."""
+    workspace = make_workspace(WORKSPACES / "worker", "capitals")
+    shutil.copy(example_program(), workspace.folder / "capitals" / "worker")
+    return workspace
+
+
+def example_program() -> Path:
+    """Compiles the example. Not optimised: the program's own tests have compiled it so, too."""
+    command = ["cargo", "build", "--locked", "--example", "worker", "--message-format=json-render-diagnostics"]
+    process = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT)
+    artifacts = [json.loads(line) for line in process.stdout.splitlines()]
+    (program,) = [artifact["executable"] for artifact in artifacts if artifact.get("executable")]
+    return Path(program)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_example_works(mode, capitals) -> None:
+    for name in "accents", "plain":
+        (capitals.folder / "bazel-bin" / "capitals" / f"{name}.capitals").unlink(missing_ok=True)
+    spawns = capitals.spawns(*MODES[mode], "//capitals:accents", "//capitals:plain")
+    assert [spawn.runner for spawn in spawns] == ["worker", "worker"]
+    bin = capitals.folder / "bazel-bin" / "capitals"
+    assert (bin / "accents.capitals").read_text() == "É, È AND Ê\n"
+    assert (bin / "plain.capitals").read_text() == "PLAIN\n"
+
+
+def test_an_error_of_the_example_is_shown(capitals) -> None:
+    result = capitals.build("//capitals:latin1", check=False)
+    assert result.status != 0
+    assert "capitals/latin1.txt" in result.log and "stream did not contain valid UTF-8" in result.log
+
+
+def test_a_panic_of_the_example_is_shown_and_fails_nothing_else(capitals) -> None:
+    result = capitals.build("--keep_going", "//capitals:two_sources", "//capitals:plain", check=False)
+    assert result.status != 0
+    assert "The worker panicked: the arguments are SOURCE and OUTPUT" in result.log
+    assert (capitals.folder / "bazel-bin" / "capitals" / "plain.capitals").exists()

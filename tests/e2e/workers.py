@@ -1,0 +1,48 @@
+"""The processes that Bazel keeps as workers."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from bazel import Workspace
+
+Value = TypeVar("Value")
+
+# Much longer than anything waited for takes.
+PATIENCE = 60
+
+
+def workers(workspace: Workspace) -> dict[int, list[str]]:
+    """The command lines of the workspace's `pylayer` workers by their process numbers."""
+    output_base = (workspace.folder / "bazel-out").resolve().parents[2]
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().decode().split("\0")[:-1]
+            here = (process / "cwd").readlink()
+        except OSError:  # it has ended
+            continue
+        if "--persistent_worker" in command and "pylayer" in command[0] and here.is_relative_to(output_base):
+            found[int(process.name)] = command
+    return found
+
+
+def log(workspace: Workspace) -> str:
+    """What all workers of the workspace have logged."""
+    folder = (workspace.folder / "bazel-out").resolve().parents[2] / "bazel-workers"
+    return "".join(file.read_text() for file in sorted(folder.glob("*PyImageLayer*.log")))
+
+
+def temporary_files(workspace: Workspace) -> list[Path]:
+    """Of layers that are being written, or were when their worker was killed."""
+    return list((workspace.folder / "bazel-bin").rglob(".pylayer-*.tmp"))
+
+
+def wait_until(condition: Callable[[], Value]) -> Value:
+    """Waits until `condition` gives something that is true, and returns that."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {PATIENCE} seconds in vain"
+        time.sleep(0.01)
+    return value

@@ -1,0 +1,568 @@
+//! The program as a worker when something goes wrong: each fault has its answer, exit code and
+//! message, leaves no half output and no temporary file, and harms no other request.
+
+mod support;
+
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use support::worker::{Work, Worker};
+use support::{Manifest, OUTPUTS, Outputs, PYLAYER, Workspace, noise};
+
+const NOTHING: [String; 0] = [];
+
+/// Root may do everything; this user may not, and has the files of whoever runs the tests.
+const SOMEBODY: &str = "61234";
+
+/// A worker's command, started through `wrapper`, with its log in a pipe.
+fn wrapped(workspace: &Workspace, wrapper: &[&str]) -> Command {
+    let mut words = wrapper.iter().copied().chain([PYLAYER, "--persistent_worker"]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).current_dir(workspace.path("")).stderr(Stdio::piped());
+    command
+}
+
+/// A worker to which permissions apply.
+fn unprivileged(workspace: &Workspace) -> Worker {
+    let user = ["unshare", "--user", "--map-user", SOMEBODY, "--map-group", SOMEBODY];
+    let wrapper = if rustix::process::geteuid().is_root() { &user[..] } else { &[] };
+    Worker::spawn(&mut wrapped(workspace, wrapper))
+}
+
+fn logged(workspace: &Workspace) -> Worker {
+    Worker::spawn(&mut wrapped(workspace, &[]))
+}
+
+/// A second workspace below the first one's, as another action of the same worker has it: its layer
+/// is right whatever happens to other requests.
+struct Bystander {
+    workspace: Workspace,
+    manifest: Manifest,
+    expected: Outputs,
+}
+
+impl Bystander {
+    fn new(beside: &Workspace) -> Bystander {
+        let workspace = Workspace::below(&beside.path(""));
+        workspace.write("in/a", noise(1, 300_000));
+        workspace.write("in/b", "b");
+        let manifest = Manifest::new().tree("app", "in");
+        let expected = workspace.outputs(&manifest, &[]);
+        workspace.remove_outputs();
+        Bystander { workspace, manifest, expected }
+    }
+
+    fn request(&self, id: i32) -> Work {
+        let sandbox_dir = self.workspace.sandbox_dir();
+        let arguments = self.workspace.arguments(&self.manifest, &[]);
+        Work { sandbox_dir, ..Work::new(id, arguments) }
+    }
+
+    fn check(&self) {
+        assert!(Outputs::read(&self.workspace.path("out")) == self.expected);
+        self.workspace.remove_outputs();
+        assert_eq!(self.workspace.leftovers(), NOTHING);
+    }
+
+    /// Asks for the layer and expects it.
+    fn is_served_by(&self, worker: &mut Worker) {
+        worker.succeed(&self.request(77));
+        self.check();
+    }
+}
+
+/// A request that fails while another one is at work, which succeeds; then the worker goes on.
+fn fails_alone(worker: &mut Worker, workspace: &Workspace, work: &Work) -> String {
+    let bystander = Bystander::new(workspace);
+    worker.send(&bystander.request(work.id + 1));
+    worker.send(work);
+    let mut responses = [worker.receive(), worker.receive()];
+    responses.sort_by_key(|response| response.request_id);
+    let [failed, succeeded] = responses;
+    assert_eq!((failed.request_id, failed.exit_code, failed.was_cancelled), (work.id, 1, false));
+    assert_eq!((succeeded.exit_code, &*succeeded.output), (0, ""));
+    bystander.check();
+    bystander.is_served_by(worker);
+    failed.output
+}
+
+#[test]
+fn an_input_that_may_not_be_read() {
+    let workspace = Workspace::new();
+    workspace.write("in/public", "public");
+    workspace.write("in/secret", "secret");
+    support::set_mode(&workspace.path("in/secret"), 0);
+    let mut worker = unprivileged(&workspace);
+    let manifest = Manifest::new().file("public", "in/public").file("secret", "in/secret");
+    let arguments = workspace.arguments(&manifest, &[]);
+    let message = fails_alone(&mut worker, &workspace, &Work::new(1, arguments));
+    assert_eq!(
+        message,
+        "pylayer: cannot read in/secret: Permission denied (os error 13); is it an input of the action?\n"
+    );
+    assert_eq!(workspace.leftovers(), NOTHING);
+    worker.close();
+}
+
+#[test]
+fn an_input_that_vanishes_while_the_layer_is_written() {
+    // On a busy machine the file may be gone too late to be missed.
+    let message = (0..10).find_map(|_| {
+        let (workspace, manifest) = Workspace::slow(96);
+        let bystander = Bystander::new(&workspace);
+        let mut worker = logged(&workspace);
+        worker.send(&Work::new(1, workspace.arguments(&manifest, &["--compress=none"])));
+        workspace.wait_until_under_way();
+        fs::remove_file(workspace.path("in/last")).unwrap();
+        worker.send(&bystander.request(2));
+        let mut responses = [worker.receive(), worker.receive()];
+        responses.sort_by_key(|response| response.request_id);
+        assert_eq!((responses[1].exit_code, &*responses[1].output), (0, ""));
+        bystander.check();
+        bystander.is_served_by(&mut worker);
+        worker.close();
+        (responses[0].exit_code != 0).then(|| {
+            assert_eq!(workspace.leftovers(), NOTHING);
+            responses[0].output.clone()
+        })
+    });
+    assert_eq!(
+        message.as_deref(),
+        Some(
+            "pylayer: cannot read in/last: No such file or directory (os error 2); is it an input of the action?\n"
+        )
+    );
+}
+
+/// A worker whose directory of outputs is a file system of so many bytes and files; `None`, with the
+/// reason on stderr, where none can be mounted.
+fn on_small_disk(workspace: &Workspace, bytes: usize, files: usize) -> Option<Worker> {
+    let unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"];
+    let script =
+        format!("mount -t tmpfs -o size={bytes},nr_inodes={files} tmpfs out && cd . && exec \"$0\" \"$@\"");
+    let wrapper = [&unshare[..], &[&script]].concat();
+    let mut probe = Command::new(wrapper[0]);
+    let probe = probe.args(&wrapper[1..]).arg("true").current_dir(workspace.path("")).output();
+    let reason = match probe {
+        Ok(probe) if probe.status.success() => None,
+        Ok(probe) => Some(String::from_utf8_lossy(&probe.stderr).into_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(reason) = reason {
+        assert!(std::env::var_os("CI").is_none(), "no small disk can be mounted: {reason}");
+        eprintln!("skipped: no small disk can be mounted: {reason}");
+        return None;
+    }
+    Some(Worker::spawn(&mut wrapped(workspace, &wrapper)))
+}
+
+/// The names in the directory of outputs as the worker sees it: others do not see what it has mounted.
+fn leftovers_of(worker: &Worker, workspace: &Workspace) -> Vec<String> {
+    let directory = format!("/proc/{}/root{}", worker.pid(), workspace.path("out").display());
+    let names = fs::read_dir(directory).unwrap();
+    names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_disk_that_is_full() {
+    let workspace = Workspace::new();
+    workspace.write("in/large", noise(1, 1_000_000));
+    workspace.write("in/small", "small");
+    let Some(mut worker) = on_small_disk(&workspace, 256 << 10, 16) else { return };
+    let manifest = Manifest::new().file("large", "in/large");
+    for options in [&["--compress=none"][..], &["--compress=gzip"], &["--compress=zstd"]] {
+        let arguments = workspace.arguments(&manifest, options);
+        let message = fails_alone(&mut worker, &workspace, &Work::new(1, arguments));
+        assert_eq!(message, "pylayer: cannot write out/layer: No space left on device (os error 28)\n");
+        assert_eq!(leftovers_of(&worker, &workspace), NOTHING);
+    }
+    let arguments = workspace.arguments(&Manifest::new().file("small", "in/small"), &[]);
+    worker.succeed(&Work::new(1, arguments));
+    assert_eq!(leftovers_of(&worker, &workspace).len(), OUTPUTS.len());
+    worker.close();
+}
+
+#[test]
+fn a_disk_without_room_for_one_more_file() {
+    let workspace = Workspace::new();
+    workspace.write("in/small", "small");
+    let manifest = Manifest::new().file("small", "in/small");
+    // One file is the directory itself.
+    for (files, output) in [(1, "layer"), (2, "descriptor.json"), (3, "listing.mtree")] {
+        let Some(mut worker) = on_small_disk(&workspace, 1 << 20, files) else { return };
+        let message =
+            fails_alone(&mut worker, &workspace, &Work::new(1, workspace.arguments(&manifest, &[])));
+        assert_eq!(
+            message,
+            format!("pylayer: cannot write out/{output}: No space left on device (os error 28)\n")
+        );
+        assert_eq!(leftovers_of(&worker, &workspace), NOTHING);
+        worker.close();
+    }
+}
+
+#[test]
+fn a_directory_of_outputs_that_is_missing_or_read_only() {
+    let workspace = Workspace::new();
+    workspace.write("in/x", "x");
+    let arguments = workspace.arguments(&Manifest::new().file("x", "in/x"), &[]);
+    let mut worker = unprivileged(&workspace);
+
+    support::set_mode(&workspace.path("out"), 0o555);
+    let message = fails_alone(&mut worker, &workspace, &Work::new(1, arguments.clone()));
+    assert_eq!(message, "pylayer: cannot write out/layer: Permission denied (os error 13)\n");
+    assert_eq!(workspace.leftovers(), NOTHING);
+
+    fs::remove_dir(workspace.path("out")).unwrap();
+    let message = fails_alone(&mut worker, &workspace, &Work::new(1, arguments.clone()));
+    assert_eq!(message, "pylayer: cannot write out/layer: No such file or directory (os error 2)\n");
+    assert!(!workspace.path("out").exists(), "Bazel makes directories, not the program");
+
+    fs::create_dir(workspace.path("out")).unwrap();
+    worker.succeed(&Work::new(1, arguments));
+    assert_eq!(workspace.leftovers().len(), OUTPUTS.len());
+    worker.close();
+}
+
+#[test]
+fn mistakes_in_requests_are_answered_and_the_worker_goes_on() {
+    let workspace = Workspace::new();
+    let mut worker = logged(&workspace);
+    // A frame of no bytes is a request with id 0 and no arguments.
+    worker.write(b"\0");
+    let response = worker.receive();
+    assert_eq!((response.exit_code, response.request_id), (1, 0));
+    assert_eq!(response.output, "pylayer: argument --layer=… is missing\n");
+    let arguments = workspace.arguments(&Manifest::new().empty("x"), &[]);
+    let with = |argument: &str| [arguments.clone(), vec![argument.to_string()]].concat();
+    for (arguments, expected) in [
+        (with("--colour=red"), "argument \"--colour\" is not known"),
+        (with("--group=x=("), "is not a valid regular expression"),
+        (with("@no flagfile"), "cannot read no flagfile: No such file or directory"),
+        (with(""), "argument \"\" is not known"),
+    ] {
+        let message = fails_alone(&mut worker, &workspace, &Work::new(3, arguments));
+        assert!(message.starts_with("pylayer: ") && message.ends_with('\n'), "{message}");
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(workspace.leftovers(), NOTHING);
+    }
+    let arguments = workspace.arguments(&Manifest::new().line("?", &[]), &[]);
+    let message = fails_alone(&mut worker, &workspace, &Work::new(3, arguments));
+    assert!(message.starts_with("pylayer: line 1 of the manifest is malformed: \"?\"; "), "{message}");
+    assert_eq!(workspace.leftovers(), NOTHING);
+    worker.close_stdin();
+    let (status, log) = worker.end();
+    assert_eq!((status.code(), &*log), (Some(0), ""));
+}
+
+/// What ends the stream, and what the program says of it.
+#[test]
+fn damaged_requests_end_the_worker_when_its_work_is_done() {
+    let endless = [0xff; 16];
+    for (protocol, damage, expected) in [
+        ("proto", &b"\x05\x0a"[..], "stdin ended in the middle of a work request, 2 bytes into it."),
+        ("proto", b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", "A work request of 9223372036854775808 bytes"),
+        ("proto", &endless, "The length of a work request has no end: stdin does not carry"),
+        ("proto", b"\x02\x0a\x05", "A work request cannot be decoded as a WorkRequest message: "),
+        (
+            "proto",
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "stdin ended in the middle of a work request, ",
+        ),
+        ("proto", &noise(1, 100_000), "A work request "),
+        ("json", b"{\"arguments\": [\"", "stdin ended in the middle of a work request, 16 bytes into it."),
+        ("json", b"{\"arguments\": 1}", "A work request cannot be decoded as a WorkRequest in JSON: "),
+        ("json", b"\x05\x0a\x01-\x18\x07", "A work request in JSON begins with byte 0x05, not with `{`"),
+    ] {
+        // Work that is under way when the damage is seen.
+        let (workspace, manifest) = Workspace::slow(24);
+        let arguments = workspace.arguments(&manifest, &["--compress=none"]);
+        let mut command = wrapped(&workspace, &[]);
+        command.arg(format!("--worker_protocol={protocol}"));
+        let mut worker = Worker::spawn(&mut command);
+        match protocol {
+            "json" => {
+                let request = serde_json::json!({ "requestId": 1, "arguments": arguments });
+                worker.write(request.to_string().as_bytes());
+            }
+            _ => worker.send(&Work::new(1, arguments)),
+        }
+        workspace.wait_until_under_way();
+        // The worker may be gone before it has read everything.
+        let _ = worker.try_write(damage);
+        worker.close_stdin();
+        let answer = worker.receive_all();
+        let (status, log) = worker.end();
+        let expected_answer = match protocol {
+            "json" => &b"{\"exitCode\":0,\"output\":\"\",\"requestId\":1}\n"[..],
+            _ => b"\x02\x18\x01",
+        };
+        assert_eq!(answer, expected_answer, "{log}");
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.starts_with(&format!("pylayer: {expected}")) && log.lines().count() == 1, "{log}");
+        let mut outputs = OUTPUTS.to_vec();
+        outputs.sort();
+        assert_eq!(workspace.leftovers(), outputs);
+        assert_eq!(fs::metadata(workspace.path("out/layer")).unwrap().len() >> 20, 24);
+    }
+}
+
+#[test]
+fn answers_that_nobody_reads() {
+    let (workspace, manifest) = Workspace::slow(4096);
+    let bystander = Bystander::new(&workspace);
+    let mut worker = logged(&workspace);
+    worker.send(&Work::new(1, workspace.arguments(&manifest, &["--compress=none"])));
+    workspace.wait_until_under_way();
+    worker.close_stdout();
+    // Its answer breaks the pipe, which cancels the other request. stdin is still open.
+    worker.send(&bystander.request(2));
+    let (status, log) = worker.end();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(log, "pylayer: Writing work responses to stdout failed: Broken pipe (os error 32).\n");
+    assert_eq!(workspace.leftovers(), NOTHING);
+    bystander.check();
+}
+
+#[test]
+fn terminated_idle() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let workspace = Workspace::new();
+        let bystander = Bystander::new(&workspace);
+        let mut worker = logged(&workspace);
+        bystander.is_served_by(&mut worker);
+        worker.signal(signal);
+        assert_eq!(worker.receive_or_end(), None);
+        let (status, log) = worker.end();
+        assert_eq!((status.code(), &*log), (Some(0), ""));
+    }
+}
+
+#[test]
+fn terminated_busy() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (workspace, manifest) = Workspace::slow(4096);
+        let mut worker = logged(&workspace);
+        worker.send(&Work::new(1, workspace.arguments(&manifest, &["--compress=none"])));
+        workspace.wait_until_under_way();
+        worker.signal(signal);
+        let response = worker.receive();
+        assert!(response.was_cancelled && response.request_id == 1, "{response}");
+        assert_eq!(workspace.leftovers(), NOTHING, "nothing is left when it is answered");
+        let (status, log) = worker.end();
+        assert_eq!((status.code(), &*log), (Some(0), ""));
+    }
+}
+
+#[test]
+fn stdin_that_is_closed_while_the_worker_is_busy() {
+    let (workspace, manifest) = Workspace::slow(24);
+    let bystander = Bystander::new(&workspace);
+    let mut worker = logged(&workspace);
+    let arguments = workspace.arguments(&manifest, &["--compress=none"]);
+    worker.send(&Work::new(1, arguments.clone()));
+    worker.send(&bystander.request(2));
+    workspace.wait_until_under_way();
+    worker.close_stdin();
+    let mut ids = [worker.receive(), worker.receive()].map(|response| {
+        assert_eq!((response.exit_code, response.was_cancelled), (0, false), "{response}");
+        response.request_id
+    });
+    ids.sort();
+    assert_eq!(ids, [1, 2]);
+    assert_eq!(worker.receive_or_end(), None);
+    let (status, log) = worker.end();
+    assert_eq!((status.code(), &*log), (Some(0), ""));
+    bystander.check();
+    let written = Outputs::read(&workspace.path("out"));
+    workspace.remove_outputs();
+    assert!(workspace.outputs_of(&mut workspace.command(&arguments)) == written);
+}
+
+#[test]
+fn killed_in_the_middle() {
+    let (workspace, manifest) = Workspace::slow(4096);
+    let bystander = Bystander::new(&workspace);
+    let mut worker = logged(&workspace);
+    worker.send(&Work::new(1, workspace.arguments(&manifest, &["--compress=none"])));
+    workspace.wait_until_under_way();
+    worker.signal(Signal::KILL);
+    assert_eq!(worker.receive_or_end(), None);
+    let (status, log) = worker.end();
+    assert_eq!((status.code(), &*log), (None, ""));
+    for output in OUTPUTS {
+        assert!(!workspace.path("out").join(output).exists(), "{output}");
+    }
+    assert_eq!(workspace.leftovers().len(), 1, "what was written so far");
+
+    // The next worker is not disturbed, and clears up.
+    let mut worker = logged(&workspace);
+    bystander.is_served_by(&mut worker);
+    let arguments = workspace.arguments(&Manifest::new().file("last", "in/last"), &[]);
+    worker.succeed(&Work::new(1, arguments.clone()));
+    let written = Outputs::read(&workspace.path("out"));
+    let mut outputs = OUTPUTS.to_vec();
+    outputs.sort();
+    assert_eq!(workspace.leftovers(), outputs);
+    worker.close();
+    assert!(workspace.outputs_of(&mut workspace.command(&arguments)) == written);
+}
+
+#[test]
+fn temporary_files_of_a_process_that_lives_are_left_alone() {
+    let (workspace, manifest) = Workspace::slow(4096);
+    let mut worker = logged(&workspace);
+    worker.send(&Work::new(1, workspace.arguments(&manifest, &["--compress=none"])));
+    workspace.wait_until_under_way();
+    let before = workspace.leftovers();
+    // Another process with the same directory of outputs, and other names in it.
+    workspace.write("in/x", "x");
+    let arguments = workspace.arguments(&Manifest::new().file("x", "in/x"), &[]);
+    let arguments: Vec<_> =
+        arguments.iter().map(|argument| argument.replace("=out/", "=out/other_")).collect();
+    assert!(workspace.command(&arguments).status().unwrap().success());
+    let after = workspace.leftovers();
+    assert!(before.iter().all(|name| after.contains(name)), "{before:?} {after:?}");
+    worker.cancel(1);
+    assert!(worker.receive().was_cancelled);
+    assert_eq!(workspace.leftovers().len(), OUTPUTS.len(), "the other process's");
+    worker.close();
+}
+
+/// The limit is one of address space, of which threads reserve more than they use.
+#[test]
+fn little_memory() {
+    let (workspace, manifest) = Workspace::slow(224);
+    let arguments = workspace.arguments(&manifest, &["--compress=none"]);
+    let limit = format!("--as={}", 192 << 20);
+    let mut worker = Worker::spawn(&mut wrapped(&workspace, &["prlimit", &limit]));
+    worker.succeed(&Work::new(1, arguments));
+    worker.close();
+}
+
+/// Somewhere in this range there is no room for the first thread, for the second and so on, or for a
+/// buffer. stdin stays open: an answer must not wait for it.
+#[test]
+fn too_little_memory() {
+    let workspace = Workspace::new();
+    let bystander = Bystander::new(&workspace);
+    workspace.write("in/x", noise(1, 2_000_000));
+    let manifest = Manifest::new().file("x", "in/x");
+    let quick = workspace.arguments(&manifest, &["--compress=gzip", "--level=1"]);
+    let large = workspace.arguments(&manifest, &["--compress=zstd", "--level=19"]);
+    let expected = [&quick, &large].map(|arguments| {
+        let outputs = workspace.outputs_of(&mut workspace.command(arguments));
+        workspace.remove_outputs();
+        outputs
+    });
+    let (mut written, mut failed, mut died) = (0, 0, 0);
+    let limits = (5..40).map(|megabytes| (megabytes, &quick, &expected[0]));
+    for (megabytes, arguments, expected) in limits.chain([60, 90].map(|limit| (limit, &large, &expected[1])))
+    {
+        let limit = format!("--as={}", megabytes << 20);
+        let mut worker = Worker::spawn(&mut wrapped(&workspace, &["prlimit", &limit]));
+        let _ = worker.try_send(&Work::new(1, arguments.clone()));
+        let response = worker.receive_or_end();
+        worker.close_stdin();
+        let (status, log) = worker.end();
+        match response {
+            Some(response) if response.exit_code == 0 => {
+                written += 1;
+                assert!(Outputs::read(&workspace.path("out")) == *expected);
+                workspace.remove_outputs();
+                assert_eq!(workspace.leftovers(), NOTHING);
+            }
+            Some(response) => {
+                failed += 1;
+                assert!(!response.output.is_empty());
+                assert_eq!(workspace.leftovers(), NOTHING, "{response}");
+            }
+            None => {
+                died += 1;
+                assert!(!status.success(), "{status} {log}");
+                assert!(OUTPUTS.iter().all(|output| !workspace.path("out").join(output).exists()));
+            }
+        }
+    }
+    assert!(written > 0 && failed > 0 && died > 0, "{written} written, {failed} failed, {died} died");
+    let mut worker = logged(&workspace);
+    bystander.is_served_by(&mut worker);
+    worker.succeed(&Work::new(1, large));
+    assert_eq!(workspace.leftovers().len(), OUTPUTS.len());
+    worker.close();
+}
+
+#[test]
+fn a_log_that_cannot_be_written() {
+    let workspace = Workspace::new();
+    let bystander = Bystander::new(&workspace);
+    let mut command = wrapped(&workspace, &[]);
+    command.arg("--stats").stderr(File::create("/dev/full").unwrap());
+    let mut worker = Worker::spawn(&mut command);
+    bystander.is_served_by(&mut worker);
+    worker.succeed(&Work { verbosity: 10, ..bystander.request(1) });
+    bystander.check();
+    worker.close();
+}
+
+#[test]
+fn verbosity_is_for_the_log_alone() {
+    let workspace = Workspace::new();
+    let bystander = Bystander::new(&workspace);
+    let mut worker = logged(&workspace);
+    for verbosity in [0, 10, -1] {
+        worker.succeed(&Work { verbosity, ..bystander.request(1) });
+        bystander.check();
+    }
+    worker.close_stdin();
+    let (status, log) = worker.end();
+    assert!(status.success() && log.contains("request 1: layer \"default\""), "{log}");
+}
+
+/// All processors together may be busy for so long with what was cancelled.
+const STOPS_WITHIN: Duration = Duration::from_millis(100);
+
+#[test]
+fn cancelled_work_stops_at_once() {
+    let workspace = Workspace::new();
+    let block = noise(1, 3_000_017);
+    workspace.write("in/large", block.repeat(30));
+    for number in 0..2000 {
+        workspace.write(format!("in/small/{number}"), noise(number, 10_000));
+    }
+    let manifest = Manifest::new().tree("app", "in");
+    for options in [
+        ["--compress=none", "--mode=0755"],
+        ["--compress=gzip", "--level=9"],
+        ["--compress=zstd", "--level=3"],
+        ["--compress=zstd", "--level=12"],
+        ["--compress=zstd", "--level=19"],
+        ["--compress=zstd", "--level=22"],
+    ] {
+        for wait in [20, 150, 400] {
+            let mut worker = logged(&workspace);
+            let arguments = workspace.arguments(&manifest, &options);
+            worker.send(&Work::new(1, arguments));
+            std::thread::sleep(Duration::from_millis(wait));
+            let before = cpu_time(worker.pid());
+            worker.cancel(1);
+            let response = worker.receive();
+            let spent = cpu_time(worker.pid()) - before;
+            assert!(response.was_cancelled, "{response}");
+            assert_eq!(workspace.leftovers(), NOTHING);
+            assert!(spent <= STOPS_WITHIN, "{options:?}: cancelled work went on for {spent:?}");
+            worker.close();
+        }
+    }
+}
+
+/// What all threads of a process have used together.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // Behind the name, which may hold anything: fields 14 and 15, in ticks of 10 ms.
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().map(|&field: &usize| fields[field].parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
