@@ -253,7 +253,7 @@ pub fn warnings(plan: &LayerPlan, layer: &str, names_and_patterns: &[(String, St
             .iter()
             .map(|(name, pattern)| (name.as_str(), pattern.as_str()))
             // A default group is empty wherever a tree might have had files for it: nobody's mistake.
-            .filter(|group| group.0 == layer && !groups::DEFAULT_GROUPS.contains(group))
+            .filter(|group| group.0 == layer && !groups::is_default(group.0, group.1))
             .map(|(_, pattern)| pattern)
             .collect();
         if !patterns.is_empty() {

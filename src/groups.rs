@@ -9,32 +9,62 @@
 
 use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
 
+use crate::image_path::ImagePath;
+
 /// The group of everything that no pattern takes.
 pub const DEFAULT_GROUP: &str = "default";
 
+/// Stands for the runfiles directory of the binary in a pattern: [`for_binary`] puts it in. A pattern
+/// that begins with it can be ruled out for most directories as a whole, so that a directory whose
+/// files are not known before they are built (a tree artifact) is an input of few layers.
+const RUNFILES: &str = "{runfiles}";
+
 /// A Python interpreter's repository, as rules_python, its forks and aspect_rules_py name it in every
 /// version of Bazel (`python_3_11_x86_64-unknown-linux-gnu`, also after a module's name), and the
-/// copies of its shared library in `_solib_…`. Tried before [`PACKAGES`], so that the interpreter's
+/// copies of its shared library in `_solib_…`. Tried before the packages, so that the interpreter's
 /// own site-packages stay with it.
 const INTERPRETER: (&str, &str) = (
     "interpreter",
-    r"\.runfiles/([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/|/_solib_[^/]*/[^/]*python_U[0-9]+_U[0-9]+[^/]*/libpython",
+    r"{runfiles}([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/|{runfiles}[^/]*/_solib_[^/]*/[^/]*python_U[0-9]+_U[0-9]+[^/]*/libpython",
+);
+
+/// Repositories of third-party packages, as a whole.
+const PACKAGE_REPOSITORIES: (&str, &str) = (
+    "packages",
+    r"{runfiles}pip_|{runfiles}pypi_|{runfiles}[^/]*[~+]pip_|{runfiles}[^/]*[~+]pypi_|{runfiles}[^/]*[~+]pip[~+]|{runfiles}[^/]*[~+]whl_install__",
 );
 
 /// The virtual environment that a rule set makes for one binary (`_server.venv`, `._server.venv`).
 /// Its links and path files change with the binary, so they stay with it although they lie in a
 /// `site-packages` directory.
 const VIRTUAL_ENVIRONMENT: (&str, &str) =
-    (DEFAULT_GROUP, r"\.runfiles/.*/_[^/]*\.venv/|\.runfiles/.*/\.[^/]*\.venv/");
+    (DEFAULT_GROUP, r"{runfiles}.*/_[^/]*\.venv/|{runfiles}.*/\.[^/]*\.venv/");
 
-/// Third-party packages: whatever is in a `site-packages` directory or in a repository of pip's.
-const PACKAGES: (&str, &str) = (
-    "packages",
-    r"\.runfiles/.*/site-packages/|\.runfiles/pip_|\.runfiles/pypi_|\.runfiles/[^/]*[~+]pip_|\.runfiles/[^/]*[~+]pypi_|\.runfiles/[^/]*[~+]pip[~+]|\.runfiles/[^/]*[~+]whl_install__",
-);
+/// Packages elsewhere: whatever is in a `site-packages` directory.
+const SITE_PACKAGES: (&str, &str) = ("packages", r"{runfiles}.*/site-packages/");
 
 /// The groups that are tried after the user's own. `bazel/private/layer_groups.bzl` holds the same.
-pub const DEFAULT_GROUPS: [(&str, &str); 3] = [INTERPRETER, VIRTUAL_ENVIRONMENT, PACKAGES];
+pub const DEFAULT_GROUPS: [(&str, &str); 4] =
+    [INTERPRETER, PACKAGE_REPOSITORIES, VIRTUAL_ENVIRONMENT, SITE_PACKAGES];
+
+/// `pattern` with the runfiles directory of a binary in the places that ask for it.
+pub fn for_binary(pattern: &str, runfiles: &ImagePath) -> String {
+    if !pattern.contains(RUNFILES) {
+        return pattern.to_string();
+    }
+    // A dot stands for each byte of a character that is not ASCII: Starlark knows bytes, Rust text.
+    let name = runfiles.tar_name().iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '\0' });
+    let literal = regex::escape(&name.collect::<String>()).replace('\0', ".");
+    pattern.replace(RUNFILES, &format!("^{literal}/"))
+}
+
+/// Whether a group is one of [`DEFAULT_GROUPS`], for whatever binary.
+pub fn is_default(name: &str, pattern: &str) -> bool {
+    DEFAULT_GROUPS.iter().any(|(default, general)| {
+        let end = general.rsplit(RUNFILES).next();
+        *default == name && end.is_some_and(|end| pattern.ends_with(end))
+    })
+}
 
 /// What never belongs into an image: wheels, whose content is there unpacked.
 pub const DEFAULT_EXCLUDE: [&str; 1] = [r"\.whl$"];
@@ -44,7 +74,7 @@ pub const DEFAULT_EXCLUDE: [&str; 1] = [r"\.whl$"];
 pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
     names.sort_by_key(|name| match *name {
         name if name == INTERPRETER.0 => 0,
-        name if name == PACKAGES.0 => 2,
+        name if name == SITE_PACKAGES.0 => 2,
         DEFAULT_GROUP => 3,
         _ => 1,
     });
@@ -198,12 +228,36 @@ mod tests {
 
     #[test]
     fn default_groups_know_every_rule_sets_repositories() {
-        let groups = groups(&DEFAULT_GROUPS, &[]);
+        let runfiles = ImagePath::new("app/server.runfiles").unwrap();
+        let patterns = DEFAULT_GROUPS.map(|(name, pattern)| (name, for_binary(pattern, &runfiles)));
+        let groups = groups(&patterns.each_ref().map(|(name, pattern)| (*name, pattern.as_str())), &[]);
         let table = include_str!("../tests/fixtures/default_layers.txt");
         for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (layer, path) = line.split_once(' ').unwrap();
             let path = format!("app/server.runfiles/{path}");
             assert_eq!(group_of(&groups, &path), Some(layer), "{path}");
         }
+    }
+
+    #[test]
+    fn default_groups_are_those_of_one_binary() {
+        let runfiles = ImagePath::new("srv/a+b é.runfiles").unwrap();
+        for (name, pattern) in DEFAULT_GROUPS {
+            let pattern = for_binary(pattern, &runfiles);
+            assert!(is_default(name, &pattern) && !is_default("other", &pattern));
+            let groups = groups(&[("found", &pattern)], &[]);
+            for (path, layer) in [
+                ("srv/a+b é.runfiles/pypi_six/site-packages/six.py", "packages"),
+                ("srv/a+b é.runfiles/python_3_11_x86_64-unknown-linux-gnu/bin/python3", "interpreter"),
+                ("srv/a+b é.runfiles/_main/x.runfiles/pypi_six/six.py", ""),
+                ("a+b é.runfiles/pypi_six/site-packages/six.py", ""),
+                ("srv/aab é.runfiles/pypi_six/site-packages/six.py", ""),
+            ] {
+                let found = group_of(&groups, path) == Some("found");
+                assert!(!found || name == layer, "{path} is not of {name}");
+            }
+        }
+        assert_eq!(for_binary(r"\.runfiles/x", &runfiles), r"\.runfiles/x");
+        assert!(!is_default("packages", "site-packages"));
     }
 }

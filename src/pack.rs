@@ -110,8 +110,10 @@ struct Row {
 
 /// Packs the binary and returns the report to print. `bar` shows progress on stderr.
 pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
-    let settings = settings(options)?;
-    let manifest = info_span!("manifest").in_scope(|| manifest(options))?;
+    let executable = executable(options)?;
+    let runfiles = ImagePath::new([executable.as_bytes(), b".runfiles"].concat())?;
+    let settings = settings(options, &runfiles)?;
+    let manifest = info_span!("manifest").in_scope(|| manifest(options, executable, &runfiles))?;
     let groups = LayerGroups::compile(&settings.groups, &settings.exclude).map_err(action::Error::from)?;
     let cancel = Cancel::new();
     let (digests, known) = (Digests::new(), KnownFiles::new(0));
@@ -158,13 +160,14 @@ pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
     Ok(if options.json { json(&rows) } else { table(&rows) })
 }
 
-fn settings(options: &Options) -> Result<Settings, Error> {
+fn settings(options: &Options, runfiles: &ImagePath) -> Result<Settings, Error> {
     let own = |name: &str| name != DEFAULT_GROUP && options.groups.iter().any(|(other, _)| other == name);
     let defaults = groups::DEFAULT_GROUPS.iter().filter(|(name, _)| !own(name));
     let defaults = defaults.map(|(name, pattern)| (name.to_string(), pattern.to_string()));
+    let groups = options.groups.iter().cloned().chain(defaults);
     let wheels = groups::DEFAULT_EXCLUDE.iter().map(|pattern| pattern.to_string());
     Ok(Settings {
-        groups: options.groups.iter().cloned().chain(defaults).collect(),
+        groups: groups.map(|(name, pattern)| (name, groups::for_binary(&pattern, runfiles))).collect(),
         exclude: wheels.chain(options.exclude.iter().cloned()).collect(),
         root: options.root.clone(),
         codec: Codec::new(&options.compress, options.level)?,
@@ -179,14 +182,18 @@ fn settings(options: &Options) -> Result<Settings, Error> {
     })
 }
 
-/// What the Bazel rule would have written: the executable and everything in its runfiles.
-fn manifest(options: &Options) -> Result<Manifest, Error> {
+/// Where the executable is in the image.
+fn executable(options: &Options) -> Result<ImagePath, Error> {
     let name = match &options.name {
         Some(name) => name.clone().into_bytes(),
         None => short_path(&options.binary).ok_or_else(|| Error::NoName(options.binary.clone()))?,
     };
     let root = options.root.as_bytes();
-    let executable = ImagePath::new(if root.is_empty() { name } else { [root, &name].join(&b'/') })?;
+    Ok(ImagePath::new(if root.is_empty() { name } else { [root, &name].join(&b'/') })?)
+}
+
+/// What the Bazel rule would have written: the executable and everything in its runfiles.
+fn manifest(options: &Options, executable: ImagePath, runfiles_path: &ImagePath) -> Result<Manifest, Error> {
     let runfiles = match &options.runfiles {
         Some(runfiles) => runfiles.clone(),
         None => {
@@ -198,10 +205,9 @@ fn manifest(options: &Options) -> Result<Manifest, Error> {
     if !runfiles.is_dir() {
         return Err(Error::NoRunfiles(runfiles));
     }
-    let runfiles_path = ImagePath::new([executable.as_bytes(), b".runfiles"].concat())?;
     let mut entries = vec![Entry { path: executable, source: Source::File(options.binary.clone()) }];
     let mut tree = RunfilesTree { root: &runfiles, entries: &mut entries };
-    tree.walk(&runfiles, &runfiles_path)?;
+    tree.walk(&runfiles, runfiles_path)?;
     Ok(Manifest { entries })
 }
 

@@ -9,7 +9,8 @@ use bazel_private::patterns::{Decided, SOURCE, check, strings};
 use bazel_private::{File, Strings};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use pylayer::groups::{DEFAULT_EXCLUDE, DEFAULT_GROUP, DEFAULT_GROUPS, LayerGroups, image_order};
+use pylayer::groups::{DEFAULT_EXCLUDE, DEFAULT_GROUP, DEFAULT_GROUPS, LayerGroups, for_binary, image_order};
+use pylayer::image_path::ImagePath;
 use serde_json::json;
 
 /// Patterns of users and of other tools.
@@ -57,11 +58,18 @@ fn default_layers() -> Vec<(&'static str, String)> {
         .collect()
 }
 
+/// The default groups of the binary that `default_layers()` is about.
+fn default_groups() -> Vec<(String, String)> {
+    let runfiles = ImagePath::new("app/server.runfiles").unwrap();
+    DEFAULT_GROUPS.map(|(name, pattern)| (name.to_string(), for_binary(pattern, &runfiles))).to_vec()
+}
+
 /// The patterns of `default_layers()`' groups, of `SLIM_INTERPRETER`, and those in use.
 fn known_patterns(file: &File) -> Vec<String> {
     let slim = strings(&file.call("constants", &[])[3]);
-    let defaults = DEFAULT_GROUPS.iter().map(|(_, pattern)| *pattern).chain(DEFAULT_EXCLUDE);
-    defaults.chain(PATTERNS_IN_USE.iter().copied()).map(String::from).chain(slim).collect()
+    let defaults = default_groups().into_iter().map(|(_, pattern)| pattern);
+    let others = DEFAULT_EXCLUDE.iter().chain(PATTERNS_IN_USE).map(|pattern| pattern.to_string());
+    defaults.chain(others).chain(slim).collect()
 }
 
 fn files() -> [File; 2] {
@@ -430,7 +438,7 @@ fn a_file_is_an_input_of_its_layer() {
     ];
     for (user, exclude) in user.iter().flat_map(|user| [(user, vec![]), (user, slim.clone())]) {
         let own = |(name, pattern): &(&str, &str)| (name.to_string(), pattern.to_string());
-        let groups: Vec<_> = user.iter().chain(&DEFAULT_GROUPS).map(own).collect();
+        let groups: Vec<_> = user.iter().map(own).chain(default_groups()).collect();
         let groups: Vec<_> = groups.into_iter().filter(|(_, pattern)| !pattern.contains(r"\pL")).collect();
         let exclude: Vec<_> = DEFAULT_EXCLUDE.iter().map(|p| p.to_string()).chain(exclude).collect();
         let program = LayerGroups::compile(&groups, &exclude).unwrap();
@@ -468,6 +476,41 @@ fn the_rule_and_the_program_have_the_same_defaults() {
         assert_eq!(file.call("ordered", &[json!(names)]), json!(image_order(names.to_vec())));
     }
     assert_eq!(file.call("ordered", &[json!(["b", "default", "a", "b"])]), json!(["b", "a", "default"]));
+}
+
+#[test]
+fn the_rule_and_the_program_put_a_binary_into_patterns_alike() {
+    let file = File::new(SOURCE, Strings::Bytes);
+    for runfiles in ["app/server.runfiles", "a", "a.b+c/{d}[e]^f$g&h-i~j#k|(l) *?<m>", "srv/é/日本"] {
+        let path = ImagePath::new(runfiles).unwrap();
+        for pattern in ["{runfiles}pip_|{runfiles}.*/x", "no", r"\.runfiles/x{2}"] {
+            let found = file.call("of_binary", &[json!(pattern), json!(runfiles)]);
+            assert_eq!(found, json!(for_binary(pattern, &path)));
+        }
+    }
+}
+
+/// The trees that rule sets make of wheels, and those whose files nobody can foresee.
+#[test]
+fn a_tree_is_an_input_of_few_layers() {
+    let file = File::new(SOURCE, Strings::Bytes);
+    let repository = "app/server.runfiles/aspect_rules_py++uv+whl_install__p__numpy__1_26_4";
+    let trees = [
+        (format!("{repository}/actual_install.install"), vec!["packages"]),
+        ("app/server.runfiles/pypi_numpy/site-packages".to_string(), vec!["packages"]),
+        (
+            "app/server.runfiles/rules_python++python+python_3_11_x86_64-unknown-linux-gnu/lib".to_string(),
+            vec!["interpreter"],
+        ),
+        ("app/server.runfiles/_main/generated".to_string(), vec!["default", "packages"]),
+    ];
+    let directories: Vec<&str> = trees.iter().map(|(tree, _)| tree.as_str()).collect();
+    let none: [String; 0] = [];
+    let layers =
+        file.call("layers", &[json!(default_groups()), json!(none), json!(none), json!(directories)]);
+    for ((tree, expected), found) in trees.iter().zip(layers[1].as_array().unwrap()) {
+        assert_eq!(strings(found), *expected, "{tree}");
+    }
 }
 
 #[test]

@@ -15,13 +15,34 @@ DEFAULT_GROUP = "default"
 # The groups that are tried after the user's own: names and patterns. `DEFAULT_GROUPS` in
 # src/groups.rs holds the same, and says why.
 DEFAULT_GROUPS = [
-    ("interpreter", "\\.runfiles/([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/|/_solib_[^/]*/[^/]*python_U[0-9]+_U[0-9]+[^/]*/libpython"),
-    (DEFAULT_GROUP, "\\.runfiles/.*/_[^/]*\\.venv/|\\.runfiles/.*/\\.[^/]*\\.venv/"),
-    ("packages", "\\.runfiles/.*/site-packages/|\\.runfiles/pip_|\\.runfiles/pypi_|\\.runfiles/[^/]*[~+]pip_|\\.runfiles/[^/]*[~+]pypi_|\\.runfiles/[^/]*[~+]pip[~+]|\\.runfiles/[^/]*[~+]whl_install__"),
+    ("interpreter", "{runfiles}([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/|{runfiles}[^/]*/_solib_[^/]*/[^/]*python_U[0-9]+_U[0-9]+[^/]*/libpython"),
+    ("packages", "{runfiles}pip_|{runfiles}pypi_|{runfiles}[^/]*[~+]pip_|{runfiles}[^/]*[~+]pypi_|{runfiles}[^/]*[~+]pip[~+]|{runfiles}[^/]*[~+]whl_install__"),
+    (DEFAULT_GROUP, "{runfiles}.*/_[^/]*\\.venv/|{runfiles}.*/\\.[^/]*\\.venv/"),
+    ("packages", "{runfiles}.*/site-packages/"),
 ]
 
 # Wheels never belong into an image: their content is there unpacked.
 DEFAULT_EXCLUDE = ["\\.whl$"]
+
+def for_binary(pattern, runfiles):
+    """Puts the runfiles directory of a binary into a pattern.
+
+    Args:
+        pattern: a pattern, with `{runfiles}` where it asks for the directory.
+        runfiles: the directory's image path, such as `app/server.runfiles`.
+
+    Returns:
+        The regular expression.
+    """
+    if "{runfiles}" not in pattern:
+        return pattern
+
+    # A dot stands for each byte that is not ASCII.
+    literal = "".join([
+        "." if char > "~" else ("\\" + char if char in "\\.+*?()|[]{}^$#&-~" else char)
+        for char in runfiles.elems()
+    ])
+    return pattern.replace("{runfiles}", "^\\./" + literal + "/")
 
 def image_order(names):
     """Orders layers as an image stacks them: what changes least comes first.

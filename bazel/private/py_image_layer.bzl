@@ -6,6 +6,7 @@ load(
     "DEFAULT_EXCLUDE",
     "DEFAULT_GROUP",
     "DEFAULT_GROUPS",
+    "for_binary",
     "image_order",
     "is_line",
     "layer_finder",
@@ -161,14 +162,19 @@ def _py_image_layer_impl(ctx):
     layers = {}
     descriptors = []
     listings = {}
-    members = _partition(runfiles, settings)
+    groups = [
+        (name, for_binary(pattern, runfiles.prefix.removesuffix("/")))
+        for name, pattern in zip(ctx.attr.group_names, ctx.attr.group_patterns)
+    ]
+    patterns = struct(groups = groups, exclude = settings.exclude)
+    members = _partition(runfiles, patterns)
     for layer in image_order(ctx.attr.group_names):
         if layer in ctx.attr.dropped or not (members[layer].files or members[layer].lines):
             continue
-        layers[layer], descriptor, listing = _write_layer(ctx, settings, layer, members[layer])
+        layers[layer], descriptor, listing = _write_layer(ctx, settings, patterns, layer, members[layer])
         descriptors.append(descriptor)
         listings[layer] = listing
-    validation = _validate(ctx, settings, runfiles, listings) if ctx.attr.validation != "off" else []
+    validation = _validate(ctx, patterns, runfiles, listings) if ctx.attr.validation != "off" else []
     return [
         DefaultInfo(files = depset(layers.values(), order = "preorder")),
         OutputGroupInfo(
@@ -206,7 +212,6 @@ def _settings(ctx):
             fail("exclude: {} {}".format(repr(pattern), problem))
     return struct(
         root = "/".join([part for part in root.split("/") if part]),
-        groups = list(zip(ctx.attr.group_names, ctx.attr.group_patterns)),
         exclude = DEFAULT_EXCLUDE + tar_args.exclude + ctx.attr.exclude,
         compress = ctx.attr.compress,
         level = tar_args.level,
@@ -286,15 +291,15 @@ def _runfiles_path(short_path, workspace):
     """Where Bazel puts a file in the runfiles tree."""
     return short_path[3:] if short_path.startswith("../") else workspace + "/" + short_path
 
-def _partition(runfiles, settings):
+def _partition(runfiles, patterns):
     """Divides the image's entries among the layers: for each layer what may belong to it.
 
     Returns:
         A dict from layers to structs of `files` and `inputs` (lists of File), `lines` (of the
         manifest, for what is not in `files`) and `map_file` (a `map_each` for what is).
     """
-    layers_of = layer_finder(settings.groups, settings.exclude)
-    members = {name: struct(files = [], extra = []) for name, _ in settings.groups + [(DEFAULT_GROUP, None)]}
+    layers_of = layer_finder(patterns.groups, patterns.exclude)
+    members = {name: struct(files = [], extra = []) for name, _ in patterns.groups + [(DEFAULT_GROUP, None)]}
     for entry in runfiles.extra:
         for layer in layers_of(entry.path, entry.file and entry.file.is_directory):
             members[layer].extra.append(entry)
@@ -347,7 +352,7 @@ def _relative(link, target):
         shared += 1
     return "/".join([".."] * (len(here) - shared) + there[shared:])
 
-def _write_layer(ctx, settings, layer, members):
+def _write_layer(ctx, settings, patterns, layer, members):
     """Declares the action that writes one layer; returns the layer, its descriptor and its listing."""
     base = "{}_{}".format(ctx.label.name, layer)
     output = ctx.actions.declare_file(base + _EXTENSIONS[settings.compress])
@@ -367,7 +372,7 @@ def _write_layer(ctx, settings, layer, members):
     args.add(output, format = "--output=%s")
     args.add(descriptor, format = "--descriptor=%s")
     args.add(listing, format = "--listing=%s")
-    _add_patterns(args, settings)
+    _add_patterns(args, patterns)
     args.add(settings.root, format = "--root=%s")
     args.add(settings.compress or "none", format = "--compress=%s")
     for flag, value in [
@@ -402,11 +407,11 @@ def _resources(os, inputs):  # buildifier: disable=unused-variable
     """What one layer takes: the program's threads divide the processors among all layers."""
     return {"cpu": 1 if inputs < 1000 else 2, "memory": 64 if inputs < 1000 else 250}
 
-def _add_patterns(args, settings):
-    args.add_all(["{}={}".format(name, pattern) for name, pattern in settings.groups], format_each = "--group=%s")
-    args.add_all(settings.exclude, format_each = "--exclude=%s")
+def _add_patterns(args, patterns):
+    args.add_all(["{}={}".format(name, pattern) for name, pattern in patterns.groups], format_each = "--group=%s")
+    args.add_all(patterns.exclude, format_each = "--exclude=%s")
 
-def _validate(ctx, settings, runfiles, listings):
+def _validate(ctx, patterns, runfiles, listings):
     """Declares the action that proves the layers right from their listings; returns its report."""
     report = ctx.actions.declare_file(ctx.label.name + ".validation")
     manifest = ctx.actions.declare_file(ctx.label.name + ".manifest")
@@ -420,7 +425,7 @@ def _validate(ctx, settings, runfiles, listings):
     args.add(manifest, format = "--manifest=%s")
     for layer, listing in listings.items():
         args.add(listing, format = "--layer_listing=" + layer + "=%s")
-    _add_patterns(args, settings)
+    _add_patterns(args, patterns)
     args.add_all(ctx.attr.dropped, format_each = "--dropped=%s")
     args.add(ctx.attr.validation, format = "--severity=%s")
     if runfiles.elf_machine:

@@ -15,7 +15,7 @@ const YES: u64 = 2;
 
 pub const SOURCE: &str = r#"
 load(":automaton.bzl", "FIRST_STATE", "advance", "find", "find_below", "new_automaton")
-load(":layer_groups.bzl", "DEFAULT_EXCLUDE", "DEFAULT_GROUP", "DEFAULT_GROUPS", "image_order", "layer_finder", "normalize_pattern", "pattern_problem")
+load(":layer_groups.bzl", "DEFAULT_EXCLUDE", "DEFAULT_GROUP", "DEFAULT_GROUPS", "for_binary", "image_order", "layer_finder", "normalize_pattern", "pattern_problem")
 load(":regex.bzl", "parse_pattern")
 load(":slim.bzl", "SLIM_INTERPRETER")
 
@@ -46,6 +46,9 @@ def normalized(patterns):
 
 def problems(patterns):
     return [pattern_problem(pattern) for pattern in patterns]
+
+def of_binary(pattern, runfiles):
+    return for_binary(pattern, runfiles)
 
 def ordered(names):
     return image_order(names)
