@@ -1,9 +1,7 @@
 //! One action, `PyImageLayer` or `PyImageLayerValidation`, from its arguments to its outputs. The same
 //! code serves a persistent worker and a process that Bazel or a remote executor starts for one action.
 
-use std::ffi::OsStr;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,6 +11,7 @@ use tracing::{debug_span, info_span};
 
 use crate::cache::Cache;
 use crate::codec::Codec;
+use crate::exec_path;
 use crate::groups::{self, LayerGroups};
 use crate::image_path::ImagePath;
 use crate::inputs::{self, Digests, Inputs, KnownFiles, Questions};
@@ -28,6 +27,8 @@ use crate::worker::{Cancel, Handler, Request, Response};
 /// Why a layer was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("sandbox_dir of the work request is wrong, {0}")]
+    SandboxDir(exec_path::Error),
     #[error(transparent)]
     Request(#[from] request::Error),
     #[error(transparent)]
@@ -164,7 +165,9 @@ impl Handler for Engine {
         let known = request.inputs.iter().filter(|input| !input.digest.is_empty());
         let digests = known.map(|input| (input.path.clone(), input.digest.clone())).collect();
         let start = Instant::now();
-        let outcome = self.run(&request.arguments, &request.sandbox_dir, &digests, cancel);
+        let outcome = exec_path::sandbox_dir(&request.sandbox_dir)
+            .map_err(Error::SandboxDir)
+            .and_then(|base| self.run(&request.arguments, base, &digests, cancel));
         // stderr is the worker's log; Bazel shows it to those who ask by --worker_verbose.
         if self.log || request.verbosity > 0 {
             let result = match &outcome {
@@ -286,17 +289,13 @@ fn empty_layer(layer: &str, patterns: &[&str]) -> String {
 
 /// Replaces `@file` and `--flagfile=file` by the lines of the file. Bazel does so for workers, but
 /// not for one-shot runs, and remote executors may forward the flagfile to their workers.
-fn expand_flagfiles(arguments: &[Bytes], inputs: Inputs) -> Result<Vec<Bytes>, inputs::Error> {
+fn expand_flagfiles(arguments: &[Bytes], inputs: Inputs) -> Result<Vec<Bytes>, Error> {
     let mut expanded = Vec::with_capacity(arguments.len());
     for argument in arguments {
-        let flagfile = argument.strip_prefix(b"@").or_else(|| argument.strip_prefix(b"--flagfile="));
-        let Some(flagfile) = flagfile else {
-            expanded.push(argument.clone());
-            continue;
-        };
-        let lines = Bytes::from(inputs.read(Path::new(OsStr::from_bytes(flagfile)))?);
-        let lines = lines.split(|&byte| byte == b'\n').map(|line| lines.slice_ref(line));
-        expanded.extend(lines.filter(|line| !line.is_empty()));
+        match request::flagfile(argument)? {
+            Some(path) => expanded.extend(request::flagfile_arguments(&inputs.read(&path)?.into())),
+            None => expanded.push(argument.clone()),
+        }
     }
     Ok(expanded)
 }

@@ -5,7 +5,7 @@
 //! | module | from → to |
 //! |---|---|
 //! | [`worker`] | bytes on stdin → `Request` → `Response` bytes on stdout; knows nothing of layers |
-//! | [`image_path`], [`codec`], [`cache`] | the vocabulary: a place in the image, a compression, a bounded memory |
+//! | [`image_path`], [`exec_path`], [`codec`], [`cache`] | the vocabulary: a place in the image, one on the machine, a compression, a bounded memory |
 //! | [`request`] | argument lines → [`request::LayerRequest`] |
 //! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and where their contents come from |
 //! | [`groups`] | ordered patterns → [`groups::LayerGroups`] → the layer of an image path |
@@ -24,6 +24,7 @@ pub mod action;
 pub mod cache;
 pub mod chunk;
 pub mod codec;
+pub mod exec_path;
 pub mod groups;
 pub mod header;
 pub mod image_path;

@@ -18,10 +18,9 @@
 //! with `@`, and a runfile may well be called `@types/node`.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use crate::exec_path;
 use crate::image_path::{self, ImagePath};
 
 /// What can be wrong with a manifest.
@@ -33,6 +32,8 @@ pub enum Error {
     Line { line: usize, text: String },
     #[error("line {line} of the manifest: {error}")]
     Path { line: usize, error: image_path::Error },
+    #[error("line {line} of the manifest: {error}")]
+    Source { line: usize, error: exec_path::Error },
 }
 
 /// Where the content of an entry comes from.
@@ -77,13 +78,14 @@ impl Manifest {
 
 fn parse_line(number: usize, line: &[u8]) -> Result<Entry, Error> {
     let malformed = || Error::Line { line: number, text: String::from_utf8_lossy(line).into_owned() };
+    let exec_path = |path| exec_path::input(path).map_err(|error| Error::Source { line: number, error });
     let fields: Vec<_> =
         line.split(|&byte| byte == b'\t').map(unescape).collect::<Option<_>>().ok_or_else(malformed)?;
     let fields: Vec<&[u8]> = fields.iter().map(AsRef::as_ref).collect();
     let (path, source) = match fields[..] {
-        [b"f", path, file] => (path, Source::File(OsStr::from_bytes(file).into())),
-        [b"t", path, tree] => (path, Source::Tree(OsStr::from_bytes(tree).into())),
-        [b"l", path, link] => (path, Source::DeclaredSymlink(OsStr::from_bytes(link).into())),
+        [b"f", path, file] => (path, Source::File(exec_path(file)?)),
+        [b"t", path, tree] => (path, Source::Tree(exec_path(tree)?)),
+        [b"l", path, link] => (path, Source::DeclaredSymlink(exec_path(link)?)),
         // A tar header would end the text at a NUL, silently.
         [b"s", path, text] if !text.is_empty() && !text.contains(&0) => {
             (path, Source::Symlink(text.to_vec()))
@@ -152,6 +154,13 @@ mod tests {
         {
             let error = Manifest::parse(format!("e\tok\n{text}\n").as_bytes()).unwrap_err();
             assert!(error.to_string().starts_with("line 2 of the manifest is malformed"), "{text}: {error}");
+        }
+        for kind in ["f", "t", "l"] {
+            let error = Manifest::parse(format!("{kind}\ta\t../../b").as_bytes()).unwrap_err();
+            assert!(
+                error.to_string().starts_with("line 1 of the manifest: exec path \"../../b\": "),
+                "{error}"
+            );
         }
         let error = Manifest::parse(b"f\t/a\tb").unwrap_err();
         assert!(error.to_string().starts_with("line 1 of the manifest: image path \"/a\": "), "{error}");

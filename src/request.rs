@@ -3,13 +3,14 @@
 //! Every argument has the form `--name=value`, so that no line of a flagfile can begin with `@`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::num::ParseIntError;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use bytes::Bytes;
+
 use crate::codec::{self, Codec};
+use crate::exec_path;
 use crate::image_path::ImagePath;
 
 /// 2023-01-01T08:00:00Z, the time of every entry of the macro that this one replaces. Not zero:
@@ -142,7 +143,7 @@ impl ActionRequest {
                 _ => options.add(name, value)?,
             }
         }
-        let request = match options.path("validation") {
+        let request = match options.path("validation", exec_path::output)? {
             Some(report) => ActionRequest::Validation(ValidationRequest::of(report, lists, &mut options)?),
             None => ActionRequest::Layer(LayerRequest::of(lists, &mut options)?),
         };
@@ -151,6 +152,18 @@ impl ActionRequest {
             None => Ok(request),
         }
     }
+}
+
+/// The exec path of a flagfile, if `argument` names one: `@PATH` or `--flagfile=PATH`.
+pub fn flagfile(argument: &[u8]) -> Result<Option<PathBuf>, Error> {
+    let flagfile = argument.strip_prefix(b"@").or_else(|| argument.strip_prefix(b"--flagfile="));
+    flagfile.map(|value| path("flagfile", value, exec_path::input)).transpose()
+}
+
+/// The arguments that a flagfile with this content stands for, one on each line.
+pub fn flagfile_arguments(content: &Bytes) -> impl Iterator<Item = Bytes> {
+    let lines = content.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| content.slice_ref(line))
 }
 
 /// The arguments that may be given any number of times.
@@ -165,7 +178,7 @@ struct Lists {
 impl ValidationRequest {
     fn of(report: PathBuf, lists: Lists, options: &mut Options) -> Result<ValidationRequest, Error> {
         let Lists { groups, exclude, dropped, listings } = lists;
-        let manifest = options.path("manifest").ok_or(Error::Missing("manifest"))?;
+        let manifest = options.path("manifest", exec_path::input)?.ok_or(Error::Missing("manifest"))?;
         let lenient = match options.text("severity")?.as_deref() {
             None | Some("error") => false,
             Some("warn") => true,
@@ -184,17 +197,17 @@ impl LayerRequest {
         let metadata = Metadata {
             owner: options.number::<u32>("owner")?.map_or(defaults.owner, u64::from),
             group: options.number::<u32>("group_id")?.map_or(defaults.group, u64::from),
-            owner_name: options.text("owner_name")?.unwrap_or_default(),
-            group_name: options.text("group_name")?.unwrap_or_default(),
+            owner_name: options.owner("owner_name")?,
+            group_name: options.owner("group_name")?,
             mtime: options.number("mtime")?.unwrap_or(defaults.mtime),
             mode: options.text("mode")?.map_or(Ok(defaults.mode), |mode| parse_mode(&mode))?,
         };
         Ok(LayerRequest {
             layer: options.text("layer")?.ok_or(Error::Missing("layer"))?,
-            manifest: options.path("manifest").ok_or(Error::Missing("manifest"))?,
-            output: options.path("output").ok_or(Error::Missing("output"))?,
-            descriptor: options.path("descriptor"),
-            listing: options.path("listing"),
+            manifest: options.path("manifest", exec_path::input)?.ok_or(Error::Missing("manifest"))?,
+            output: options.path("output", exec_path::output)?.ok_or(Error::Missing("output"))?,
+            descriptor: options.path("descriptor", exec_path::output)?,
+            listing: options.path("listing", exec_path::output)?,
             settings: Settings {
                 groups: lists.groups,
                 exclude: lists.exclude,
@@ -223,8 +236,14 @@ impl Options {
         }
     }
 
-    fn path(&mut self, name: &str) -> Option<PathBuf> {
-        self.0.remove(name).map(|value| OsStr::from_bytes(&value).into())
+    fn path(&mut self, name: &str, check: ExecPath) -> Result<Option<PathBuf>, Error> {
+        self.0.remove(name).map(|value| path(name, &value, check)).transpose()
+    }
+
+    /// The name of a user or group; a tar header would end it at a NUL, silently.
+    fn owner(&mut self, name: &str) -> Result<String, Error> {
+        let owner = self.text(name)?.unwrap_or_default();
+        if owner.contains('\0') { Err(invalid(name, owner, "it contains a NUL byte")) } else { Ok(owner) }
     }
 
     fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
@@ -253,6 +272,13 @@ fn text(name: &str, value: &[u8]) -> Result<String, Error> {
         .map_err(|_| invalid(name, String::from_utf8_lossy(value), "the value is not UTF-8"))
 }
 
+/// [`exec_path::input`] or [`exec_path::output`].
+type ExecPath = fn(&[u8]) -> Result<PathBuf, exec_path::Error>;
+
+fn path(name: &str, value: &[u8], check: ExecPath) -> Result<PathBuf, Error> {
+    check(value).map_err(|error| invalid(name, String::from_utf8_lossy(value), error.problem))
+}
+
 fn number<N: FromStr<Err = ParseIntError>>(name: &str, value: &str) -> Result<N, Error> {
     value.parse().map_err(|error: ParseIntError| invalid(name, value, error.to_string()))
 }
@@ -262,12 +288,16 @@ fn parse_listing(value: &[u8]) -> Result<(String, PathBuf), Error> {
     let equals = value.iter().position(|&byte| byte == b'=');
     let equals = equals
         .ok_or_else(|| invalid("layer_listing", String::from_utf8_lossy(value), "expected LAYER=PATH"))?;
-    Ok((text("layer_listing", &value[..equals])?, OsStr::from_bytes(&value[equals + 1..]).into()))
+    let path = path("layer_listing", &value[equals + 1..], exec_path::input)?;
+    Ok((text("layer_listing", &value[..equals])?, path))
 }
 
-/// `name=pattern`; the pattern may hold further equals signs.
+/// `name=pattern`; the pattern may hold further equals signs. The name becomes part of a file's.
 pub fn parse_group(value: &str) -> Result<(String, String), Error> {
     match value.split_once('=') {
+        Some((name, _)) if name.contains(['/', '\0']) => {
+            Err(invalid("group", value, "a layer's file has the name of its group, without `/`"))
+        }
         Some((name, pattern)) if !name.is_empty() => Ok((name.to_string(), pattern.to_string())),
         _ => Err(invalid("group", value, "expected NAME=PATTERN")),
     }
@@ -389,6 +419,8 @@ mod tests {
         assert!(message(&["--mode=0999"]).contains("octal"));
         assert!(message(&["--root=/a/../b"]).contains("`..`"));
         assert!(message(&["--group=x"]).contains("NAME=PATTERN"));
+        assert!(message(&["--group=../x=a"]).contains("without `/`"));
+        assert!(message(&["--group_name=a\0b"]).contains("NUL"));
         let missing = ActionRequest::parse([b"--layer=x".as_slice(), b"--output=o"]).unwrap_err();
         assert_eq!(missing.to_string(), "argument --manifest=… is missing");
     }

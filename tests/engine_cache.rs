@@ -73,18 +73,14 @@ fn lay_out(directory: &Path, files: &Files) -> Digests {
     let mut digests = HashMap::new();
     let mut manifest = String::new();
     for (number, (name, (seed, size))) in files.iter().enumerate() {
-        let path = directory.join(number.to_string());
         let content = content(*seed, *size);
-        fs::write(&path, &content).unwrap();
-        manifest += &format!("f\tapp/{name}\t{}\n", path.display());
-        digests.insert(path, hex(&content));
+        fs::write(directory.join(number.to_string()), &content).unwrap();
+        manifest += &format!("f\tapp/{name}\t{number}\n");
+        digests.insert(number.to_string().into(), hex(&content));
     }
     fs::write(directory.join("manifest"), &manifest).unwrap();
-    digests.insert(directory.join("manifest"), hex(manifest.as_bytes()));
+    digests.insert("manifest".into(), hex(manifest.as_bytes()));
     digests
-        .into_iter()
-        .map(|(path, digest)| (path.into_os_string().into_encoded_bytes().into(), digest))
-        .collect()
 }
 
 fn hex(content: &[u8]) -> Bytes {
@@ -93,18 +89,13 @@ fn hex(content: &[u8]) -> Bytes {
 
 /// The layer, descriptor and listing that `engine` writes.
 fn write(engine: &Engine, directory: &Path, digests: &Digests, compress: &str) -> Vec<Vec<u8>> {
-    let outputs = ["layer", "descriptor", "listing"].map(|name| directory.join(name));
-    let arguments = [
-        "--layer=default".to_string(),
-        format!("--compress={compress}"),
-        format!("--manifest={}", directory.join("manifest").display()),
-        format!("--output={}", outputs[0].display()),
-        format!("--descriptor={}", outputs[1].display()),
-        format!("--listing={}", outputs[2].display()),
-    ];
-    let arguments: Vec<Bytes> = arguments.into_iter().map(Bytes::from).collect();
-    engine.run(&arguments, Path::new(""), digests, &Cancel::new()).unwrap();
-    outputs.iter().map(|path| fs::read(path).unwrap()).collect()
+    let mut arguments = vec![Bytes::from(format!("--compress={compress}"))];
+    arguments.extend(
+        ["--layer=default", "--manifest=manifest", "--output=layer", "--descriptor=json", "--listing=mtree"]
+            .map(Bytes::from),
+    );
+    engine.run(&arguments, directory, digests, &Cancel::new()).unwrap();
+    ["layer", "json", "mtree"].iter().map(|name| fs::read(directory.join(name)).unwrap()).collect()
 }
 
 fn engine(cache_bytes: Option<u64>) -> Engine {

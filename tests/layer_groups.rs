@@ -5,58 +5,13 @@
 
 mod bazel_private;
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
-
+use bazel_private::patterns::{Decided, SOURCE, check, strings};
 use bazel_private::{File, Strings};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use pylayer::groups::{DEFAULT_EXCLUDE, DEFAULT_GROUP, DEFAULT_GROUPS, LayerGroups, for_binary, image_order};
 use pylayer::image_path::ImagePath;
-use regex_automata::{meta, util::syntax};
-use serde_json::{Value, json};
-
-const NO: u64 = 0;
-const MAYBE: u64 = 1;
-const YES: u64 = 2;
-
-const SOURCE: &str = r#"
-load(":automaton.bzl", "FIRST_STATE", "advance", "find", "find_below", "new_automaton")
-load(":layer_groups.bzl", "DEFAULT_EXCLUDE", "DEFAULT_GROUP", "DEFAULT_GROUPS", "for_binary", "image_order", "layer_finder", "normalize_pattern")
-load(":regex.bzl", "parse_pattern")
-load(":slim.bzl", "SLIM_INTERPRETER")
-
-def _answer(automaton, search, text):
-    numbers, certain = search(automaton, advance(automaton, FIRST_STATE, text))
-    return 0 if not numbers else 2 if certain else 1
-
-def answers(pattern, paths, directories):
-    program, problem = parse_pattern(pattern)
-    if problem:
-        return {"problem": problem}
-    automaton = new_automaton([program])
-    return {
-        "exact": program.exact,
-        "paths": [_answer(automaton, find, "./" + path) for path in paths],
-        "below": [_answer(automaton, find_below, "./" + path + "/") for path in directories],
-    }
-
-def layers(groups, exclude, paths, directories):
-    layers_of = layer_finder(groups, exclude)
-    return [[layers_of(path, False) for path in paths], [layers_of(path, True) for path in directories]]
-
-def constants():
-    return [DEFAULT_GROUP, DEFAULT_GROUPS, DEFAULT_EXCLUDE, SLIM_INTERPRETER]
-
-def normalized(patterns):
-    return [normalize_pattern(pattern) for pattern in patterns]
-
-def of_binary(pattern, runfiles):
-    return for_binary(pattern, runfiles)
-
-def ordered(names):
-    return image_order(names)
-"#;
+use serde_json::json;
 
 /// Patterns of users and of other tools.
 const PATTERNS_IN_USE: &[&str] = &[
@@ -109,14 +64,6 @@ fn default_groups() -> Vec<(String, String)> {
     DEFAULT_GROUPS.map(|(name, pattern)| (name.to_string(), for_binary(pattern, &runfiles))).to_vec()
 }
 
-fn strings(value: &Value) -> Vec<String> {
-    value.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_string()).collect()
-}
-
-fn numbers(value: &Value) -> Vec<u64> {
-    value.as_array().unwrap().iter().map(|item| item.as_u64().unwrap()).collect()
-}
-
 /// The patterns of `default_layers()`' groups, of `SLIM_INTERPRETER`, and those in use.
 fn known_patterns(file: &File) -> Vec<String> {
     let slim = strings(&file.call("constants", &[])[3]);
@@ -127,62 +74,6 @@ fn known_patterns(file: &File) -> Vec<String> {
 
 fn files() -> [File; 2] {
     [Strings::Bytes, Strings::Unicode].map(|strings| File::new(SOURCE, strings))
-}
-
-/// How many answers were given, and how many of them were not `MAYBE`.
-#[derive(Default)]
-struct Decided {
-    paths: Cell<usize>,
-    decided: Cell<usize>,
-}
-
-impl Decided {
-    fn count(&self, answers: &[u64]) {
-        self.paths.set(self.paths.get() + answers.len());
-        self.decided.set(self.decided.get() + answers.iter().filter(|answer| **answer != MAYBE).count());
-    }
-
-    fn share(&self) -> f64 {
-        self.decided.get() as f64 / self.paths.get() as f64
-    }
-}
-
-/// Asks for each of the paths, and for each directory that it is in, and compares with the program.
-fn check(file: &File, pattern: &str, paths: &[String], decided: &Decided) {
-    let program = LayerGroups::compile(&[("x".to_string(), pattern.to_string())], &[]);
-    let directories: BTreeSet<&str> =
-        paths.iter().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect();
-    let answers = file.call("answers", &[json!(pattern), json!(paths), json!(directories)]);
-    // The rule need not find every mistake.
-    let Ok(program) = program else { return };
-    assert_eq!(answers.get("problem"), None, "{pattern:?} is right");
-    let is_wrong = |answer: u64, path: &str| {
-        let wrong = if program.group_of(format!("./{path}").as_bytes()) == Some("x") { NO } else { YES };
-        answer == wrong && !is_mistake_of_full_dfa(pattern, path)
-    };
-    let of_paths = numbers(&answers["paths"]);
-    decided.count(&of_paths);
-    for (path, answer) in paths.iter().zip(of_paths) {
-        assert!(!is_wrong(answer, path), "{answer} for {pattern:?} in {path:?}");
-    }
-    for (directory, answer) in directories.iter().zip(numbers(&answers["below"])) {
-        let below = format!("{directory}/");
-        for path in paths.iter().filter(|path| path.starts_with(&below) && **path != below) {
-            assert!(!is_wrong(answer, path), "{answer} for {pattern:?} in {path:?} below {directory:?}");
-        }
-    }
-}
-
-/// Whether `regex` errs here as it does with its feature `perf-dfa-full`: 1.13.1 finds `[^]a]ab.+[~+]` in
-/// `bab~`. A dependency of `starlark` switches the feature on in tests; the program is built without.
-fn is_mistake_of_full_dfa(pattern: &str, path: &str) -> bool {
-    let syntax = syntax::Config::new().unicode(false).dot_matches_new_line(true).utf8(false);
-    let [with, without] = [true, false].map(|full_dfa| {
-        let config = meta::Config::new().dfa(full_dfa).utf8_empty(false);
-        let regex = meta::Regex::builder().configure(config).syntax(syntax).build(pattern).unwrap();
-        regex.is_match(&format!("./{path}"))
-    });
-    with != without
 }
 
 /// Part of a pattern, and texts that it finds (or nearly finds).
@@ -654,4 +545,13 @@ fn mistakes_are_explained() {
         let answer = file.call("answers", &[json!(pattern), json!([]), json!([])]);
         assert_eq!(answer["problem"], problem.bytes().map(char::from).collect::<String>(), "{pattern}");
     }
+}
+
+#[test]
+fn a_pattern_is_one_line() {
+    let file = File::new(SOURCE, Strings::Bytes);
+    let problems = file.call("problems", &[json!(["a\nb", "a\r", r"a\nb", "a("])]);
+    let line_break = r"has a line break in it: write it as \n, or \r";
+    let open = "is not a regular expression: a parenthesis is never closed";
+    assert_eq!(problems, json!([line_break, line_break, null, open]));
 }

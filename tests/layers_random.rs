@@ -127,7 +127,7 @@ fn a_layer_holds_exactly_the_files_of_its_image() {
         }
         let layer = |options: &[&str]| {
             let arguments = workspace.arguments(&manifest.clone().shuffled(), options);
-            let sandbox_dir = workspace.path("").into_os_string().into_string().unwrap();
+            let sandbox_dir = workspace.sandbox_dir();
             let mut worker = worker.lock().unwrap();
             worker.send(&Work { id: 1, arguments, inputs: inputs.clone(), sandbox_dir, ..Work::default() });
             let response = worker.receive();

@@ -125,7 +125,7 @@ fn a_worker_finds_the_same() {
     let mut worker = Worker::start(&std::env::temp_dir());
     let mut arguments = image.arguments.clone();
     arguments.push("--severity=warn".to_string());
-    let sandbox_dir = image.workspace.path("").into_os_string().into_string().unwrap();
+    let sandbox_dir = image.workspace.sandbox_dir();
     worker.send(&Work { id: 1, arguments, sandbox_dir, ..Work::default() });
     let response = worker.receive();
     assert_eq!((response.exit_code, response.output), (0, expected));

@@ -64,6 +64,8 @@ fn what_has_no_effect_is_refused() {
         (&["--numeric-owner=1"], "", "\"--numeric-owner=1\" is not supported"),
         (&["-C", "/"], "", "\"-C\" is not supported"),
         (&["--mtime=yesterday"], "", "--mtime wants @SECONDS"),
+        (&["--uname=a\nb"], "", "--uname has a line break in its value, \"a\\nb\""),
+        (&["--exclude", "a\r"], "", "--exclude has a line break in its value, \"a\\r\""),
     ] {
         let answer = parsed(&file, tar_args, compress);
         assert!(answer.as_str().is_some_and(|text| text.contains(problem)), "{tar_args:?}: {answer}");
@@ -82,7 +84,24 @@ fn globs_match_as_bsdtars() {
         ("[ab]c", &["./ac", "./x/bc"], &["./cc"]),
         ("[!ab]c", &["./cc"], &["./ac"]),
         ("[^ab]c", &["./cc"], &["./ac"]),
-        ("[]a]c", &["./]c", "./ac"], &["./bc"]),
+        ("[a[b]c", &["./ac", "./[c", "./bc"], &["./]c", "./[b]c"]),
+        ("[&&]c", &["./&c"], &["./c", "./ac", "./&&c"]),
+        ("[a~~b--c]c", &["./ac", "./~c", "./bc", "./cc"], &["./dc"]),
+        ("[a--c]c", &["./ac", "./cc"], &["./-c", "./bc"]),
+        ("[]a]c", &[], &["./]c", "./ac", "./a]c", "./[]a]c"]),
+        ("x[!]c", &["./xac", "./x/c", "./x]c"], &["./xc"]),
+        (r"[\]a]c", &["./]c", "./ac"], &[r"./\c", "./bc"]),
+        (r"[a-\c]c", &["./ac", "./bc", "./cc"], &[r"./\c", "./-c"]),
+        ("[c-a]c", &["./cc"], &["./ac", "./bc", "./-c"]),
+        ("[a-]c", &["./ac", "./-c"], &["./bc"]),
+        ("[!-a]c", &["./bc"], &["./ac", "./-c"]),
+        ("[[:alpha:]]c", &["./[]c", "./a]c"], &["./ac"]),
+        ("[ab", &["./[ab"], &["./a", "./b"]),
+        (r"\[a]", &["./[a]"], &["./a", r"./\a"]),
+        (r"a\", &[r"./a\"], &["./a"]),
+        (r"a\$", &["./a$"], &["./a"]),
+        ("a$b", &["./a$b"], &["./a"]),
+        (r"\*", &["./*"], &["./a"]),
         ("^./a", &["./a/b", "./a"], &["./x/a", "./ab"]),
         ("a$", &["./x/a"], &["./a/x"]),
         ("(a|b)+{2}.c", &["./(a|b)+{2}.c"], &["./aa.c", "./(a|b)+{2}xc"]),
@@ -116,6 +135,28 @@ fn times_are_seconds() {
     ] {
         assert_eq!(file.call("times", &[json!([text])])[0], seconds, "{text}");
     }
+}
+
+#[test]
+fn days_that_no_calendar_has_are_no_times() {
+    let file = file();
+    for text in [
+        "2023-02-29",
+        "2023-02-31",
+        "2100-02-29",
+        "2023-04-31",
+        "2023-01-32",
+        "2023-00-01",
+        "2023-13-01",
+        "2023-01-00",
+    ] {
+        let answer = parsed(&file, &["--mtime", text], "");
+        assert!(answer.as_str().is_some_and(|text| text.starts_with("--mtime wants")), "{text}: {answer}");
+    }
+    assert_eq!(
+        file.call("times", &[json!(["2024-02-29", "2000-02-29"])]),
+        json!(["1709164800", "951782400"])
+    );
 }
 
 #[test]

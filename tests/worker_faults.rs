@@ -55,7 +55,7 @@ impl Bystander {
     }
 
     fn request(&self, id: i32) -> Work {
-        let sandbox_dir = self.workspace.path("").into_os_string().into_string().unwrap();
+        let sandbox_dir = self.workspace.sandbox_dir();
         let arguments = self.workspace.arguments(&self.manifest, &[]);
         Work { sandbox_dir, ..Work::new(id, arguments) }
     }

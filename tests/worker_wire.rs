@@ -324,6 +324,9 @@ fn an_object_that_is_no_message_is_an_error() {
 fn the_wrong_protocol_is_named() {
     let error = decode(Protocol::Json, &framed(b"\x0a\x01a")).unwrap_err();
     assert!(matches!(error, Error::NotJson(3)), "{error}");
+    // ASCII knows more blanks than JSON.
+    let error = decode(Protocol::Json, b"{}\x0c{}").unwrap_err();
+    assert!(matches!(error, Error::NotJson(0x0c)), "{error}");
     assert!(error.to_string().contains("requires-worker-protocol"), "{error}");
 }
 

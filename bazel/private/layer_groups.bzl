@@ -77,6 +77,24 @@ def normalize_pattern(pattern):
     """
     return pattern.replace("\\\\", "\\").replace("$$", "$")
 
+def is_line(text):
+    """Whether `text` can be an argument: a flagfile has one on each line, which Bazel also ends at `\\r`."""
+    return "\n" not in text and "\r" not in text
+
+def pattern_problem(pattern):
+    """Tells what is wrong with a pattern, as far as that shows at analysis.
+
+    Args:
+        pattern: the regular expression.
+
+    Returns:
+        What is wrong, as the end of a sentence, or `None`.
+    """
+    if not is_line(pattern):
+        return "has a line break in it: write it as \\n, or \\r"
+    _, problem = parse_pattern(pattern)
+    return problem and "is not a regular expression: " + problem
+
 def layer_finder(groups, exclude):
     """Prepares the division of paths among layers.
 

@@ -8,11 +8,12 @@ load(
     "DEFAULT_GROUPS",
     "for_binary",
     "image_order",
+    "is_line",
     "layer_finder",
     "normalize_pattern",
+    "pattern_problem",
 )
 load(":platform_transition.bzl", "platform_transition")
-load(":regex.bzl", "parse_pattern")
 load(":tar_args.bzl", "parse_tar_args")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 
@@ -151,9 +152,9 @@ def _check_group(where, name, pattern):
             repr(name),
             ", ".join(_RESERVED_GROUPS),
         ))
-    _, problem = parse_pattern(normalize_pattern(pattern))
+    problem = pattern_problem(normalize_pattern(pattern))
     if problem:
-        fail("{}: the pattern of layer group {}, {}, is not a regular expression: {}".format(where, repr(name), repr(pattern), problem))
+        fail("{}: the pattern of layer group {}, {}, {}".format(where, repr(name), repr(pattern), problem))
 
 def _py_image_layer_impl(ctx):
     settings = _settings(ctx)
@@ -191,6 +192,8 @@ def _settings(ctx):
         fail("root is an absolute directory of the image: write \"/{0}\", not \"{0}\"".format(root))
     if [part for part in root.split("/") if part in [".", ".."]]:
         fail("root is {}: leave out . and ..".format(repr(root)))
+    if not is_line(root):
+        fail("root is {}: leave out line breaks".format(repr(root)))
     if ctx.attr.compress not in _EXTENSIONS:
         fail("compress is {}: use \"gzip\", \"zstd\", or \"\" for a plain tar".format(repr(ctx.attr.compress)))
     tar_args, problem = parse_tar_args(ctx.attr.tar_args, ctx.attr.compress)
@@ -204,9 +207,9 @@ def _settings(ctx):
     if mode != "detect" and (not mode.isdigit() or len(mode) > 5 or "8" in mode or "9" in mode):
         fail("mode is {}: use octal permissions such as \"0755\", or \"detect\"".format(repr(mode)))
     for pattern in ctx.attr.exclude + tar_args.exclude:
-        _, problem = parse_pattern(pattern)
+        problem = pattern_problem(pattern)
         if problem:
-            fail("exclude: {} is not a regular expression: {}".format(repr(pattern), problem))
+            fail("exclude: {} {}".format(repr(pattern), problem))
     return struct(
         root = "/".join([part for part in root.split("/") if part]),
         exclude = DEFAULT_EXCLUDE + tar_args.exclude + ctx.attr.exclude,

@@ -1,5 +1,7 @@
 """Understands the bsdtar options that users of `py_image_layer` pass as `tar_args`."""
 
+load(":layer_groups.bzl", "is_line")
+
 _SUPPORTED = """\
   --options OPTION[,OPTION…]   gzip:!timestamp, gzip:compression-level=0…9, zstd:compression-level=1…22, zstd:threads=N
   --uid N, --gid N             owner and group of every entry
@@ -8,6 +10,8 @@ _SUPPORTED = """\
   --exclude GLOB               leave files out, as bsdtar does"""
 
 _LEVELS = {"gzip": (0, 9), "zstd": (1, 22)}
+
+_DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 
 _WITH_VALUE = ["--options", "--uid", "--gid", "--uname", "--gname", "--mtime", "--exclude"]
 
@@ -29,7 +33,9 @@ def parse_tar_args(tar_args, compress):
     found = {"exclude": []}
     for option, value in options:
         problem = None
-        if option == "--options":
+        if value and not is_line(value):
+            problem = "{} has a line break in its value, {}".format(option, repr(value))
+        elif option == "--options":
             problem = _parse_options(value, compress, found)
         elif option in ["--uid", "--gid"]:
             if not value.isdigit():
@@ -114,7 +120,10 @@ def _seconds(text):
     if len(numbers) != 6 or not all([number.isdigit() for number in numbers]):
         return None
     year, month, day, hour, minute, second = [int(number) for number in numbers]
-    if year < 1970 or month < 1 or month > 12 or day < 1 or day > 31 or hour > 23 or minute > 59 or second > 60:
+    if year < 1970 or month < 1 or month > 12 or hour > 23 or minute > 59 or second > 60:
+        return None
+    is_leap_year = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    if day < 1 or day > (29 if month == 2 and is_leap_year else _DAYS[month - 1]):
         return None
 
     # Days since 1970 in the proleptic Gregorian calendar, with years that begin in March.
@@ -139,23 +148,67 @@ def glob_to_regex(glob):
     if glob.startswith("^"):
         start, glob = "^", glob[1:]
     end = "(/|$)"
-    if glob.endswith("$"):
-        end, glob = "$", glob[:-1]
+    chars = list(glob.elems())
     regex = start
-    in_class = False
-    for char in glob.elems():
-        if in_class:
-            in_class = char != "]"
-            regex += "^" if char == "!" and regex.endswith("[") else char
-        elif char == "[":
-            in_class = True
-            regex += char
+    resume = 0
+    for i, char in enumerate(chars):
+        if i < resume:
+            continue
+        resume = i + 1
+        is_last = resume == len(chars)
+        if char == "[":
+            part, resume = _class_to_regex(chars, i)
+            regex += part
         elif char == "*":
             regex += ".*"
         elif char == "?":
             regex += "."
-        elif char in "\\.+()|{}^$":
-            regex += "\\" + char
+        elif char == "$" and is_last:
+            end = "$"
+        elif char == "\\" and not is_last:
+            regex += _literal(chars[resume])
+            resume += 1
         else:
-            regex += char
+            regex += _literal(char)
     return regex + end
+
+def _literal(char):
+    """`char` in a regular expression, also in a class of one."""
+    return "\\" + char if char in "\\.+*?()|[]{}^$-&~" else char
+
+def _class_to_regex(chars, start):
+    """The regular expression for the class that begins at `start`, and what follows it.
+
+    As in libarchive, the first `]` that is not escaped ends a class, an empty one included, and
+    without it a `[` is a character like others. A backslash escapes. Classes have no names.
+    """
+    end = start + 1
+    for i in range(start + 1, len(chars)):
+        if i == end and chars[i] != "]":
+            end += 2 if chars[i] == "\\" and i + 1 < len(chars) else 1
+    if end >= len(chars):
+        return _literal("["), start + 1
+    negated = chars[start + 1] in ["!", "^"]
+    members = ""
+    low = None  # where a range may begin
+    resume = start + (2 if negated else 1)
+    for i in range(resume, end):
+        if i < resume:
+            continue
+        resume = i + 1
+        if chars[i] == "-" and low and resume < end:
+            resume += 2 if chars[resume] == "\\" else 1
+            if low <= chars[resume - 1]:
+                members += "-" + _literal(chars[resume - 1])
+            low = None
+        elif chars[i] == "-":
+            members += _literal("-")
+            low = None
+        else:
+            if chars[i] == "\\":
+                resume += 1
+            low = chars[resume - 1]
+            members += _literal(low)
+    if not members:
+        return "." if negated else "[^\\s\\S]", end + 1
+    return "[" + ("^" if negated else "") + members + "]", end + 1

@@ -83,7 +83,7 @@ impl Decoder {
 
     fn decode_json(&mut self, received: &mut BytesMut) -> Result<Option<Message>, Error> {
         // A message keeps no leading blanks, so the scanner has not begun when there are any.
-        let blanks = received.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let blanks = received.iter().take_while(|byte| b" \t\n\r".contains(byte)).count();
         received.advance(blanks);
         match received.first() {
             None => return Ok(None),

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod patterns;
+
 use std::collections::HashMap;
 
 use serde_json::Value;
@@ -9,6 +11,15 @@ use starlark::environment::{FrozenModule, Globals, LibraryExtension, Module};
 use starlark::eval::{Evaluator, ReturnFileLoader};
 use starlark::syntax::{AstModule, Dialect};
 use starlark::values::FrozenHeapName;
+
+/// What a file may load.
+const FILES: &[(&str, &str)] = &[
+    ("automaton.bzl", include_str!("../../bazel/private/automaton.bzl")),
+    ("layer_groups.bzl", include_str!("../../bazel/private/layer_groups.bzl")),
+    ("regex.bzl", include_str!("../../bazel/private/regex.bzl")),
+    ("slim.bzl", include_str!("../../bazel/private/slim.bzl")),
+    ("tar_args.bzl", include_str!("../../bazel/private/tar_args.bzl")),
+];
 
 /// How strings of a file, and those that functions get, hold what is not ASCII.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,10 +79,8 @@ fn evaluate(name: &str, source: &str, strings: Strings) -> FrozenModule {
         .loads()
         .iter()
         .map(|load| {
-            let file = load.module_id.trim_start_matches(':');
-            let path = format!("{}/bazel/private/{file}", env!("CARGO_MANIFEST_DIR"));
-            let source = std::fs::read_to_string(path).unwrap();
-            (load.module_id.to_string(), evaluate(file, &source, strings))
+            let (file, source) = FILES.iter().find(|(file, _)| load.module_id == format!(":{file}")).unwrap();
+            (load.module_id.to_string(), evaluate(file, source, strings))
         })
         .collect();
     let modules: HashMap<_, _> = loaded.iter().map(|(name, module)| (name.as_str(), module)).collect();

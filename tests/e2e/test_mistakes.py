@@ -32,6 +32,15 @@ AT_ANALYSIS = {
     ),
     "regex_bracket": ('layer_groups = {"torch": "[a-z"}', "is not a regular expression: a bracket is never closed"),
     "regex_repeat": ('layer_groups = {"torch": "*torch"}', 'is not a regular expression: "*" has nothing to repeat'),
+    "regex_line_break": (
+        'layer_groups = {"torch": "tor\\nch"}',
+        'the pattern of layer group "torch", "tor\\nch", has a line break in it: write it as \\n, or \\r',
+    ),
+    "exclude_line_break": (
+        'exclude = ["tor\\rch"]',
+        'exclude: "tor\\rch" has a line break in it: write it as \\n, or \\r',
+    ),
+    "root_line_break": ('root = "/a\\nb"', 'root is "/a\\nb": leave out line breaks'),
     "regex_lookahead": ('layer_groups = {"torch": "(?!torch)"}', "look-around, such as (?!…), is not supported"),
     "tar_args_unknown": (
         'tar_args = ["--strip-components", "1"]',
@@ -48,6 +57,7 @@ AT_ANALYSIS = {
         'tar_args = ["--mtime", "yesterday"]',
         'tar_args: --mtime wants @SECONDS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, not "yesterday"',
     ),
+    "tar_args_day": ('tar_args = ["--mtime", "2023-02-31"]', 'not "2023-02-31"'),
     "level_gzip": (
         'tar_args = ["--options", "gzip:compression-level=10"]',
         "gzip has compression levels from 0 to 9, not 10",
@@ -91,6 +101,7 @@ BY_PACK = {
     "regex": (["--group=torch=tor(ch"], 'the pattern of layer group "torch", "tor(ch" is not a valid regular'),
     "exclude": (["--exclude=["], 'the exclude pattern "[" is not a valid regular expression: unclosed character class'),
     "group": (["--group=torch"], "expected NAME=PATTERN"),
+    "group_slash": (["--group=../torch=x"], "a layer's file has the name of its group, without `/`"),
     "root": (["--root=/a/../b"], "`.` and `..` have no place in an image path"),
     "compress": (["--compress=xz"], 'compression "xz" is not known; use gzip, zstd or none'),
     "level_gzip": (["--level=10"], "compression level 10 is not one of gzip's, which are 0 to 9"),

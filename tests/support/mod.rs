@@ -174,6 +174,11 @@ impl Workspace {
         self.0.path().join(path(&exec))
     }
 
+    /// The workspace as the `sandbox_dir` of a worker that runs in the directory above.
+    pub fn sandbox_dir(&self) -> String {
+        self.0.path().file_name().unwrap().to_str().unwrap().to_string()
+    }
+
     fn new_path(&self, exec: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(exec);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

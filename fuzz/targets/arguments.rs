@@ -1,0 +1,127 @@
+//! Arguments of actions, as lines of a flagfile: a request can be written as arguments again, and is
+//! the same request then.
+
+#![no_main]
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path};
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use pylayer::codec::Codec;
+use pylayer::request::{
+    ActionRequest, LayerRequest, ModeRule, Settings, ValidationRequest, flagfile, flagfile_arguments,
+};
+
+fuzz_target!(|content: &[u8]| {
+    let arguments: Vec<Bytes> = flagfile_arguments(&Bytes::copy_from_slice(content)).collect();
+    for argument in &arguments {
+        assert!(!argument.is_empty() && !argument.contains(&b'\n'));
+        if let Ok(Some(path)) = flagfile(argument) {
+            assert!(stays(&path) && argument.ends_with(path.as_os_str().as_bytes()));
+        }
+    }
+    let Ok(request) = ActionRequest::parse(arguments.iter().map(Bytes::as_ref)) else { return };
+    let mut written = Written::default();
+    match &request {
+        ActionRequest::Layer(request) => written.layer(request),
+        ActionRequest::Validation(request) => written.validation(request),
+    }
+    let written: Vec<Bytes> = flagfile_arguments(&written.0.into()).collect();
+    assert_eq!(ActionRequest::parse(written.iter().map(Bytes::as_ref)).unwrap(), request);
+});
+
+/// Whether a path below a directory `d/e` stays below `d`.
+fn stays(path: &Path) -> bool {
+    let mut depth = 1;
+    path.components().all(|component| {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir => depth -= 1,
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return false,
+        }
+        depth >= 0
+    }) && depth > 0
+}
+
+/// A flagfile.
+#[derive(Default)]
+struct Written(Vec<u8>);
+
+impl Written {
+    fn argument(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.0.extend([b"--", name.as_bytes(), b"=", value.as_ref(), b"\n"].concat());
+    }
+
+    fn path(&mut self, name: &str, path: &Path) {
+        assert!(stays(path));
+        self.argument(name, path.as_os_str().as_bytes());
+    }
+
+    fn patterns(&mut self, groups: &[(String, String)], exclude: &[String]) {
+        for (name, pattern) in groups {
+            self.argument("group", format!("{name}={pattern}"));
+        }
+        for pattern in exclude {
+            self.argument("exclude", pattern);
+        }
+    }
+
+    fn layer(&mut self, request: &LayerRequest) {
+        let LayerRequest { layer, manifest, output, descriptor, listing, settings } = request;
+        let Settings { groups, exclude, root, codec, metadata, dedupe_from } = settings;
+        self.argument("layer", layer);
+        self.path("manifest", manifest);
+        self.path("output", output);
+        if let Some(descriptor) = descriptor {
+            self.path("descriptor", descriptor);
+        }
+        if let Some(listing) = listing {
+            self.path("listing", listing);
+        }
+        self.patterns(groups, exclude);
+        self.argument("root", root);
+        let (codec, level) = match codec {
+            Codec::None => ("none", None),
+            Codec::Gzip { level } => ("gzip", Some(level)),
+            Codec::Zstd { level } => ("zstd", Some(level)),
+        };
+        self.argument("compress", codec);
+        if let Some(level) = level {
+            self.argument("level", level.to_string());
+        }
+        self.argument("owner", metadata.owner.to_string());
+        self.argument("group_id", metadata.group.to_string());
+        self.argument("owner_name", &metadata.owner_name);
+        self.argument("group_name", &metadata.group_name);
+        self.argument("mtime", metadata.mtime.to_string());
+        self.argument(
+            "mode",
+            match metadata.mode {
+                ModeRule::Fixed(mode) => format!("{mode:04o}"),
+                ModeRule::Detect => "detect".to_string(),
+            },
+        );
+        self.argument("dedupe_from", dedupe_from.map_or("off".to_string(), |from| from.to_string()));
+    }
+
+    fn validation(&mut self, request: &ValidationRequest) {
+        let ValidationRequest { report, manifest, listings, groups, exclude, dropped, machine, lenient } =
+            request;
+        self.path("validation", report);
+        self.path("manifest", manifest);
+        for (layer, path) in listings {
+            assert!(stays(path));
+            self.argument("layer_listing", [layer.as_bytes(), b"=", path.as_os_str().as_bytes()].concat());
+        }
+        self.patterns(groups, exclude);
+        for layer in dropped {
+            self.argument("dropped", layer);
+        }
+        if let Some(machine) = machine {
+            self.argument("machine", machine.to_string());
+        }
+        self.argument("severity", if *lenient { "warn" } else { "error" });
+    }
+}

@@ -1,0 +1,158 @@
+//! Headers of tar entries: two readers that share nothing with the encoder find what was encoded.
+
+#![no_main]
+
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use pylayer::header::{BLOCK_BYTES, encode, encoded_length};
+use pylayer::image_path::ImagePath;
+use pylayer::inputs::FileContent;
+use pylayer::plan::{Body, Entry};
+use pylayer::request::Metadata;
+use tar_core::EntryType;
+use tar_core::parse::{Limits, ParseEvent, Parser};
+
+type Input = (u8, u16, (u32, u32), (String, String), u64, u64, Vec<u8>, Vec<u8>);
+
+fuzz_target!(|input: Input| {
+    let (kind, mode, (owner, group), (owner_name, group_name), mtime, size, path, target) = input;
+    let Ok(path) = ImagePath::new(path) else { return };
+    if target.is_empty() || target.contains(&0) {
+        return;
+    }
+    let Some(metadata) = metadata(owner, group, owner_name, group_name, mtime) else { return };
+    let name = [b"./", path.as_bytes()].concat();
+    let content = |size| Arc::new(FileContent { file: "f".into(), size, digest: None, executable: None });
+    let (name, body) = match kind % 5 {
+        0 => ([&name[..], b"/"].concat(), Body::Directory),
+        // The largest file that a system can have is 2^63 - 1 bytes long.
+        1 => (name, Body::File(content(size >> 1))),
+        2 => (name, Body::EmptyFile),
+        3 => (name, Body::Symlink(target)),
+        _ => (name, Body::HardLink { target, content: content(size) }),
+    };
+    let entry = Entry { name, mode: u32::from(mode & 0o7777), body };
+    let mut bytes = b"what was there before".to_vec();
+    let before = bytes.len();
+    encode(&entry, &metadata, &mut bytes);
+    let header = &bytes[before..];
+    assert_eq!(header.len() as u64, encoded_length(&entry, &metadata));
+    assert_eq!(header.len() as u64 % BLOCK_BYTES, 0);
+    let expected = Found::of(&entry, &metadata);
+    assert_eq!(by_tar_core(header), expected);
+    // The tar crate takes a newline for the end of a PAX record.
+    let newline = |text: &[u8]| text.contains(&b'\n');
+    let texts = [&expected.name, &expected.target, &expected.owner_name, &expected.group_name];
+    if header.len() as u64 == BLOCK_BYTES || !texts.into_iter().any(|text| newline(text)) {
+        assert_eq!(by_tar_crate(header), expected);
+    }
+});
+
+fn metadata(owner: u32, group: u32, owner_name: String, group_name: String, mtime: u64) -> Option<Metadata> {
+    let (owner, group) = (owner.into(), group.into());
+    let metadata = Metadata { owner, group, owner_name, group_name, mtime, ..Metadata::default() };
+    let is_text = |text: &str| !text.contains('\0');
+    (is_text(&metadata.owner_name) && is_text(&metadata.group_name)).then_some(metadata)
+}
+
+/// What a header says.
+#[derive(Debug, PartialEq)]
+struct Found {
+    name: Vec<u8>,
+    kind: char,
+    mode: u32,
+    owner: u64,
+    group: u64,
+    owner_name: Vec<u8>,
+    group_name: Vec<u8>,
+    mtime: u64,
+    size: u64,
+    target: Vec<u8>,
+}
+
+impl Found {
+    fn of(entry: &Entry, metadata: &Metadata) -> Found {
+        let (kind, size, target) = match &entry.body {
+            Body::Directory => ('d', 0, &b""[..]),
+            Body::File(content) => ('f', content.size, &b""[..]),
+            Body::EmptyFile => ('f', 0, &b""[..]),
+            Body::Symlink(target) => ('l', 0, &target[..]),
+            Body::HardLink { target, .. } => ('h', 0, &target[..]),
+        };
+        Found {
+            name: entry.name.clone(),
+            kind,
+            mode: entry.mode,
+            owner: metadata.owner,
+            group: metadata.group,
+            owner_name: metadata.owner_name.clone().into_bytes(),
+            group_name: metadata.group_name.clone().into_bytes(),
+            mtime: metadata.mtime,
+            size,
+            target: target.to_vec(),
+        }
+    }
+}
+
+fn by_tar_core(header: &[u8]) -> Found {
+    let mut parser = Parser::new(Limits::permissive());
+    let ParseEvent::Entry { consumed, entry } = parser.parse(header).unwrap() else { panic!() };
+    assert_eq!(consumed, header.len());
+    Found {
+        name: entry.path.to_vec(),
+        kind: match entry.entry_type {
+            EntryType::Directory => 'd',
+            EntryType::Regular => 'f',
+            EntryType::Symlink => 'l',
+            EntryType::Link => 'h',
+            other => panic!("{other:?}"),
+        },
+        mode: entry.mode,
+        owner: entry.uid,
+        group: entry.gid,
+        owner_name: entry.uname.unwrap_or_default().to_vec(),
+        group_name: entry.gname.unwrap_or_default().to_vec(),
+        mtime: entry.mtime,
+        size: entry.size,
+        target: entry.link_target.unwrap_or_default().to_vec(),
+    }
+}
+
+fn by_tar_crate(header: &[u8]) -> Found {
+    let mut archive = tar::Archive::new(header);
+    let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+    let records: Vec<(String, Vec<u8>)> = entry
+        .pax_extensions()
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .map(|record| record.unwrap())
+        .map(|record| (record.key().unwrap().to_string(), record.value_bytes().to_vec()))
+        .collect();
+    // The crate applies names, sizes and numbers of owners by itself, and no others.
+    let record = |key: &str| records.iter().find(|record| record.0 == key).map(|record| record.1.clone());
+    let header = entry.header();
+    let text = |key: &str, field: Option<&[u8]>| record(key).unwrap_or(field.unwrap_or(b"").to_vec());
+    Found {
+        name: entry.path_bytes().to_vec(),
+        kind: match header.entry_type() {
+            tar::EntryType::Directory => 'd',
+            tar::EntryType::Regular => 'f',
+            tar::EntryType::Symlink => 'l',
+            tar::EntryType::Link => 'h',
+            other => panic!("{other:?}"),
+        },
+        mode: header.mode().unwrap(),
+        owner: header.uid().unwrap(),
+        group: header.gid().unwrap(),
+        owner_name: text("uname", header.username_bytes()),
+        group_name: text("gname", header.groupname_bytes()),
+        mtime: match record("mtime") {
+            Some(mtime) => String::from_utf8(mtime).unwrap().parse().unwrap(),
+            None => header.mtime().unwrap(),
+        },
+        size: entry.size(),
+        target: entry.link_name_bytes().unwrap_or_default().to_vec(),
+    }
+}

@@ -1,0 +1,98 @@
+//! Manifests and listings: what is read can be written and read again, and the listing of a layer
+//! tells the layer.
+
+#![no_main]
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use pylayer::codec::Codec;
+use pylayer::inputs::{Content, FileContent, Item};
+use pylayer::listing::{Kind, Listed, listing, parse};
+use pylayer::manifest::{Entry, Manifest, Source};
+use pylayer::plan::{Body, plan};
+use pylayer::request::{Metadata, Settings};
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        // No more than that it comes back.
+        let _ = parse(text);
+    }
+    let Ok(manifest) = Manifest::parse(bytes) else { return };
+    let lines: Vec<u8> = manifest.entries.iter().flat_map(line).collect();
+    assert_eq!(Manifest::parse(&lines).as_ref(), Ok(&manifest));
+
+    let settings = Settings {
+        groups: Vec::new(),
+        exclude: Vec::new(),
+        root: String::new(),
+        codec: Codec::None,
+        metadata: Metadata { owner_name: "a b".to_string(), ..Metadata::default() },
+        dedupe_from: Some(1),
+    };
+    let Ok(plan) = plan(manifest.entries.into_iter().map(item).collect(), &settings) else { return };
+    let machines: Vec<(usize, u16)> = plan
+        .entries
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| matches!(entry.body, Body::File(_)))
+        .map(|(index, _)| (index, index as u16))
+        .collect();
+    let expected: Vec<Listed> = plan
+        .entries
+        .iter()
+        .enumerate()
+        .map(|(index, entry)| {
+            let path = entry.name.strip_prefix(b"./").unwrap();
+            let kind = match &entry.body {
+                Body::Directory => Kind::Directory,
+                Body::File(_) => Kind::File { machine: Some(index as u16) },
+                Body::EmptyFile | Body::HardLink { .. } => Kind::File { machine: None },
+                Body::Symlink(text) => Kind::Symlink(text.clone()),
+            };
+            Listed { path: path.strip_suffix(b"/").unwrap_or(path).to_vec(), kind }
+        })
+        .collect();
+    assert_eq!(parse(&listing(&plan, &machines)), Ok(expected));
+});
+
+/// The line of the manifest that an entry comes from.
+fn line(entry: &Entry) -> Vec<u8> {
+    let (kind, source) = match &entry.source {
+        Source::File(path) => (b'f', Some(path.as_os_str().as_bytes())),
+        Source::Tree(path) => (b't', Some(path.as_os_str().as_bytes())),
+        Source::DeclaredSymlink(path) => (b'l', Some(path.as_os_str().as_bytes())),
+        Source::Symlink(text) => (b's', Some(&text[..])),
+        Source::Empty => (b'e', None),
+    };
+    let mut line = vec![kind];
+    for field in [Some(entry.path.as_bytes()), source].into_iter().flatten() {
+        line.push(b'\t');
+        for byte in field {
+            match byte {
+                b'\t' => line.extend(br"\t"),
+                b'\n' => line.extend(br"\n"),
+                b'\\' => line.extend(br"\\"),
+                other => line.push(*other),
+            }
+        }
+    }
+    line.push(b'\n');
+    line
+}
+
+/// What would be found on disk, had every file its own path as content.
+fn item(entry: Entry) -> Item {
+    let content = match entry.source {
+        Source::File(file) | Source::Tree(file) => {
+            let path = file.as_os_str().as_bytes().to_vec();
+            let size = path.len() as u64;
+            Content::File(Arc::new(FileContent { file, size, digest: Some(path.into()), executable: None }))
+        }
+        Source::DeclaredSymlink(link) => Content::Symlink(link.as_os_str().as_bytes().to_vec()),
+        Source::Symlink(text) => Content::Symlink(text),
+        Source::Empty => Content::Empty,
+    };
+    Item { path: entry.path, content }
+}

@@ -1,0 +1,119 @@
+//! Compares what analysis says of a pattern and a path with what the program does with them.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+use pylayer::groups::LayerGroups;
+use regex_automata::{meta, util::syntax};
+use serde_json::{Value, json};
+
+use super::File;
+
+const NO: u64 = 0;
+const MAYBE: u64 = 1;
+const YES: u64 = 2;
+
+pub const SOURCE: &str = r#"
+load(":automaton.bzl", "FIRST_STATE", "advance", "find", "find_below", "new_automaton")
+load(":layer_groups.bzl", "DEFAULT_EXCLUDE", "DEFAULT_GROUP", "DEFAULT_GROUPS", "for_binary", "image_order", "layer_finder", "normalize_pattern", "pattern_problem")
+load(":regex.bzl", "parse_pattern")
+load(":slim.bzl", "SLIM_INTERPRETER")
+
+def _answer(automaton, search, text):
+    numbers, certain = search(automaton, advance(automaton, FIRST_STATE, text))
+    return 0 if not numbers else 2 if certain else 1
+
+def answers(pattern, paths, directories):
+    program, problem = parse_pattern(pattern)
+    if problem:
+        return {"problem": problem}
+    automaton = new_automaton([program])
+    return {
+        "exact": program.exact,
+        "paths": [_answer(automaton, find, "./" + path) for path in paths],
+        "below": [_answer(automaton, find_below, "./" + path + "/") for path in directories],
+    }
+
+def layers(groups, exclude, paths, directories):
+    layers_of = layer_finder(groups, exclude)
+    return [[layers_of(path, False) for path in paths], [layers_of(path, True) for path in directories]]
+
+def constants():
+    return [DEFAULT_GROUP, DEFAULT_GROUPS, DEFAULT_EXCLUDE, SLIM_INTERPRETER]
+
+def normalized(patterns):
+    return [normalize_pattern(pattern) for pattern in patterns]
+
+def problems(patterns):
+    return [pattern_problem(pattern) for pattern in patterns]
+
+def of_binary(pattern, runfiles):
+    return for_binary(pattern, runfiles)
+
+def ordered(names):
+    return image_order(names)
+"#;
+
+pub fn strings(value: &Value) -> Vec<String> {
+    value.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_string()).collect()
+}
+
+fn numbers(value: &Value) -> Vec<u64> {
+    value.as_array().unwrap().iter().map(|item| item.as_u64().unwrap()).collect()
+}
+
+/// How many answers were given, and how many of them were not `MAYBE`.
+#[derive(Default)]
+pub struct Decided {
+    pub paths: Cell<usize>,
+    pub decided: Cell<usize>,
+}
+
+impl Decided {
+    fn count(&self, answers: &[u64]) {
+        self.paths.set(self.paths.get() + answers.len());
+        self.decided.set(self.decided.get() + answers.iter().filter(|answer| **answer != MAYBE).count());
+    }
+
+    pub fn share(&self) -> f64 {
+        self.decided.get() as f64 / self.paths.get() as f64
+    }
+}
+
+/// Asks for each of the paths, and for each directory that it is in, and compares with the program.
+pub fn check(file: &File, pattern: &str, paths: &[String], decided: &Decided) {
+    let program = LayerGroups::compile(&[("x".to_string(), pattern.to_string())], &[]);
+    let directories: BTreeSet<&str> =
+        paths.iter().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect();
+    let answers = file.call("answers", &[json!(pattern), json!(paths), json!(directories)]);
+    // The rule need not find every mistake.
+    let Ok(program) = program else { return };
+    assert_eq!(answers.get("problem"), None, "{pattern:?} is right");
+    let is_wrong = |answer: u64, path: &str| {
+        let wrong = if program.group_of(format!("./{path}").as_bytes()) == Some("x") { NO } else { YES };
+        answer == wrong && !is_mistake_of_full_dfa(pattern, path)
+    };
+    let of_paths = numbers(&answers["paths"]);
+    decided.count(&of_paths);
+    for (path, answer) in paths.iter().zip(of_paths) {
+        assert!(!is_wrong(answer, path), "{answer} for {pattern:?} in {path:?}");
+    }
+    for (directory, answer) in directories.iter().zip(numbers(&answers["below"])) {
+        let below = format!("{directory}/");
+        for path in paths.iter().filter(|path| path.starts_with(&below) && **path != below) {
+            assert!(!is_wrong(answer, path), "{answer} for {pattern:?} in {path:?} below {directory:?}");
+        }
+    }
+}
+
+/// Whether `regex` errs here as it does with its feature `perf-dfa-full`: 1.13.1 finds `[^]a]ab.+[~+]` in
+/// `bab~`. A dependency of `starlark` switches the feature on in tests; the program is built without.
+fn is_mistake_of_full_dfa(pattern: &str, path: &str) -> bool {
+    let syntax = syntax::Config::new().unicode(false).dot_matches_new_line(true).utf8(false);
+    let [with, without] = [true, false].map(|full_dfa| {
+        let config = meta::Config::new().dfa(full_dfa).utf8_empty(false);
+        let regex = meta::Regex::builder().configure(config).syntax(syntax).build(pattern).unwrap();
+        regex.is_match(&format!("./{path}"))
+    });
+    with != without
+}
