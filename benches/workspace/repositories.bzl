@@ -11,6 +11,7 @@ filegroup(
 def _folder_impl(rctx):
     for child in rctx.path(rctx.attr.path).readdir():
         rctx.symlink(child, child.basename)
+
     # As those of pip rules: what Bazel adds is not theirs.
     rctx.file("BUILD.bazel", _FILES.format(srcs = 'glob(["**"], exclude = ["BUILD.bazel", "REPO.bazel"])'))
 
