@@ -90,6 +90,8 @@ class Row:
     jobs: int = 0
     # Bytes of the layer.
     size: int = 0
+    # How many layers Bazel had written again.
+    actions: int = 0
     # Rounds without a figure, because strangers kept the machine busy.
     disturbed: int = 0
     wall: list[float] = field(default_factory=list)

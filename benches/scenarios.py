@@ -1,0 +1,272 @@
+"""What changes of a binary cost with a real Bazel: the same layers by pylayer and by awk + bsdtar."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from archives import members
+from files import RUNFILES
+from parts import REPOSITORY, Bench, Row, check, say
+
+sys.path.append(str(REPOSITORY / "tests/e2e"))
+
+from bazel import Result, Workspace, copy_workspace  # noqa: E402
+from remote import server  # noqa: E402
+
+# What makes layers, and the package of benches/workspace in which it does.
+SIDES = {"pylayer": "//pylayer", "awk + bsdtar": "//awk_bsdtar"}
+LAYER_MNEMONICS = ("PyImageLayer", "Tar")
+
+# What a service for data needs: large enough for seconds, and some 500 MB with the interpreter.
+WHEELS = """
+aiohttp anyio certifi cffi cryptography fastapi fonttools grpcio kiwisolver matplotlib numpy pandas pillow protobuf
+pydantic pydantic_core pyyaml requests scikit_learn scipy sqlalchemy starlette urllib3 uvicorn
+""".split()
+
+# Both sides build in one folder.
+OPTIONS = ["--symlink_prefix=/"]
+
+# --- the binary and its changes ----------------------------------------------------------------------------
+
+
+class Binary:
+    """A workspace with a binary of the corpus's files. Each change can be made any number of times."""
+
+    def __init__(self, folder: Path, corpus: Path):
+        self.folder = folder
+        self.numbers = itertools.count()
+        runfiles = corpus / RUNFILES
+        shutil.copytree(runfiles / "_main" / "services", folder / "app" / "services")
+        self.modules = sorted(folder.glob("app/services/**/*.py"))
+        # The names that they have without a version of Bazel before them.
+        self.repositories = {path.name.rpartition("~")[2]: path for path in runfiles.iterdir() if path.name != "_main"}
+        wheels = [name for name in self.repositories if name.startswith("pip_deps_")]
+        if chosen := {name for name in wheels if name.removeprefix("pip_deps_311_") in WHEELS}:
+            for name in set(wheels) - chosen:
+                del self.repositories[name]
+        wheels = sorted((name for name in self.repositories if name in wheels), key=self.size_of)
+        largest, self.updated_wheel = wheels[-1], wheels[len(wheels) // 2]
+        groups = {largest.removeprefix("pip_deps_311_"): f"{largest}/"}
+        (folder / "groups.bzl").write_text(f"LAYER_GROUPS = {json.dumps(groups)}\n")
+        self.write_repositories()
+
+    def size_of(self, repository: str) -> int:
+        return sum(path.stat().st_size for path in self.repositories[repository].rglob("*") if path.is_file())
+
+    def write_repositories(self) -> None:
+        paths = {name: str(path) for name, path in sorted(self.repositories.items())}
+        (self.folder / "repositories.json").write_text(json.dumps(paths))
+
+    def nothing(self) -> None:
+        pass
+
+    def edit_a_file(self) -> None:
+        append(self.modules[0], f"# {next(self.numbers)}\n")
+
+    def add_a_file(self) -> None:
+        number = next(self.numbers)
+        (self.folder / "app" / "services" / f"added_{number}.py").write_text(f"VALUE = {number}\n")
+
+    def remove_a_file(self) -> None:
+        self.modules.pop().unlink()
+
+    def rename_a_file(self) -> None:
+        path = self.modules.pop()
+        path.rename(path.with_name(f"renamed_{path.name}"))
+
+    def update_a_wheel(self) -> None:
+        """Another version comes in another folder."""
+        number = next(self.numbers)
+        newer = self.folder.parent / f"wheel_{number}"
+        shutil.copytree(self.repositories[self.updated_wheel], newer)
+        append(min(newer.rglob("*.py")), f"# {number}\n")
+        (newer / "site-packages" / f"added_{number}.py").write_text(f"VALUE = {number}\n")
+        self.repositories[self.updated_wheel] = newer
+        self.write_repositories()
+
+    def compress_by(self, codec: str) -> None:
+        """Changes one of the targets of either side."""
+        for package in SIDES.values():
+            file = self.folder / package.removeprefix("//") / "BUILD.bazel"
+            text = file.read_text()
+            for other in ("gzip", "zstd"):
+                text = text.replace(f'compress = "{other}"', f'compress = "{codec}"')
+            file.write_text(text)
+
+    def compress_by_zstd(self) -> None:
+        self.compress_by("zstd")
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    change: Callable[[Binary], None]
+    # With an empty output base and this cache.
+    cache: str = ""
+    targets: tuple[str, ...] = ("layers",)
+
+
+SCENARIOS = [
+    Scenario("a file of the application edited", Binary.edit_a_file),
+    Scenario("… added", Binary.add_a_file),
+    Scenario("… removed", Binary.remove_a_file),
+    Scenario("… renamed", Binary.rename_a_file),
+    Scenario("a wheel updated", Binary.update_a_wheel),
+    Scenario("gzip to zstd for one of two targets", Binary.compress_by_zstd, targets=("layers", "other_layers")),
+    Scenario("nothing changed", Binary.nothing),
+    Scenario("empty output base, warm disk cache, a file added", Binary.add_a_file, cache="disk"),
+    Scenario("empty output base, warm remote cache, a file added", Binary.add_a_file, cache="remote"),
+]
+
+# --- what builds it ----------------------------------------------------------------------------------------
+
+
+class Side:
+    """One way to make the layers, with a Bazel server of its own."""
+
+    def __init__(self, name: str, binary: Binary, scratch: Path, remote_cache: str):
+        self.name, self.package, self.folder = name, SIDES[name], binary.folder
+        own = scratch / self.package.removeprefix("//")
+        self.workspace = Workspace(self.folder, own / "bazel")
+        self.empty = Workspace(self.folder, own / "empty")
+        self.caches = {"disk": f"--disk_cache={own / 'disk_cache'}", "remote": f"--remote_cache={remote_cache}"}
+
+    def fill_caches(self) -> None:
+        self.empty.build(*OPTIONS, *self.caches.values(), *self.labels("layers"))
+        self.forget()
+
+    def labels(self, *targets: str) -> list[str]:
+        return [f"{self.package}:{target}" for target in targets]
+
+    def command(self, scenario: Scenario) -> list[str]:
+        cache = [self.caches[scenario.cache]] if scenario.cache else []
+        return [*OPTIONS, *cache, *self.labels(*scenario.targets)]
+
+    def builder(self, scenario: Scenario) -> Workspace:
+        return self.empty if scenario.cache else self.workspace
+
+    def forget(self) -> None:
+        """Leaves nothing of the empty output base."""
+        self.empty.shutdown()
+        # Bazel's outputs are read-only.
+        subprocess.run(["chmod", "-R", "u+w", self.empty.output_user_root], check=True)
+        shutil.rmtree(self.empty.output_user_root)
+
+    def layers(self) -> list[Path]:
+        root = Path(self.workspace.run("info", "execution_root").output.strip())
+        query = self.workspace.run("cquery", "--output=files", *self.labels("layers"))
+        return sorted(root / line for line in query.output.splitlines())
+
+
+def executed(result: Result) -> int:
+    """How many processes ran, as Bazel sums it up."""
+    return sum(count for how, count in result.processes.items() if how != "internal" and not how.endswith("hit"))
+
+
+class Scenarios:
+    """The builds after a change: first once with the execution log, from then on timed."""
+
+    def __init__(self, bench: Bench, binary: Binary, sides: list[Side]):
+        self.bench, self.binary, self.sides = bench, binary, sides
+        command = "bazel build {}".format
+        self.rows = {
+            (scenario, side): Row(f"{scenario.name}: {side.name}", command(" ".join(side.labels(*scenario.targets))))
+            for scenario in SCENARIOS
+            for side in sides
+        }
+        self.processes: dict[tuple[Scenario, Side], int] = {}
+
+    def run(self, scenarios: list[Scenario]) -> None:
+        for number in range(self.bench.rounds + 1):
+            for scenario in scenarios:
+                say(f"  {scenario.name}")
+                self.prepare(scenario)
+                scenario.change(self.binary)
+                if number == 0:
+                    self.count(scenario)
+                else:
+                    self.time(scenario, number)
+
+    def prepare(self, scenario: Scenario) -> None:
+        if "other_layers" not in scenario.targets:
+            return
+        self.binary.compress_by("gzip")
+        for side in self.sides:
+            # No worker that has compressed the same before.
+            side.workspace.build(*side.command(scenario), "--worker_quit_after_build")
+
+    def count(self, scenario: Scenario) -> None:
+        for side in self.sides:
+            spawns = side.builder(scenario).spawns(*side.command(scenario))
+            ran = [spawn for spawn in spawns if not spawn.runner.endswith("hit")]
+            self.rows[scenario, side].actions = sum(spawn.mnemonic in LAYER_MNEMONICS for spawn in ran)
+            self.processes[scenario, side] = len(ran)
+            if scenario.cache:
+                side.forget()
+
+    def time(self, scenario: Scenario, number: int) -> None:
+        for side in self.sides[:: -1 if number % 2 else 1]:
+            self.bench.machine.settle()
+            start = time.monotonic()
+            result = side.builder(scenario).build(*side.command(scenario))
+            seconds = time.monotonic() - start
+            row, expected = self.rows[scenario, side], self.processes[scenario, side]
+            check(executed(result) == expected, f"{row.name}: {executed(result)} processes instead of {expected}")
+            row.wall.append(round(seconds, 6))
+            if scenario.cache:
+                side.forget()
+
+
+def check_same_files(sides: list[Side]) -> None:
+    """The same but for Bazel's file of repository names, which the original leaves out."""
+
+    def files_of(side: Side) -> dict[str, dict[str, str]]:
+        return {
+            layer.name: {
+                path: content
+                for path, content in members(layer).items()
+                if content != "folder" and not path.endswith(".runfiles/_repo_mapping")
+            }
+            for layer in side.layers()
+        }
+
+    ours, rival = map(files_of, sides)
+    check(ours == rival, "the layers of pylayer have other files than those of awk + bsdtar")
+
+
+def scenarios(bench: Bench) -> dict[str, list[Row]]:
+    """What Bazel runs again after a change, and how long that takes."""
+    scratch = bench.folder("scenarios")
+    # For copy_workspace.
+    os.environ["PYLAYER_BIN"] = str(bench.program)
+    binary = Binary(copy_workspace(REPOSITORY / "benches/workspace", scratch / "workspace"), bench.corpus)
+    with server(scratch / "remote_cache") as remote_cache:
+        sides = [Side(name, binary, scratch, remote_cache) for name in SIDES]
+        table = Scenarios(bench, binary, sides)
+        try:
+            say("  caches are filled")
+            for side in sides:
+                side.fill_caches()
+            # First, because an updated wheel is not in the caches.
+            table.run([scenario for scenario in SCENARIOS if scenario.cache])
+            for side in sides:
+                side.workspace.build(*OPTIONS, *side.labels("layers"))
+            if bench.quick:
+                check_same_files(sides)
+            table.run([scenario for scenario in SCENARIOS if not scenario.cache])
+        finally:
+            for side in sides:
+                side.workspace.shutdown()
+                side.empty.shutdown()
+    return {"scenarios": list(table.rows.values())}

@@ -1,0 +1,12 @@
+"""An executable with runfiles, which is all that either rule asks of a `py_binary`."""
+
+def _binary_impl(ctx):
+    executable = ctx.actions.declare_file(ctx.label.name)
+    ctx.actions.write(executable, "#!/usr/bin/env python3\n", is_executable = True)
+    return [DefaultInfo(executable = executable, runfiles = ctx.runfiles(ctx.files.data))]
+
+binary = rule(
+    implementation = _binary_impl,
+    attrs = {"data": attr.label_list(allow_files = True)},
+    executable = True,
+)
