@@ -1,26 +1,21 @@
-#!/usr/bin/env python3
-"""Measures what `py_image_layer` adds to the analysis of a large binary.
+"""What `py_image_layer` adds to Bazel's analysis of a binary with very many runfiles. No action is run."""
 
-    benches/analysis.py [FOLDER]
-
-Makes a workspace in FOLDER (below ${XDG_CACHE_HOME:-~/.cache}/pylayer by default): a binary with
-100,000 runfiles in an interpreter's repository, 150 wheels' and the workspace's own. Then `tools/bazel`
-analyses, several times afresh and without running an action, the binary alone and the binary with its
-layers in eight groups. Prints the medians and their difference.
-"""
-
-import os
-import shutil
-import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-ROUNDS = 5
+from parts import REPOSITORY, Bench, Row, say
+
+sys.path.append(str(REPOSITORY / "tests/e2e"))
+
+from bazel import Workspace  # noqa: E402
+
 PYTHON = "python_3_11_x86_64-unknown-linux-gnu"
-WHEELS = 150
+# What a round analyses, by the target.
+ROWS = {
+    "//:server": "the binary alone",
+    "//:layers": "the binary and its layers",
+}
 
 MODULE = """\
 module(name = "analysis")
@@ -80,63 +75,51 @@ py_image_layer(
 """
 
 
-def names(count: int, shape: str) -> list[str]:
+def names(count: int, folder: str) -> list[str]:
     """Paths in packages of some 8 modules each, three folders deep, as wheels have them."""
-    parts = [f"{shape}/part_{i // 64}/sub_{i // 8 % 8}/module_{i % 8}_{i * 7919 % 1000}.py" for i in range(count)]
-    return [path if i % 8 else path.rpartition("/")[0] + "/__init__.py" for i, path in enumerate(parts)]
+    paths = [f"{folder}/part_{i // 64}/sub_{i // 8 % 8}/module_{i % 8}_{i * 7919 % 1000}.py" for i in range(count)]
+    return [path if i % 8 else path.rpartition("/")[0] + "/__init__.py" for i, path in enumerate(paths)]
 
 
-def make_workspace(folder: Path) -> None:
-    wheels = [f"pip_deps_wheel_{number}" for number in range(WHEELS)]
-    repositories = {PYTHON: names(5_000, "lib/python3.11")}
-    repositories |= {wheel: names(600, f"site-packages/{wheel}") for wheel in wheels}
+def make_workspace(bench: Bench, folder: Path) -> int:
+    """A binary of an interpreter, wheels and its own modules. Returns how many files these have."""
+    wheels, modules, modules_of_wheel = (3, 50, 10) if bench.quick else (150, 5_000, 600)
+    repositories = {PYTHON: names(modules, "lib/python3.11")}
+    for number in range(wheels):
+        wheel = f"pip_deps_wheel_{number}"
+        repositories[wheel] = names(modules_of_wheel, f"site-packages/{wheel}")
     runfiles = folder.parent / "runfiles"
-    for root, files in [(folder, names(5_000, "lib"))] + [(runfiles / n, f) for n, f in repositories.items()]:
+    own = names(modules, "lib")
+    for root, files in [(folder, own), *((runfiles / name, files) for name, files in repositories.items())]:
         for file in files:
             path = root / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-    quoted = [f'"{name}"' for name in repositories]
+    quoted = ", ".join(f'"{name}"' for name in repositories)
     (folder / "MODULE.bazel").write_text(
-        # The program does not run, so any will do.
-        MODULE.format(checkout=CHECKOUT, program=sys.executable, repositories=", ".join(quoted))
+        MODULE.format(checkout=REPOSITORY, program=bench.program, repositories=quoted)
     )
     (folder / "runfiles.bzl").write_text(RUNFILES.format(folder=runfiles, repositories=list(repositories)))
     (folder / "BUILD.bazel").write_text(BUILD.format(files=[f"@{name}//:files" for name in repositories]))
+    return len(own) + sum(map(len, repositories.values()))
 
 
-def seconds(folder: Path, target: str, configuration: object) -> float:
-    """Time of an analysis in a configuration that Bazel has not seen."""
-    command = [CHECKOUT / "tools" / "bazel", f"--output_user_root={folder.parent / 'output'}", "build", "--nobuild"]
-    start = time.monotonic()
-    subprocess.run(
-        [*command, "--noshow_progress", "--ui_event_filters=-info", f"--action_env=ROUND={configuration}", target],
-        cwd=folder,
-        check=True,
-    )
-    return time.monotonic() - start
-
-
-def main() -> None:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pylayer"
-    scratch = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else cache / "analysis"
-    folder = scratch / "workspace"
-    for old in [folder, scratch / "runfiles"]:
-        shutil.rmtree(old, ignore_errors=True)
-    make_workspace(folder)
+def analysis(bench: Bench) -> dict[str, list[Row]]:
+    """The time of whole commands that load nothing anew, analyse and stop."""
+    scratch = bench.folder("analysis")
+    files = make_workspace(bench, scratch / "workspace")
+    workspace = Workspace(scratch / "workspace", scratch / "output")
+    rows = {target: Row(name, f"bazel build --nobuild {target}", files) for target, name in ROWS.items()}
     try:
-        times: dict[str, list[float]] = {"//:server": [], "//:layers": []}
-        seconds(folder, "//:layers", "warm")
-        for number in range(ROUNDS):
-            for target, measured in times.items():
-                measured.append(seconds(folder, target, f"{number}{target}"))
+        say("  everything is loaded")
+        workspace.build("--nobuild", *rows)
+        for number in range(bench.rounds):
+            for target, row in rows.items():
+                bench.machine.settle()
+                start = time.monotonic()
+                # A configuration that Bazel has not seen: nothing is analysed for it yet.
+                workspace.build("--nobuild", f"--action_env=ROUND={number}{target}", target)
+                row.wall.append(round(time.monotonic() - start, 6))
     finally:
-        subprocess.run(
-            [CHECKOUT / "tools" / "bazel", f"--output_user_root={scratch / 'output'}", "shutdown"], cwd=folder
-        )
-    binary, layers = (statistics.median(measured) for measured in times.values())
-    print(f"binary {binary:.2f} s, with layers {layers:.2f} s, difference {layers - binary:.2f} s")
-
-
-if __name__ == "__main__":
-    main()
+        workspace.shutdown()
+    return {"analysis": list(rows.values())}

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::HashMap as FoldHashMap;
 use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
@@ -48,7 +49,7 @@ pub enum Error {
 }
 
 /// The digests that Bazel knows, by exec path. Opaque: equal digests mean equal contents.
-pub type Digests = HashMap<Bytes, Bytes>;
+pub type Digests = FoldHashMap<Bytes, Bytes>;
 
 /// One entry of the image, with all that planning needs to know of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,9 @@ use std::fmt::Write;
 
 use crate::plan::{Body, Entry, LayerPlan};
 
+/// What a line has between its name and what all lines have in common.
+const TYPICAL_KEYWORDS: &str = " type=file size=1234567 mode=0755";
+
 /// A line of a listing that is none.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("line {line} of the listing is malformed: {text:?}")]
@@ -53,26 +56,25 @@ pub fn elf_machine(content: &[u8]) -> Option<u16> {
 
 /// The listing of `plan`. `machines` are the ELF images among its entries, by entry number.
 pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)]) -> String {
-    let mut text = String::from("#mtree\n");
+    let metadata = &plan.metadata;
+    // What all lines have in common, but for the mode before it. Writing to a String cannot fail.
+    let mut common = format!(" uid={} gid={}", metadata.owner, metadata.group);
+    for (keyword, name) in [(" uname=", &metadata.owner_name), (" gname=", &metadata.group_name)] {
+        if !name.is_empty() {
+            common.push_str(keyword);
+            escape(name.as_bytes(), &mut common);
+        }
+    }
+    let _ = writeln!(common, " time={}.0", metadata.mtime);
+    let names: usize = plan.entries.iter().map(|entry| entry.name.len()).sum();
+    let mut text =
+        String::with_capacity(names + plan.entries.len() * (common.len() + TYPICAL_KEYWORDS.len()));
+    text.push_str("#mtree\n");
     for entry in &plan.entries {
         escape(&entry.name, &mut text);
-        let metadata = &plan.metadata;
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            " {} mode={:04o} uid={} gid={}",
-            kind(entry),
-            entry.mode,
-            metadata.owner,
-            metadata.group
-        );
-        for (keyword, name) in [("uname", &metadata.owner_name), ("gname", &metadata.group_name)] {
-            if !name.is_empty() {
-                let _ = write!(text, " {keyword}=");
-                escape(name.as_bytes(), &mut text);
-            }
-        }
-        let _ = writeln!(text, " time={}.0", metadata.mtime);
+        push_kind(entry, &mut text);
+        let _ = write!(text, " mode={:04o}", entry.mode);
+        text.push_str(&common);
     }
     for (entry, machine) in machines {
         let _ = write!(text, "#elf machine={machine} ");
@@ -82,15 +84,16 @@ pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)]) -> String {
     text
 }
 
-fn kind(entry: &Entry) -> String {
+fn push_kind(entry: &Entry, text: &mut String) {
     match &entry.body {
-        Body::Directory => "type=dir".to_string(),
-        Body::EmptyFile => "type=file size=0".to_string(),
-        Body::File(content) | Body::HardLink { content, .. } => format!("type=file size={}", content.size),
+        Body::Directory => text.push_str(" type=dir"),
+        Body::EmptyFile => text.push_str(" type=file size=0"),
+        Body::File(content) | Body::HardLink { content, .. } => {
+            let _ = write!(text, " type=file size={}", content.size);
+        }
         Body::Symlink(target) => {
-            let mut text = "type=link link=".to_string();
-            escape(target, &mut text);
-            text
+            text.push_str(" type=link link=");
+            escape(target, text);
         }
     }
 }
@@ -132,15 +135,15 @@ pub fn parse(text: &str) -> Result<Vec<Listed>, Error> {
 
 /// Appends `bytes` as mtree(5) writes names: what could end a word or begin a comment is octal.
 fn escape(bytes: &[u8], text: &mut String) {
-    for &byte in bytes {
-        match byte {
-            b'\\' | b'#' | b'=' => {
-                let _ = write!(text, "\\{byte:03o}");
-            }
-            0x21..=0x7e => text.push(char::from(byte)),
-            _ => {
-                let _ = write!(text, "\\{byte:03o}");
-            }
+    let plain = |byte: &u8| matches!(byte, 0x21..=0x7e) && !b"\\#=".contains(byte);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (run, after) = rest.split_at(rest.iter().position(|byte| !plain(byte)).unwrap_or(rest.len()));
+        text.push_str(std::str::from_utf8(run).expect("printable ASCII is UTF-8"));
+        rest = after;
+        if let Some((byte, after)) = rest.split_first() {
+            let _ = write!(text, "\\{byte:03o}");
+            rest = after;
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use pylayer::action::{self, Engine};
 use pylayer::inputs::Digests;
 use pylayer::pack;
 use pylayer::pipeline::{ChunkCache, Pool};
-use pylayer::worker::{self, Cancel, Protocol};
+use pylayer::worker::{self, Cancel, Limits, Protocol};
 use tracing_chrome::ChromeLayerBuilder;
 use tracing_subscriber::prelude::*;
 
@@ -102,11 +103,18 @@ fn take(arguments: &mut Vec<Bytes>, prefix: &[u8]) -> Option<Bytes> {
     Some(arguments.remove(index).slice(prefix.len()..))
 }
 
+/// How many layers are written at once at least: as many as Bazel asks a worker for by default
+/// (`--worker_max_multiplex_instances`). They share the threads of one pool, so that on few
+/// processors, too, a small layer does not wait for large ones.
+const MIN_LAYERS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
+
 /// Serves Bazel's requests until it has no more.
 fn serve(protocol: Protocol, cache_bytes: u64, log: bool) -> ExitCode {
     let cache = Arc::new(ChunkCache::new(cache_bytes));
+    let limits = Limits::default();
+    let limits = Limits { running: limits.running.max(MIN_LAYERS_AT_ONCE), ..limits };
     match Pool::new(None, Some(cache)) {
-        Ok(pool) => finish(worker::run(protocol, Engine::new(pool, log)), |()| ()),
+        Ok(pool) => finish(worker::run_with(protocol, limits, Engine::new(pool, log)), |()| ()),
         Err(error) => fail(format!("cannot start a thread: {error}")),
     }
 }
@@ -134,7 +142,7 @@ fn run_once(arguments: &[Bytes]) -> ExitCode {
         Ok(pool) => Engine::new(pool, false),
         Err(error) => return fail(format!("cannot start a thread: {error}")),
     };
-    let response = action::respond(engine.run(arguments, Path::new(""), &Digests::new(), &Cancel::new()));
+    let response = action::respond(engine.run(arguments, Path::new(""), &Digests::default(), &Cancel::new()));
     // Bazel shows an action's stderr; if it is closed there is nobody to tell.
     let _ = std::io::stderr().write_all(response.output.as_bytes());
     ExitCode::from(u8::from(response.exit_code != 0))

@@ -116,7 +116,7 @@ pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
     let manifest = info_span!("manifest").in_scope(|| manifest(options, executable, &runfiles))?;
     let groups = LayerGroups::compile(&settings.groups, &settings.exclude).map_err(action::Error::from)?;
     let cancel = Cancel::new();
-    let (digests, known) = (Digests::new(), KnownFiles::new(0));
+    let (digests, known) = (Digests::default(), KnownFiles::new(0));
     let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel: &cancel };
     let questions = action::questions(&settings);
     let items = info_span!("inputs")

@@ -227,13 +227,19 @@ impl Pool {
             let hashing = start.plain.clone();
             let hash = || hash_in_order(plain, numbers, hashing, &layer.cancel);
             let hasher = std::thread::Builder::new().spawn_scoped(scope, hash).map_err(Error::Start)?;
-            self.shared.add(layer.clone());
-            let written = write_in_order(packed, &layer, start, out, progress);
-            self.shared.remove(&layer);
+            let mut writer = Writer::new(&layer, start, out, progress);
+            let written = writer.write_remembered().and_then(|first| {
+                lock(&layer.state).next = first;
+                self.shared.add(layer.clone());
+                let written = writer.write_in_order(first, packed);
+                self.shared.remove(&layer);
+                written
+            });
             // Wakes a hasher that waits for chunks which will not come; too late for one that has all.
             let _ = to_hash.send(None);
             let hashed = hasher.join();
-            let (mut written, mut states) = written?;
+            written?;
+            let Writer { mut written, mut states, .. } = writer;
             let (hashed, time) = match hashed {
                 Ok(Some(hashed)) => hashed,
                 Ok(None) => return Err(inputs::Error::Cancelled.into()),
@@ -531,52 +537,87 @@ fn in_order<T, E>(
     Ok(())
 }
 
-/// Writes the blob, and hashes it from the first chunk that is not known on, where hashing stands at
-/// `start`. Returns `start` and the states after these chunks; their plain halves are left to the
-/// other stage, and so are the digests.
-fn write_in_order(
-    packed: Receiver<Result<(usize, Packed), Error>>,
-    layer: &Layer,
-    start: StreamState,
-    out: &mut dyn Write,
-    progress: &dyn Fn(u64),
-) -> Result<(Written, Vec<StreamState>), Error> {
-    let mut written = Written::default();
-    let mut states = vec![start.clone()];
-    let StreamState { mut blob, mut size, .. } = start;
-    in_order(
-        0..layer.chunks.len(),
-        || packed.recv().unwrap_or(Err(Error::Thread)),
-        |index, Packed { compressed, plain, times }| {
-            // What is in flight already would take longer than whoever cancels wants to wait.
-            if layer.cancel.is_cancelled() {
-                return Err(inputs::Error::Cancelled.into());
+/// Writes the blob, and hashes it from the first chunk that is not known on.
+struct Writer<'a> {
+    layer: &'a Layer,
+    out: &'a mut dyn Write,
+    progress: &'a dyn Fn(u64),
+    written: Written,
+    /// Where hashing stood at first, and after each chunk that was not known. Their plain halves are
+    /// left to the other stage, and so are the digests.
+    states: Vec<StreamState>,
+    blob: Sha256,
+    size: u64,
+}
+
+impl<'a> Writer<'a> {
+    fn new(
+        layer: &'a Layer,
+        start: StreamState,
+        out: &'a mut dyn Write,
+        progress: &'a dyn Fn(u64),
+    ) -> Writer<'a> {
+        let (blob, size) = (start.blob.clone(), start.size);
+        Writer { layer, out, progress, written: Written::default(), states: vec![start], blob, size }
+    }
+
+    /// Writes the first chunks, as far as they are known and their compressed forms are remembered:
+    /// no thread has anything to do for them. Returns how many these were.
+    fn write_remembered(&mut self) -> Result<usize, Error> {
+        let Layer { cache, keys, known, .. } = self.layer;
+        let keys = keys.iter().take(*known).enumerate();
+        for (index, key) in keys {
+            match cache.as_ref().zip(*key).and_then(|(cache, key)| cache.chunks.get(&key)) {
+                Some(compressed) => self.write_chunk(index, &compressed, &[])?,
+                None => return Ok(index),
             }
-            let bytes = compressed.bytes.as_ref().unwrap_or(&plain.bytes);
-            let all = &mut written.times;
-            all.read += times.read;
-            all.compress += times.compress;
-            timed(trace_span!("write", chunk = index), &mut all.write, || {
-                // A plain tar is its own uncompressed stream, which the other stage hashes.
-                if index >= layer.known && layer.codec != Codec::None {
-                    blob.update(bytes);
-                }
-                out.write_all(bytes).map_err(Error::Write)
-            })?;
-            let first = layer.chunks[index].first_entry();
-            written
-                .machines
-                .extend(compressed.machines.iter().map(|(entry, machine)| (first + entry, *machine)));
-            written.uncompressed_size += plain.length;
-            if index >= layer.known {
-                size += bytes.len() as u64;
-                states.push(StreamState { blob: blob.clone(), size, ..StreamState::default() });
+        }
+        Ok(*known)
+    }
+
+    /// Writes the chunks from number `first` on, as threads deliver them.
+    fn write_in_order(
+        &mut self,
+        first: usize,
+        packed: Receiver<Result<(usize, Packed), Error>>,
+    ) -> Result<(), Error> {
+        in_order(
+            first..self.layer.chunks.len(),
+            || packed.recv().unwrap_or(Err(Error::Thread)),
+            |index, Packed { compressed, plain, times }| {
+                self.written.times.read += times.read;
+                self.written.times.compress += times.compress;
+                self.write_chunk(index, &compressed, &plain.bytes)
+            },
+        )
+    }
+
+    fn write_chunk(&mut self, index: usize, compressed: &CompressedChunk, plain: &[u8]) -> Result<(), Error> {
+        let Layer { chunks, known, codec, cancel, .. } = self.layer;
+        // What is in flight already would take longer than whoever cancels wants to wait.
+        if cancel.is_cancelled() {
+            return Err(inputs::Error::Cancelled.into());
+        }
+        let bytes = compressed.bytes.as_deref().unwrap_or(plain);
+        timed(trace_span!("write", chunk = index), &mut self.written.times.write, || {
+            // A plain tar is its own uncompressed stream, which the other stage hashes.
+            if index >= *known && *codec != Codec::None {
+                self.blob.update(bytes);
             }
-            progress(plain.length);
-            Ok(())
-        },
-    )?;
-    Ok((written, states))
+            self.out.write_all(bytes).map_err(Error::Write)
+        })?;
+        let (first, length) = (chunks[index].first_entry(), chunks[index].length());
+        let machines = compressed.machines.iter().map(|(entry, machine)| (first + entry, *machine));
+        self.written.machines.extend(machines);
+        self.written.uncompressed_size += length;
+        if index >= *known {
+            self.size += bytes.len() as u64;
+            let (blob, size) = (self.blob.clone(), self.size);
+            self.states.push(StreamState { blob, size, ..StreamState::default() });
+        }
+        (self.progress)(length);
+        Ok(())
+    }
 }
 
 /// Hashes the uncompressed stream from the chunks `numbers` on, where hashing stands at `start`.

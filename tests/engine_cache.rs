@@ -1,6 +1,6 @@
 //! A warm worker writes the bytes that a cold one writes, whatever it remembers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ fn edit() -> impl Strategy<Value = Edit> {
 fn lay_out(directory: &Path, files: &Files) -> Digests {
     let _ = fs::remove_dir_all(directory);
     fs::create_dir_all(directory).unwrap();
-    let mut digests = HashMap::new();
+    let mut digests = Digests::default();
     let mut manifest = String::new();
     for (number, (name, (seed, size))) in files.iter().enumerate() {
         let content = content(*seed, *size);
@@ -119,7 +119,7 @@ proptest! {
         for edit in &edits {
             apply(&mut files, edit);
             let digests = lay_out(&inputs, &files);
-            let cold = write(&engine(None), &inputs, &Digests::new(), compress);
+            let cold = write(&engine(None), &inputs, &Digests::default(), compress);
             for engine in &warm {
                 prop_assert!(write(engine, &inputs, &digests, compress) == cold, "{edit:?} changed what a warm engine writes");
             }

@@ -316,6 +316,35 @@ fn a_cancelled_request_leaves_nothing_and_the_worker_goes_on() {
     worker.close();
 }
 
+/// Bazel sends a worker so many requests at once (`--worker_max_multiplex_instances`).
+const REQUESTS_AT_ONCE: i32 = 8;
+
+#[test]
+fn a_small_layer_does_not_wait_for_large_ones() {
+    let (workspace, manifest) = Workspace::slow(8 << 10);
+    let mut worker = Worker::start(&workspace.path(""));
+    let large = workspace.arguments(&manifest, &[]);
+    for id in 1..REQUESTS_AT_ONCE {
+        worker.send(&Work::new(id, large.clone()));
+    }
+    workspace.wait_until_under_way();
+    let small = Workspace::below(&workspace.path(""));
+    small.write("in/a", "a");
+    let manifest = Manifest::new().file("a", "in/a");
+    let expected = small.outputs(&manifest, &[]);
+    small.remove_outputs();
+    let arguments = small.arguments(&manifest, &[]);
+    worker.succeed(&Work { sandbox_dir: small.sandbox_dir(), ..Work::new(REQUESTS_AT_ONCE, arguments) });
+    assert_eq!(support::Outputs::read(&small.path("out")), expected);
+    for id in 1..REQUESTS_AT_ONCE {
+        worker.cancel(id);
+        let response = worker.receive();
+        assert!(response.was_cancelled && response.request_id == id, "{response}");
+    }
+    assert_eq!(workspace.leftovers(), [] as [String; 0]);
+    worker.close();
+}
+
 #[test]
 fn a_failed_request_leaves_nothing_and_the_worker_goes_on() {
     let workspace = Workspace::new();

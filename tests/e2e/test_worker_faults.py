@@ -144,7 +144,7 @@ def test_a_worker_that_loses_a_race_is_cancelled_and_goes_on(workspace, expected
         spawns = write_again(workspace, [LAYERS], *RACE, *SANDBOXED, *SLOW_WORKER, f"--remote_executor={address}")
         assert "remote" in {spawn.runner for spawn in spawns}
         assert digests(workspace) == expected
-        wait_until(lambda: ": cancelled, " in log(workspace))
+        wait_until(lambda: ": cancelled; " in log(workspace))
     before = slow_workers(workspace)
     spawns = write_again(workspace, [LAYERS], *SANDBOXED, *SLOW_WORKER)
     assert {spawn.runner for spawn in spawns} == {"worker"}
