@@ -301,6 +301,66 @@ mod tests {
         }
     }
 
+    /// As in a site-packages directory: how many files of a thousand are smaller than which size.
+    const TYPICAL_SIZES: [(u64, u64); 6] =
+        [(300, 1 << 10), (610, 4 << 10), (830, 16 << 10), (950, 64 << 10), (995, 1 << 20), (1000, 8 << 20)];
+
+    fn random(parts: impl std::hash::Hash) -> u64 {
+        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+        parts.hash(&mut hasher);
+        hasher.digest()
+    }
+
+    /// Paths and contents of a binary with `count` files. A content is its size and a version.
+    fn typical_files(count: u64) -> std::collections::BTreeMap<String, (u64, u64)> {
+        (0..count).map(|n| (format!("./app/package_{}/{n}.py", n / 40), (typical_size(n), 0))).collect()
+    }
+
+    fn typical_size(n: u64) -> u64 {
+        let place = random(("place", n)) % 1000;
+        let at = TYPICAL_SIZES.iter().position(|(share, _)| place < *share).unwrap();
+        let least = if at == 0 { 0 } else { TYPICAL_SIZES[at - 1].1 };
+        least + random(("size", n)) % (TYPICAL_SIZES[at].1 - least)
+    }
+
+    fn keys_of(
+        files: &std::collections::BTreeMap<String, (u64, u64)>,
+        codec: Codec,
+    ) -> std::collections::HashSet<Key> {
+        let entries = files.iter().map(|(name, content)| {
+            let digest = Some(format!("{name} {content:?}").into());
+            let content = FileContent { file: name.into(), size: content.0, digest, executable: None };
+            Entry { name: name.clone().into_bytes(), mode: 0o755, body: Body::File(Arc::new(content)) }
+        });
+        let plan = LayerPlan { entries: entries.collect(), metadata: Metadata::default() };
+        chunks(&plan, ChunkSizes::of(codec)).iter().map(|chunk| key(&plan, chunk, codec).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_change_of_a_small_file_is_a_median_of_one_chunk() {
+        const FILES: u64 = 4000;
+        for codec in [Codec::Gzip { level: 6 }, Codec::Zstd { level: 3 }] {
+            let before = typical_files(FILES);
+            let old = keys_of(&before, codec);
+            let mut changed: Vec<usize> = (0..99)
+                .map(|n| {
+                    let mut after = before.clone();
+                    let path = before.keys().nth((random(("file", n)) % FILES) as usize).unwrap();
+                    let size = random(("new size", n)) % 10_000;
+                    match n % 3 {
+                        0 => after.insert(path.clone(), (size, 1)),
+                        1 => after.insert(format!("{path}i"), (size, 1)),
+                        _ => after.remove(path),
+                    };
+                    keys_of(&after, codec).difference(&old).count()
+                })
+                .collect();
+            changed.sort();
+            assert_eq!(changed[changed.len() / 2], 1, "{codec}: {changed:?}");
+            assert!(changed[changed.len() * 9 / 10] <= 3, "{codec}: {changed:?}");
+        }
+    }
+
     #[test]
     fn an_empty_layer_is_two_zero_blocks() {
         let chunks = chunks(&plan_of(&[]), GZIP_CHUNKS);

@@ -405,16 +405,21 @@ fn corners_of_the_syntax_are_understood() {
 fn patterns_in_use_are_decided() {
     let corpus: Vec<String> = default_layers().into_iter().map(|(_, path)| path).collect();
     for file in files() {
-        let decided = Decided::default();
-        for pattern in known_patterns(&file) {
-            let before = (decided.paths.get(), decided.decided.get());
-            check(&file, &pattern, &corpus, &decided);
-            if decided.paths.get() - before.0 != decided.decided.get() - before.1 {
-                println!("not all paths decided: {pattern}");
-            }
-        }
-        println!("{} of {} decided", decided.decided.get(), decided.paths.get());
-        assert!(decided.share() > 0.99);
+        let (mut paths, mut decided) = (0, 0);
+        let patterns = known_patterns(&file);
+        let undecided: Vec<&String> = patterns
+            .iter()
+            .filter(|pattern| {
+                let of_pattern = Decided::default();
+                check(&file, pattern, &corpus, &of_pattern);
+                paths += of_pattern.paths.get();
+                decided += of_pattern.decided.get();
+                of_pattern.share() < 1.0
+            })
+            .collect();
+        println!("{} of {} patterns decided", patterns.len() - undecided.len(), patterns.len());
+        println!("{decided} of {paths} paths decided; not all by {undecided:?}");
+        assert!(undecided.len() <= 1 && decided * 1000 >= paths * 999, "{undecided:?}: {decided} of {paths}");
     }
 }
 
