@@ -72,6 +72,8 @@ fn items() -> Vec<Item> {
             size: size(number),
             digest: Some(digest(number)),
             executable: Some(false),
+            lasting: true,
+            ..FileContent::default()
         };
         let path = ImagePath::new(image_path(number)).expect("the path has no odd component");
         Item { path, content: Content::File(Arc::new(content)) }

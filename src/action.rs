@@ -2,9 +2,10 @@
 //! code serves a persistent worker and a process that Bazel or a remote executor starts for one action.
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use tracing::{debug_span, info_span};
@@ -14,7 +15,7 @@ use crate::codec::Codec;
 use crate::exec_path;
 use crate::groups::{self, LayerGroups};
 use crate::image_path::ImagePath;
-use crate::inputs::{self, Digests, Inputs, KnownFiles, Questions};
+use crate::inputs::{self, Digests, Inputs, KnownFiles, LastingContent, Questions};
 use crate::listing;
 use crate::manifest::{self, Manifest};
 use crate::output::{self, Descriptor, Output};
@@ -45,16 +46,23 @@ pub enum Error {
     Output(#[from] output::Error),
     #[error("{}: {error}", path.display())]
     Listing { path: PathBuf, error: listing::Error },
+    #[error("--layer={layer}: there is no such layer group; the groups are {known}")]
+    UnknownLayer { layer: String, known: String },
+    #[error("{} is named as two outputs of one action; give each a path of its own", .0.display())]
+    SameOutput(PathBuf),
+    #[error("{} is an output of the action and {} an input; an output must not replace or be inside an input", output.display(), input.display())]
+    OutputIsInput { output: PathBuf, input: PathBuf },
     #[error("the layers are not what the binary asks for (attribute validation: \"warn\" to build all the same)\n  {}", .0.join("\n  "))]
     Violations(Vec<String>),
 }
 
-/// Lists of patterns: a handful per image.
+/// Lists of patterns, by the length of their text in KiB. One image has one list of about 1 KiB.
 const MAX_GROUPS: u64 = 64;
-/// Manifests: one per layer that somebody works on. One of 50,000 files takes 20 MB.
-const MAX_MANIFESTS: u64 = 32;
-/// Files whose size is remembered: 150 bytes each.
-const MAX_FILES: u64 = 1 << 20;
+/// Manifests are remembered in a quarter of the memory that compressed chunks get, and in no more than
+/// this: a manifest of 50,000 files takes 20 MB.
+const MAX_MANIFEST_BYTES: u64 = 256 << 20;
+/// Files of which it is remembered whether they can be executed: 250 bytes each.
+const MAX_FILES: u64 = 1 << 18;
 
 /// A list of groups, and one of patterns to exclude.
 type Patterns = (Vec<(String, String)>, Vec<String>);
@@ -63,7 +71,7 @@ type Patterns = (Vec<(String, String)>, Vec<String>);
 pub struct Engine {
     pool: Pool,
     groups: Cache<Patterns, Arc<LayerGroups>>,
-    manifests: Cache<Bytes, Arc<Manifest>>,
+    manifests: Cache<LastingContent, Arc<Manifest>>,
     files: KnownFiles,
     log: bool,
 }
@@ -71,10 +79,11 @@ pub struct Engine {
 impl Engine {
     /// An engine that does its work on `pool`, and logs each request of a worker to stderr if `log`.
     pub fn new(pool: Pool, log: bool) -> Engine {
+        let manifest_bytes = (pool.cache_bytes() / 4).min(MAX_MANIFEST_BYTES);
         Engine {
             pool,
             groups: Cache::new(MAX_GROUPS),
-            manifests: Cache::new(MAX_MANIFESTS),
+            manifests: Cache::new(manifest_bytes),
             files: Cache::new(MAX_FILES),
             log,
         }
@@ -88,20 +97,35 @@ impl Engine {
         digests: &Digests,
         cancel: &Cancel,
     ) -> Result<Outcome, Error> {
-        let inputs = Inputs { base, digests, known: &self.files, cancel };
-        let arguments = expand_flagfiles(arguments, inputs)?;
+        let inputs = Inputs { base, digests, known: &self.files, cancel, now: SystemTime::now() };
+        let (arguments, flagfiles) = expand_flagfiles(arguments, inputs)?;
         match ActionRequest::parse(arguments.iter().map(Bytes::as_ref))? {
-            ActionRequest::Layer(request) => self.write_layer(request, inputs),
-            ActionRequest::Validation(request) => self.validate_layers(request, inputs),
+            ActionRequest::Layer(request) => self.write_layer(request, &flagfiles, inputs),
+            ActionRequest::Validation(request) => self.validate_layers(request, &flagfiles, inputs),
         }
     }
 
-    fn write_layer(&self, request: LayerRequest, inputs: Inputs) -> Result<Outcome, Error> {
-        let LayerRequest { layer, manifest, output, descriptor, listing, settings } = request;
+    fn write_layer(
+        &self,
+        request: LayerRequest,
+        flagfiles: &[PathBuf],
+        inputs: Inputs,
+    ) -> Result<Outcome, Error> {
+        let LayerRequest { layer, manifest: manifest_path, output, descriptor, listing, settings } = request;
         let _span = info_span!("layer", layer).entered();
         let start = Instant::now();
-        let manifest = debug_span!("manifest").in_scope(|| self.manifest(&manifest, inputs))?;
+        let manifest = debug_span!("manifest").in_scope(|| self.manifest(&manifest_path, inputs))?;
+        let outputs: Vec<&Path> = [Some(&output), descriptor.as_ref(), listing.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect();
+        let read = flagfiles.iter().chain([&manifest_path]).map(PathBuf::as_path);
+        check_outputs(&outputs, read.chain(manifest.sources()))?;
         let groups = self.groups(&settings.groups, &settings.exclude)?;
+        if !groups.names().contains(&layer.as_str()) {
+            return Err(Error::UnknownLayer { layer, known: groups.names().join(", ") });
+        }
         let questions = questions(&settings);
         let wanted = |path: &ImagePath| groups.group_of(path.tar_name()) == Some(layer.as_str());
         let items = debug_span!("inputs").in_scope(|| inputs.items(&manifest, questions, wanted))?;
@@ -123,13 +147,21 @@ impl Engine {
         Ok(Outcome { warnings, summary })
     }
 
-    fn validate_layers(&self, request: ValidationRequest, inputs: Inputs) -> Result<Outcome, Error> {
+    fn validate_layers(
+        &self,
+        request: ValidationRequest,
+        flagfiles: &[PathBuf],
+        inputs: Inputs,
+    ) -> Result<Outcome, Error> {
         let _span = info_span!("validation").entered();
         let manifest = self.manifest(&request.manifest, inputs)?;
+        let listings = request.listings.iter().map(|(_, path)| path);
+        let read = flagfiles.iter().chain([&request.manifest]).chain(listings).map(PathBuf::as_path);
+        check_outputs(&[&request.report], read.chain(manifest.sources()))?;
         let groups = self.groups(&request.groups, &request.exclude)?;
         let mut layers = Vec::with_capacity(request.listings.len());
         for (layer, path) in request.listings {
-            let text = inputs.read(&path)?;
+            let (text, _) = inputs.read(&path)?;
             let listed = listing::parse(&String::from_utf8_lossy(&text));
             layers.push((layer, listed.map_err(|error| Error::Listing { path, error })?));
         }
@@ -150,13 +182,26 @@ impl Engine {
 
     fn groups(&self, groups: &[(String, String)], exclude: &[String]) -> Result<Arc<LayerGroups>, Error> {
         let key = (groups.to_vec(), exclude.to_vec());
-        Ok(self.groups.get_or_make(Some(key), || LayerGroups::compile(groups, exclude).map(Arc::new))?)
+        if let Some(compiled) = self.groups.get(&key) {
+            return Ok(compiled);
+        }
+        let compiled = Arc::new(LayerGroups::compile(groups, exclude)?);
+        let bytes = groups.iter().map(|(_, pattern)| pattern).chain(exclude).map(String::len).sum::<usize>();
+        self.groups.put(key, compiled.clone(), 1 + bytes as u64 / 1024);
+        Ok(compiled)
     }
 
     fn manifest(&self, path: &Path, inputs: Inputs) -> Result<Arc<Manifest>, Error> {
-        // A copy: a slice of the request would keep all of it in memory.
-        let digest = inputs.digest(path).map(|digest| Bytes::copy_from_slice(&digest));
-        self.manifests.get_or_make(digest, || Ok(Arc::new(Manifest::parse(&inputs.read(path)?)?)))
+        let key = inputs.lasting(path);
+        if let Some(manifest) = key.as_ref().and_then(|key| self.manifests.get(key)) {
+            return Ok(manifest);
+        }
+        let (text, stamp) = inputs.read(path)?;
+        let manifest = Arc::new(Manifest::parse(&text)?);
+        if let Some(key) = key.filter(|(_, expected)| *expected == stamp) {
+            self.manifests.put(key, manifest.clone(), manifest.weight());
+        }
+        Ok(manifest)
     }
 }
 
@@ -287,17 +332,43 @@ fn empty_layer(layer: &str, patterns: &[&str]) -> String {
     warning
 }
 
-/// Replaces `@file` and `--flagfile=file` by the lines of the file. Bazel does so for workers, but
-/// not for one-shot runs, and remote executors may forward the flagfile to their workers.
-fn expand_flagfiles(arguments: &[Bytes], inputs: Inputs) -> Result<Vec<Bytes>, Error> {
+/// Refuses outputs that are the same path, that an input has, or that are inside an input.
+fn check_outputs<'a>(outputs: &[&Path], inputs: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
+    for (index, path) in outputs.iter().enumerate() {
+        if outputs[..index].contains(path) {
+            return Err(Error::SameOutput(path.to_path_buf()));
+        }
+    }
+    let bytes = |path: &'a Path| path.as_os_str().as_bytes();
+    let outputs_as_bytes: Vec<&[u8]> = outputs.iter().map(|path| path.as_os_str().as_bytes()).collect();
+    for input in inputs {
+        let inside = |output: &&[u8]| {
+            output.strip_prefix(bytes(input)).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+        };
+        if let Some(index) = outputs_as_bytes.iter().position(inside) {
+            return Err(Error::OutputIsInput { output: outputs[index].into(), input: input.into() });
+        }
+    }
+    Ok(())
+}
+
+/// Replaces `@file` and `--flagfile=file` by the lines of the file; returns also the files' paths.
+/// Bazel does so for workers, but not for one-shot runs, and remote executors may forward the flagfile
+/// to their workers.
+fn expand_flagfiles(arguments: &[Bytes], inputs: Inputs) -> Result<(Vec<Bytes>, Vec<PathBuf>), Error> {
     let mut expanded = Vec::with_capacity(arguments.len());
+    let mut flagfiles = Vec::new();
     for argument in arguments {
         match request::flagfile(argument)? {
-            Some(path) => expanded.extend(request::flagfile_arguments(&inputs.read(&path)?.into())),
+            Some(path) => {
+                let (text, _) = inputs.read(&path)?;
+                expanded.extend(request::flagfile_arguments(&text.into()));
+                flagfiles.push(path);
+            }
             None => expanded.push(argument.clone()),
         }
     }
-    Ok(expanded)
+    Ok((expanded, flagfiles))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Memory of bounded size from which the least recently used goes first.
 //!
-//! A worker remembers compiled groups, manifests, sizes of files, compressed chunks and digest states.
-//! None of it can change a layer's bytes: every key is made of content digests that Bazel vouches for
-//! and of all else that decides the value, and what has no digest has no key.
+//! A worker remembers compiled groups, manifests, compressed chunks and digest states. None of it can
+//! change a layer's bytes: every key is made of all that decides the value. A file's part of a key is
+//! the digest that Bazel gives and what the file looks like ([`crate::stamp`]); what has no digest, or
+//! may have changed since it was looked at, has no key.
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,16 +72,9 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         }
     }
 
-    /// The value of `key`, made at the cost of 1 if it is not known. Without a key it is made and not
-    /// remembered. Two threads may make the same value at the same time.
-    pub fn get_or_make<E>(&self, key: Option<K>, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
-        let Some(key) = key else { return make() };
-        if let Some(value) = self.get(&key) {
-            return Ok(value);
-        }
-        let value = make()?;
-        self.put(key, value.clone(), 1);
-        Ok(value)
+    /// What entries may cost together.
+    pub fn budget(&self) -> u64 {
+        self.budget
     }
 
     /// What the cache did so far.
@@ -130,19 +124,5 @@ mod tests {
         cache.put(1, 'a', 40);
         cache.put(2, 'b', 101);
         assert_eq!((cache.get(&1), cache.get(&2)), (Some('a'), None));
-    }
-
-    #[test]
-    fn without_a_key_nothing_is_remembered() {
-        let cache = Cache::new(10);
-        let mut made = 0;
-        for key in [None, None, Some(1), Some(1)] {
-            let value: Result<_, ()> = cache.get_or_make(key, || {
-                made += 1;
-                Ok('a')
-            });
-            assert_eq!(value, Ok('a'));
-        }
-        assert_eq!(made, 3);
     }
 }

@@ -103,7 +103,7 @@ impl Key {
     }
 }
 
-/// The key of `chunk`, or `None` where a content in it has no digest.
+/// The key of `chunk`, or `None` where a content in it does not last beyond the request.
 pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
     let mut hasher = Sha256::new();
     // Each field is preceded by its length, so that no two lists of fields are the same bytes.
@@ -112,8 +112,8 @@ pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
         hasher.update(bytes);
     };
     let content = |file: &FileContent, field: &mut dyn FnMut(&[u8])| {
-        field(&file.size.to_le_bytes());
-        file.digest.as_ref().map(|digest| field(digest))
+        field(&file.stamp.to_bytes());
+        file.digest.as_ref().filter(|_| file.lasting).map(|digest| field(digest))
     };
     field(codec.to_string().as_bytes());
     match chunk {
@@ -232,7 +232,7 @@ mod tests {
 
     fn plan_of(files: &[(String, u64)]) -> LayerPlan {
         let entries = files.iter().map(|(name, size)| {
-            let content = FileContent { file: name.into(), size: *size, digest: None, executable: None };
+            let content = FileContent { file: name.into(), size: *size, ..FileContent::default() };
             Entry { name: name.clone().into_bytes(), mode: 0o755, body: Body::File(Arc::new(content)) }
         });
         LayerPlan { entries: entries.collect(), metadata: Metadata::default() }
@@ -329,7 +329,13 @@ mod tests {
     ) -> std::collections::HashSet<Key> {
         let entries = files.iter().map(|(name, content)| {
             let digest = Some(format!("{name} {content:?}").into());
-            let content = FileContent { file: name.into(), size: content.0, digest, executable: None };
+            let content = FileContent {
+                file: name.into(),
+                size: content.0,
+                digest,
+                lasting: true,
+                ..FileContent::default()
+            };
             Entry { name: name.clone().into_bytes(), mode: 0o755, body: Body::File(Arc::new(content)) }
         });
         let plan = LayerPlan { entries: entries.collect(), metadata: Metadata::default() };

@@ -8,7 +8,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Why a path cannot be one of an action's files.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -53,14 +53,32 @@ fn check(path: &[u8], below: &[u8], leads_out: &'static str) -> Result<PathBuf, 
     } else if below.split(|&byte| byte == b'/').any(|component| component == b"..") {
         leads_out
     } else {
-        return Ok(OsStr::from_bytes(path).into());
+        return Ok(plain(path));
     };
     Err(Error { path: String::from_utf8_lossy(path).into_owned(), problem })
+}
+
+/// `path` without `.` and empty components, so that the same place always has the same path.
+fn plain(path: &[u8]) -> PathBuf {
+    let written = Path::new(OsStr::from_bytes(path));
+    if path.split(|&byte| byte == b'/').any(|component| matches!(component, b"" | b".")) {
+        written.components().filter(|component| *component != Component::CurDir).collect()
+    } else {
+        written.into()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_place_has_the_same_path() {
+        for path in ["a/b", "./a/b", "a//b", "a/./b", "a/b/", ".//a/./b/."] {
+            assert_eq!(input(path.as_bytes()).unwrap().as_os_str(), "a/b", "{path}");
+        }
+        assert_eq!(input(b".").unwrap().as_os_str(), "");
+    }
 
     #[test]
     fn what_bazel_sends_is_taken() {
@@ -70,7 +88,6 @@ mod tests {
             "external/rules_python~~pip~numpy/x",
             "@types/node",
             "..a/b..",
-            "./a",
         ] {
             assert_eq!(input(path.as_bytes()), Ok(path.into()));
             assert_eq!(output(path.as_bytes()), Ok(path.into()));

@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn file(size: u64) -> Body {
-        Body::File(Arc::new(FileContent { file: "f".into(), size, digest: None, executable: None }))
+        Body::File(Arc::new(FileContent { file: "f".into(), size, ..FileContent::default() }))
     }
 
     fn encoded(entry: &Entry, metadata: &Metadata) -> Vec<u8> {

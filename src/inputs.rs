@@ -7,11 +7,13 @@
 //! ever asked for its text.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use foldhash::HashMap as FoldHashMap;
@@ -20,11 +22,15 @@ use sha2::{Digest, Sha256};
 use crate::cache::Cache;
 use crate::image_path::{self, ImagePath};
 use crate::manifest::{self, Manifest, Source};
+use crate::stamp::Stamp;
 use crate::worker::Cancel;
 
 /// How deep a tree artifact may be; deeper means a symlink that leads back to a parent.
 const MAX_TREE_DEPTH: usize = 256;
-/// A thread of its own is worth it from so many entries of a manifest on.
+/// How many files a tree artifact may have: ten times those of the largest wheels together. More
+/// means symlinks to directories that hold such links in turn, which double the tree at each level.
+const MAX_TREE_FILES: usize = 4_000_000;
+/// Fewest manifest entries per thread; below this, spawning costs more than it saves.
 const MIN_SHARE: usize = 2048;
 /// How much of a file is read at a time to hash it.
 const HASH_BYTES: usize = 1 << 20;
@@ -34,18 +40,31 @@ const MAGIC_BYTES: usize = 4;
 /// Why an input cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read {}: {error}; is it an input of the action?", path.display())]
+    #[error("cannot read {}: {error}{}", path.display(), hint(error))]
     Read { path: PathBuf, error: io::Error },
     #[error("{} is {what}, which cannot be put into a layer", path.display())]
     Kind { path: PathBuf, what: &'static str },
     #[error("{} is nested more than {MAX_TREE_DEPTH} directories deep; does a symlink in it lead back to a parent?", path.display())]
     Depth { path: PathBuf },
+    #[error("{} has more than {MAX_TREE_FILES} files; do symlinks in it lead to directories with further such links?", path.display())]
+    Fan { path: PathBuf },
     #[error("{} changed while it was read; build again", path.display())]
     Changed { path: PathBuf },
     #[error("{}: {error}", tree.display())]
     Path { tree: PathBuf, error: image_path::Error },
     #[error("cancelled")]
     Cancelled,
+}
+
+/// What to do about an input that cannot be read.
+fn hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::NOENT) => "; is it an input of the action?",
+        Some(rustix::io::Errno::LOOP) => "; a symlink leads back to itself",
+        Some(rustix::io::Errno::MFILE) => "; raise the limit of open files (ulimit -n)",
+        Some(rustix::io::Errno::NFILE) => "; the machine has too many open files",
+        _ => "",
+    }
 }
 
 /// The digests that Bazel knows, by exec path. Opaque: equal digests mean equal contents.
@@ -67,7 +86,7 @@ pub enum Content {
 }
 
 /// A file whose content goes into the layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileContent {
     /// Where to open it.
     pub file: PathBuf,
@@ -77,6 +96,11 @@ pub struct FileContent {
     pub digest: Option<Bytes>,
     /// Whether the content begins like something that can be executed; `None` where nobody asked.
     pub executable: Option<bool>,
+    /// What the file looked like when the layer was planned.
+    pub stamp: Stamp,
+    /// Whether digest and stamp together stand for the content beyond this request: the request
+    /// vouches for the digest, and the stamp is settled.
+    pub lasting: bool,
 }
 
 /// What is asked about each file besides its size.
@@ -88,16 +112,12 @@ pub struct Questions {
     pub executable: bool,
 }
 
-/// What a look at a file told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileFacts {
-    pub size: u64,
-    /// `None` where nobody asked.
-    pub executable: Option<bool>,
-}
+/// A content that lasts, by digest and stamp.
+pub type LastingContent = (Bytes, Stamp);
 
-/// What is known of files, by digest: an entry of some 150 bytes saves a system call or three.
-pub type KnownFiles = Cache<Bytes, FileFacts>;
+/// Whether contents begin like something that can be executed. An entry takes some 250 bytes and saves
+/// three system calls.
+pub type KnownFiles = Cache<LastingContent, bool>;
 
 /// Where inputs are and what is known of them beforehand.
 #[derive(Clone, Copy)]
@@ -108,13 +128,30 @@ pub struct Inputs<'a> {
     pub digests: &'a Digests,
     pub known: &'a KnownFiles,
     pub cancel: &'a Cancel,
+    /// A time before the first look at a file.
+    pub now: SystemTime,
 }
 
 impl Inputs<'_> {
-    /// The whole content of a small input such as the manifest.
-    pub fn read(&self, exec_path: &Path) -> Result<Vec<u8>, Error> {
+    /// The whole content of a small input such as the manifest, and what it looked like before.
+    pub fn read(&self, exec_path: &Path) -> Result<(Vec<u8>, Stamp), Error> {
         let path = self.base.join(exec_path);
-        std::fs::read(&path).map_err(|error| Error::Read { path, error })
+        let (mut file, before) = open(&path)?;
+        let mut text = Vec::new();
+        match file.read_to_end(&mut text) {
+            Ok(_) if before.has_same_content(&stamp(&file, &path)?) => Ok((text, before)),
+            Ok(_) => Err(Error::Changed { path }),
+            Err(error) => Err(Error::Read { path, error }),
+        }
+    }
+
+    /// What the input with this digest in the request looks like, if both last.
+    pub fn lasting(&self, exec_path: &Path) -> Option<LastingContent> {
+        let digest = self.digest(exec_path)?;
+        let metadata = std::fs::metadata(self.base.join(exec_path)).ok()?;
+        let stamp = Stamp::of(&metadata);
+        // A copy: a slice of the request would keep all of it in memory.
+        stamp.is_settled(self.now).then(|| (Bytes::copy_from_slice(&digest), stamp))
     }
 
     /// The entries of `manifest` that `wanted` accepts by their image path, trees expanded, sorted by
@@ -130,12 +167,19 @@ impl Inputs<'_> {
         let share = manifest.entries.len().div_ceil(threads).max(MIN_SHARE);
         let mut items = std::thread::scope(|scope| {
             let wanted = &wanted;
-            let shares = manifest.entries.chunks(share);
-            let looks: Vec<_> =
-                shares.map(|entries| scope.spawn(move || self.items_of(entries, wanted))).collect();
+            let look = |entries| move || self.items_of(entries, wanted);
+            let looks = manifest.entries.chunks(share).map(|entries| {
+                let thread = std::thread::Builder::new().spawn_scoped(scope, look(entries));
+                // Where there is no room for a thread, this one does the work.
+                thread.map_err(|_| self.items_of(entries, wanted))
+            });
+            let looks: Vec<_> = looks.collect();
             let mut items = Vec::with_capacity(manifest.entries.len());
             for look in looks {
-                items.extend(look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+                items.extend(match look {
+                    Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+                    Err(done) => done?,
+                });
             }
             Ok(items)
         })?;
@@ -152,11 +196,11 @@ impl Inputs<'_> {
         for entry in entries {
             self.check_cancelled()?;
             if let Source::Tree(tree) = &entry.source {
-                self.walk(tree, &entry.path, MAX_TREE_DEPTH, &mut |path, file, size| {
+                self.walk(tree, &entry.path, &mut |path, file, stamp| {
                     if wanted(&path) {
-                        let facts = FileFacts { size, executable: None };
-                        items.push(Item { path, content: self.file(file, self.digest(file), facts) });
+                        items.push(Item { path, content: self.file(file, stamp)? });
                     }
+                    Ok(())
                 })?;
                 continue;
             }
@@ -164,11 +208,7 @@ impl Inputs<'_> {
                 continue;
             }
             let content = match &entry.source {
-                Source::File(file) => {
-                    let digest = self.digest(file);
-                    let facts = self.facts(file, digest.as_ref())?;
-                    self.file(file, digest, facts)
-                }
+                Source::File(file) => self.file(file, self.stamp(file)?)?,
                 Source::DeclaredSymlink(link) => Content::Symlink(self.link_text(link)?),
                 Source::Symlink(text) => Content::Symlink(text.clone()),
                 Source::Empty | Source::Tree(_) => Content::Empty,
@@ -182,50 +222,43 @@ impl Inputs<'_> {
     pub fn paths(&self, manifest: &Manifest) -> Result<Vec<ImagePath>, Error> {
         let mut paths = Vec::with_capacity(manifest.entries.len());
         for entry in &manifest.entries {
+            self.check_cancelled()?;
             match &entry.source {
-                Source::Tree(tree) => {
-                    self.walk(tree, &entry.path, MAX_TREE_DEPTH, &mut |path, _, _| paths.push(path))?;
-                }
+                Source::Tree(tree) => self.walk(tree, &entry.path, &mut |path, _, _| {
+                    paths.push(path);
+                    Ok(())
+                })?,
                 _ => paths.push(entry.path.clone()),
             }
         }
         Ok(paths)
     }
 
-    fn file(&self, exec_path: &Path, digest: Option<Bytes>, facts: FileFacts) -> Content {
-        let FileFacts { size, executable } = facts;
-        Content::File(Arc::new(FileContent { file: self.base.join(exec_path), size, digest, executable }))
+    /// The file at `exec_path`, which looks like `stamp`.
+    fn file(&self, exec_path: &Path, stamp: Stamp) -> Result<Content, Error> {
+        let digest = self.digest(exec_path);
+        let lasting = digest.is_some() && stamp.is_settled(self.now);
+        let file = self.base.join(exec_path);
+        let mut content = FileContent { file, size: stamp.size, digest, executable: None, stamp, lasting };
+        if let Some(key) = lasting_key(&content) {
+            content.executable = self.known.get(&key);
+        }
+        // An empty file is not opened again when the layer is written.
+        if content.size == 0 && content.executable.is_none() {
+            content.executable = Some(self.looks_executable(&content)?);
+        }
+        Ok(Content::File(Arc::new(content)))
     }
 
     /// The digest of an input, where it is known.
-    pub fn digest(&self, exec_path: &Path) -> Option<Bytes> {
+    fn digest(&self, exec_path: &Path) -> Option<Bytes> {
         self.digests.get(exec_path.as_os_str().as_bytes()).cloned()
     }
 
-    fn facts(&self, exec_path: &Path, digest: Option<&Bytes>) -> Result<FileFacts, Error> {
-        if let Some(facts) = digest.and_then(|digest| self.known.get(digest)) {
-            return Ok(facts);
-        }
-        let facts = FileFacts { size: self.size(exec_path)?, executable: None };
-        self.remember(digest, facts);
-        Ok(facts)
-    }
-
-    fn remember(&self, digest: Option<&Bytes>, facts: FileFacts) {
-        if let Some(digest) = digest {
-            // A copy: a slice of the request would keep all of it in memory.
-            self.known.put(Bytes::copy_from_slice(digest), facts, 1);
-        }
-    }
-
-    fn size(&self, exec_path: &Path) -> Result<u64, Error> {
+    fn stamp(&self, exec_path: &Path) -> Result<Stamp, Error> {
         let path = self.base.join(exec_path);
         match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
-            Ok(metadata) if metadata.is_dir() => {
-                Err(Error::Kind { path, what: "a directory where a file was expected" })
-            }
-            Ok(_) => Err(Error::Kind { path, what: "a device, pipe or socket" }),
+            Ok(metadata) => regular(&metadata, &path),
             Err(error) => Err(Error::Read { path, error }),
         }
     }
@@ -238,13 +271,21 @@ impl Inputs<'_> {
         }
     }
 
-    /// Visits all files below `directory`, through links to files and directories, as Bazel does.
-    fn walk(
+    /// Visits all files below `tree`, through links to files and directories, as Bazel does.
+    fn walk(&self, tree: &Path, image_path: &ImagePath, visit: Visit) -> Result<(), Error> {
+        let mut left = MAX_TREE_FILES;
+        self.walk_directory(tree, image_path, MAX_TREE_DEPTH, &mut |path, file, stamp| {
+            left = left.checked_sub(1).ok_or_else(|| Error::Fan { path: self.base.join(tree) })?;
+            visit(path, file, stamp)
+        })
+    }
+
+    fn walk_directory(
         &self,
         directory: &Path,
         image_path: &ImagePath,
         depth: usize,
-        visit: &mut dyn FnMut(ImagePath, &Path, u64),
+        visit: Visit,
     ) -> Result<(), Error> {
         let here = self.base.join(directory);
         if depth == 0 {
@@ -252,6 +293,7 @@ impl Inputs<'_> {
         }
         let read = |error| Error::Read { path: here.clone(), error };
         for child in std::fs::read_dir(&here).map_err(read)? {
+            self.check_cancelled()?;
             let name = child.map_err(read)?.file_name();
             let child = directory.join(&name);
             let child_path = image_path
@@ -259,9 +301,10 @@ impl Inputs<'_> {
                 .map_err(|error| Error::Path { tree: here.clone(), error })?;
             let path = self.base.join(&child);
             match std::fs::metadata(&path) {
-                Ok(metadata) if metadata.is_file() => visit(child_path, &child, metadata.len()),
-                Ok(metadata) if metadata.is_dir() => self.walk(&child, &child_path, depth - 1, visit)?,
-                Ok(_) => return Err(Error::Kind { path, what: "a device, pipe or socket" }),
+                Ok(metadata) if metadata.is_dir() => {
+                    self.walk_directory(&child, &child_path, depth - 1, visit)?;
+                }
+                Ok(metadata) => visit(child_path, &child, regular(&metadata, &path)?)?,
                 Err(error) => return Err(Error::Read { path, error }),
             }
         }
@@ -282,9 +325,7 @@ impl Inputs<'_> {
             let Content::File(content) = &mut item.content else { continue };
             if questions.executable && content.executable.is_none() {
                 self.check_cancelled()?;
-                let executable = Some(looks_executable(&content.file)?);
-                self.remember(content.digest.as_ref(), FileFacts { size: content.size, executable });
-                Arc::make_mut(content).executable = executable;
+                Arc::make_mut(content).executable = Some(self.looks_executable(content)?);
             }
             let dedupe = questions.dedupe_from.is_some_and(|from| content.size >= from.max(1));
             if dedupe || repeated.contains(&item.path) {
@@ -314,7 +355,22 @@ impl Inputs<'_> {
             reader.append(offset, HASH_BYTES.min((content.size - offset) as usize), &mut buffer)?;
             hasher.update(&buffer);
         }
+        reader.is_unchanged()?;
         Ok(Bytes::copy_from_slice(&hasher.finalize()))
+    }
+
+    /// Whether `content` is an ELF image or a script.
+    fn looks_executable(&self, content: &FileContent) -> Result<bool, Error> {
+        let mut reader = Reader::open(content)?;
+        let mut magic = Vec::new();
+        reader.append(0, MAGIC_BYTES.min(content.size as usize), &mut magic)?;
+        let executable = magic.starts_with(b"#!") || magic == b"\x7fELF";
+        if reader.is_unchanged()?
+            && let Some(key) = lasting_key(content)
+        {
+            self.known.put(key, executable, 1);
+        }
+        Ok(executable)
     }
 
     fn check_cancelled(&self) -> Result<(), Error> {
@@ -322,16 +378,53 @@ impl Inputs<'_> {
     }
 }
 
-/// ELF images and scripts.
-fn looks_executable(path: &Path) -> Result<bool, Error> {
-    let mut magic = Vec::with_capacity(MAGIC_BYTES);
-    File::open(path)
-        .and_then(|file| file.take(MAGIC_BYTES as u64).read_to_end(&mut magic))
-        .map_err(|error| Error::Read { path: path.to_path_buf(), error })?;
-    Ok(magic.starts_with(b"#!") || magic == b"\x7fELF")
+/// What is done with each file of a tree: its image path, its exec path, and what it looks like.
+type Visit<'a> = &'a mut dyn FnMut(ImagePath, &Path, Stamp) -> Result<(), Error>;
+
+/// What identifies `content` beyond this request, if anything does.
+pub fn lasting_key(content: &FileContent) -> Option<LastingContent> {
+    // A copy: a slice of the request would keep all of it in memory.
+    let digest = content.digest.as_ref().filter(|_| content.lasting)?;
+    Some((Bytes::copy_from_slice(digest), content.stamp))
 }
 
-/// Reads parts of one file, and insists that the file has the size that it was planned with.
+/// Opens a regular file. Anything else may keep whoever opens it waiting, so it is opened without
+/// blocking, and the open file is asked what it is.
+fn open(path: &Path) -> Result<(File, Stamp), Error> {
+    let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits();
+    match OpenOptions::new().read(true).custom_flags(flags as i32).open(path) {
+        Ok(file) => {
+            let stamp = stamp(&file, path)?;
+            Ok((file, stamp))
+        }
+        // A socket, or a device without a driver.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+            Err(Error::Kind { path: path.to_path_buf(), what: NO_FILE })
+        }
+        Err(error) => Err(Error::Read { path: path.to_path_buf(), error }),
+    }
+}
+
+fn stamp(file: &File, path: &Path) -> Result<Stamp, Error> {
+    match file.metadata() {
+        Ok(metadata) => regular(&metadata, path),
+        Err(error) => Err(Error::Read { path: path.to_path_buf(), error }),
+    }
+}
+
+const NO_FILE: &str = "a device, pipe or socket";
+
+/// The stamp of the file at `path`, provided that it is one.
+fn regular(metadata: &Metadata, path: &Path) -> Result<Stamp, Error> {
+    let what = match metadata {
+        metadata if metadata.is_file() => return Ok(Stamp::of(metadata)),
+        metadata if metadata.is_dir() => "a directory where a file was expected",
+        _ => NO_FILE,
+    };
+    Err(Error::Kind { path: path.to_path_buf(), what })
+}
+
+/// Reads parts of one file, and insists that the file is what it was when the layer was planned.
 pub struct Reader<'a> {
     content: &'a FileContent,
     file: File,
@@ -340,9 +433,21 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Opens the file.
     pub fn open(content: &'a FileContent) -> Result<Reader<'a>, Error> {
-        match File::open(&content.file) {
-            Ok(file) => Ok(Reader { content, file }),
-            Err(error) => Err(Error::Read { path: content.file.clone(), error }),
+        open(&content.file).map(|(file, _)| Reader { content, file })
+    }
+
+    /// Whether what has been read is, beyond doubt, what the file held when the layer was planned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`] if the content is probably another.
+    pub fn is_unchanged(&self) -> Result<bool, Error> {
+        let now = stamp(&self.file, &self.content.file)?;
+        match self.content.stamp {
+            planned if !planned.has_same_content(&now) => {
+                Err(Error::Changed { path: self.content.file.clone() })
+            }
+            planned => Ok(planned == now),
         }
     }
 

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_listing_can_be_read_back() {
-        let content = Arc::new(FileContent { file: "f".into(), size: 7, digest: None, executable: None });
+        let content = Arc::new(FileContent { file: "f".into(), size: 7, ..FileContent::default() });
         let name = |text: &[u8]| [b"./", text].concat();
         let odd = b"a b\tc\n\xc3\xa9\\#=";
         let bodies = [

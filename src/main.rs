@@ -38,6 +38,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    ignore_file_size_signal();
     let mut arguments: Vec<Bytes> =
         std::env::args_os().skip(1).map(|argument| Bytes::from(argument.into_vec())).collect();
     // The rule gives this to every run of the program, so that workers and one-shot runs of an
@@ -81,6 +82,14 @@ fn main() -> ExitCode {
             }
         },
     }
+}
+
+/// A write beyond the limit of file sizes (`ulimit -f`) then fails with EFBIG, which is reported and
+/// cleaned up after like any other error. By default the signal ends the process in the middle.
+fn ignore_file_size_signal() {
+    // SAFETY: `signal` only changes what the kernel does on SIGXFSZ. SIG_IGN runs no code of ours, and
+    // no other thread runs yet that could depend on the former disposition.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// `arguments` with the program's name before them.

@@ -18,7 +18,7 @@
 //! with `@`, and a runfile may well be called `@types/node`.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::exec_path;
 use crate::image_path::{self, ImagePath};
@@ -35,6 +35,9 @@ pub enum Error {
     #[error("line {line} of the manifest: {error}")]
     Source { line: usize, error: exec_path::Error },
 }
+
+/// What an allocation takes besides what it is for, as a rule.
+const ALLOCATION_BYTES: usize = 16;
 
 /// Where the content of an entry comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +76,30 @@ impl Manifest {
             .map(|(index, line)| parse_line(index + 1, line))
             .collect::<Result<_, _>>()
             .map(|entries| Manifest { entries })
+    }
+
+    /// The exec paths of what the entries are made of.
+    pub fn sources(&self) -> impl Iterator<Item = &Path> {
+        self.entries.iter().filter_map(|entry| match &entry.source {
+            Source::File(path) | Source::Tree(path) | Source::DeclaredSymlink(path) => Some(path.as_path()),
+            Source::Symlink(_) | Source::Empty => None,
+        })
+    }
+
+    /// What the manifest takes in memory, in bytes.
+    pub fn weight(&self) -> u64 {
+        let texts = self.entries.iter().map(|entry| {
+            let source = match &entry.source {
+                Source::File(path) | Source::Tree(path) | Source::DeclaredSymlink(path) => {
+                    path.as_os_str().len()
+                }
+                Source::Symlink(text) => text.len(),
+                Source::Empty => 0,
+            };
+            entry.path.tar_name().len() + source
+        });
+        let lines = self.entries.len() * (size_of::<Entry>() + 2 * ALLOCATION_BYTES);
+        (texts.sum::<usize>() + lines) as u64
     }
 }
 

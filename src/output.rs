@@ -2,15 +2,25 @@
 //!
 //! A process that is killed leaves a temporary file of perhaps gigabytes behind, and Bazel, which
 //! never heard of it, would keep it until the next `bazel clean`. So whoever writes a layer first
-//! removes what others have abandoned beside it. A lock, which ends with its process however that
-//! ends, tells a file that is in use: process numbers mean nothing across containers and sandboxes.
+//! removes what others have abandoned beside it.
+//!
+//! A lock tells a file that is in use; it ends with its process however that ends. Process numbers
+//! would not do: they mean nothing across containers and sandboxes. The lock (`flock`) belongs to the
+//! open file, so it works alike between the threads of a process, processes, and containers that
+//! share the directory. Two rules make it safe:
+//!
+//! - Only who holds the lock of a file gives it another name or removes it. So as long as a lock is
+//!   held, the file keeps its name or is gone.
+//! - Who has just got a lock looks whether the file still has its name. Between opening and locking
+//!   it, its former holder may have removed or renamed it, and the name may be another file's.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 
 use crate::codec::Codec;
@@ -34,6 +44,7 @@ pub struct Output {
     path: PathBuf,
     temporary: PathBuf,
     file: File,
+    kept: bool,
 }
 
 impl Output {
@@ -46,11 +57,15 @@ impl Output {
             let name = format!("{PREFIX}{}-{serial}{SUFFIX}", std::process::id());
             let temporary = path.with_file_name(name);
             match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-                Ok(file) if is_ours(&file) => {
-                    return Ok(Output { path: path.to_path_buf(), temporary, file });
-                }
-                Ok(_) => {}
-                // Somebody else's, with the same number in another container.
+                Ok(file) => match lock(&file, &temporary) {
+                    // Where there are no locks, nothing is taken for abandoned either.
+                    Lock::Held | Lock::Unsupported => {
+                        return Ok(Output { path: path.to_path_buf(), temporary, file, kept: false });
+                    }
+                    // Somebody took the file for abandoned before it was locked, and removes it.
+                    Lock::Lost => {}
+                },
+                // Another container's, in which a process has the same number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error { path: path.to_path_buf(), error }),
             }
@@ -72,7 +87,7 @@ impl Output {
     /// Gives all outputs their names, or leaves none. Call it when all are complete.
     pub fn keep(outputs: impl IntoIterator<Item = Output>) -> Result<(), Error> {
         let mut kept: Vec<PathBuf> = Vec::new();
-        for output in outputs {
+        for mut output in outputs {
             if let Err(error) = std::fs::rename(&output.temporary, &output.path) {
                 for path in kept {
                     // The error to report is the first one.
@@ -80,18 +95,42 @@ impl Output {
                 }
                 return Err(Error { path: output.path.clone(), error });
             }
+            output.kept = true;
             kept.push(output.path.clone());
         }
         Ok(())
     }
 }
 
-/// Locks a temporary file that was just created, unless someone took it for abandoned before that.
-fn is_ours(file: &File) -> bool {
+impl Drop for Output {
+    fn drop(&mut self) {
+        if !self.kept {
+            // The lock is held until the file is closed, which is after this.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// What came of locking a file.
+enum Lock {
+    /// Nobody else has the file, and it still has its name.
+    Held,
+    /// Somebody else has the file, or it has lost its name.
+    Lost,
+    /// The file system has no locks.
+    Unsupported,
+}
+
+/// Locks `file`, which was opened as `path`, until it is closed.
+fn lock(file: &File, path: &Path) -> Lock {
+    let same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => false,
-        // Where there are no locks, nothing is taken for abandoned either.
-        Ok(()) | Err(TryLockError::Error(_)) => !file.metadata().is_ok_and(|metadata| metadata.nlink() == 0),
+        Err(TryLockError::WouldBlock) => Lock::Lost,
+        Err(TryLockError::Error(_)) => Lock::Unsupported,
+        Ok(()) => match (file.metadata(), std::fs::symlink_metadata(path)) {
+            (Ok(ours), Ok(named)) if same(&ours, &named) => Lock::Held,
+            _ => Lock::Lost,
+        },
     }
 }
 
@@ -103,17 +142,16 @@ pub fn remove_abandoned(path: &Path) {
     for name in std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name()) {
         if name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)) {
             let temporary = path.with_file_name(name);
-            if File::open(&temporary).is_ok_and(|file| file.try_lock().is_ok()) {
+            // A pipe of that name must not keep anyone waiting, and a link must not lead elsewhere.
+            let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
+            let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(&temporary) else {
+                continue;
+            };
+            let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+            if is_file && matches!(lock(&file, &temporary), Lock::Held) {
                 let _ = std::fs::remove_file(temporary);
             }
         }
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        // After a rename there is nothing left to remove.
-        let _ = std::fs::remove_file(&self.temporary);
     }
 }
 
@@ -184,6 +222,43 @@ mod tests {
         output.file().write_all(b"new").unwrap();
         Output::keep([output]).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+
+    /// Every thread writes, keeps and cleans up in one directory, as the requests of a worker do.
+    #[test]
+    fn nobody_removes_what_another_thread_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let directory = directory.path();
+                scope.spawn(move || {
+                    for number in 0..500 {
+                        let path = directory.join(format!("{thread}-{}", number % 10));
+                        remove_abandoned(&path);
+                        let outputs = [1, 2].map(|part| {
+                            let path = path.with_extension(part.to_string());
+                            Output::with_content(&path, b"content").unwrap()
+                        });
+                        Output::keep(outputs).unwrap();
+                    }
+                });
+            }
+        });
+        let names = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.filter(|name| name.to_str().unwrap().starts_with(PREFIX)).count(), 0);
+    }
+
+    #[test]
+    fn what_only_looks_abandoned_keeps_nobody_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let named = |number| directory.path().join(format!("{PREFIX}1-{number}{SUFFIX}"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, named(0), rustix::fs::Mode::RWXU).unwrap();
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::write(&elsewhere, "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, named(1)).unwrap();
+        std::fs::create_dir(named(2)).unwrap();
+        remove_abandoned(&directory.path().join("layer.tar"));
+        assert!(elsewhere.exists() && (0..3).all(|number| named(number).symlink_metadata().is_ok()));
     }
 
     #[test]

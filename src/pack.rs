@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -117,7 +118,13 @@ pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
     let groups = LayerGroups::compile(&settings.groups, &settings.exclude).map_err(action::Error::from)?;
     let cancel = Cancel::new();
     let (digests, known) = (Digests::default(), KnownFiles::new(0));
-    let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel: &cancel };
+    let inputs = Inputs {
+        base: Path::new(""),
+        digests: &digests,
+        known: &known,
+        cancel: &cancel,
+        now: SystemTime::now(),
+    };
     let questions = action::questions(&settings);
     let items = info_span!("inputs")
         .in_scope(|| inputs.items(&manifest, questions, |path| groups.group_of(path.tar_name()).is_some()))

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use crate::cache::{Cache, Stats};
 use crate::chunk::{self, Chunk, ChunkSizes, Key};
 use crate::codec::{Codec, Compressor};
 use crate::header;
-use crate::inputs::{self, Reader};
+use crate::inputs::{self, FileContent, Reader};
 use crate::listing;
 use crate::plan::LayerPlan;
 use crate::worker::Cancel;
@@ -172,6 +173,11 @@ impl Pool {
         Ok(pool)
     }
 
+    /// The memory for compressed chunks, in bytes; 0 without a cache.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache.as_ref().map_or(0, |cache| cache.chunks.budget())
+    }
+
     /// What the pool's cache did, for a log.
     pub fn stats(&self) -> String {
         match &self.cache {
@@ -219,7 +225,13 @@ impl Pool {
             to_hash: to_hash.clone(),
             in_flight_limit: IN_FLIGHT_BYTES
                 .min(self.threads.len() as u64 * IN_FLIGHT_CHUNKS * sizes.run_max),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                next: 0,
+                lasting: usize::MAX,
+                in_flight_bytes: 0,
+                running: 0,
+                spare: Vec::new(),
+            }),
             idle: Condvar::new(),
         });
         std::thread::scope(|scope| {
@@ -254,8 +266,9 @@ impl Pool {
             }
             let last = states.last().cloned().unwrap_or_default();
             if let Some(cache) = &self.cache {
+                let lasting = &prefixes[..prefixes.len().min(lock(&layer.state).lasting)];
                 // The first state is that after the known chunks, or that of an empty stream.
-                for (key, state) in prefixes.iter().skip(known).zip(states.into_iter().skip(1)) {
+                for (key, state) in lasting.iter().skip(known).zip(states.into_iter().skip(1)) {
                     cache.states.put(*key, state, 1);
                 }
             }
@@ -353,10 +366,12 @@ struct Layer {
     idle: Condvar,
 }
 
-#[derive(Default)]
 struct State {
     /// The first chunk that no thread has taken.
     next: usize,
+    /// The first chunk whose files may have changed since they were planned: what is known of the
+    /// stream from here on holds for this request alone.
+    lasting: usize,
     in_flight_bytes: u64,
     running: usize,
     /// Buffers to use again.
@@ -413,13 +428,25 @@ impl Layer {
         let remembered = memory.and_then(|(cache, key)| cache.chunks.get(&key));
         let mut machines = Vec::new();
         let mut times = Times::default();
+        let mut changed = None;
         if remembered.is_none() || index >= self.known {
             plain.bytes = lock(&self.state).spare.pop().unwrap_or_default();
             plain.bytes.clear();
-            timed(trace_span!("read", chunk = index), &mut times.read, || {
+            changed = timed(trace_span!("read", chunk = index), &mut times.read, || {
                 fill(&self.plan, chunk, &mut plain.bytes, &mut machines)
             })?;
         }
+        // What is remembered holds for the files as they were planned.
+        let (remembered, memory) = match changed {
+            None => (remembered, memory),
+            // The digests go on from a state that these bytes may not lead to.
+            Some(path) if index < self.known => return Err(inputs::Error::Changed { path }.into()),
+            Some(_) => {
+                let mut state = lock(&self.state);
+                state.lasting = state.lasting.min(index);
+                (None, None)
+            }
+        };
         let compressed = match remembered {
             Some(compressed) => compressed,
             None => {
@@ -473,13 +500,23 @@ struct Packed {
     times: Times,
 }
 
-/// Appends the bytes of `chunk` to `buffer`, and the ELF images that begin in it to `machines`.
+/// Appends the bytes of `chunk` to `buffer`, and the ELF images that begin in it to `machines`. Returns
+/// the first file, if there is one, that was to last and may have changed since it was planned.
 fn fill(
     plan: &LayerPlan,
     chunk: &Chunk,
     buffer: &mut Vec<u8>,
     machines: &mut Vec<(usize, u16)>,
-) -> Result<(), Error> {
+) -> Result<Option<PathBuf>, Error> {
+    let mut changed = None;
+    let mut read = |content: &FileContent, offset: u64, length: u64, buffer: &mut Vec<u8>| {
+        let mut reader = Reader::open(content)?;
+        reader.append(offset, length as usize, buffer)?;
+        if !reader.is_unchanged()? && content.lasting {
+            changed.get_or_insert_with(|| content.file.clone());
+        }
+        Ok::<(), Error>(())
+    };
     let mut note_machine = |entry: usize, content: &[u8]| {
         machines.extend(listing::elf_machine(content).map(|machine| (entry - chunk.first_entry(), machine)));
     };
@@ -488,7 +525,7 @@ fn fill(
     match chunk {
         Chunk::Part { entry, offset, length } => {
             if let Some(content) = plan.entries[*entry].content() {
-                Reader::open(content)?.append(*offset, *length as usize, buffer)?;
+                read(content, *offset, *length, buffer)?;
                 if *offset == 0 {
                     note_machine(*entry, buffer);
                 }
@@ -506,7 +543,7 @@ fn fill(
                     continue;
                 }
                 let start = buffer.len();
-                Reader::open(content)?.append(0, content.size as usize, buffer)?;
+                read(content, 0, content.size, buffer)?;
                 note_machine(number, &buffer[start..]);
                 buffer.resize(buffer.len() + header::padding(content.size) as usize, 0);
             }
@@ -514,7 +551,7 @@ fn fill(
         }
     }
     debug_assert_eq!(buffer.len() as u64, chunk.length());
-    Ok(())
+    Ok(changed)
 }
 
 /// Calls `each` with the values of `numbers`, in order, whatever the order in which `next` gives them.

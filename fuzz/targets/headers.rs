@@ -23,7 +23,7 @@ fuzz_target!(|input: Input| {
     }
     let Some(metadata) = metadata(owner, group, owner_name, group_name, mtime) else { return };
     let name = [b"./", path.as_bytes()].concat();
-    let content = |size| Arc::new(FileContent { file: "f".into(), size, digest: None, executable: None });
+    let content = |size| Arc::new(FileContent { file: "f".into(), size, ..FileContent::default() });
     let (name, body) = match kind % 5 {
         0 => ([&name[..], b"/"].concat(), Body::Directory),
         // The largest file that a system can have is 2^63 - 1 bytes long.
