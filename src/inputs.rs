@@ -459,8 +459,7 @@ impl<'a> Reader<'a> {
         let beyond = usize::from(offset + length as u64 == self.content.size);
         buffer.reserve(length + beyond);
         let mut filled = 0;
-        // A read of a regular file is short only at its end.
-        while filled < length {
+        loop {
             let room = &mut buffer.spare_capacity_mut()[..length + beyond - filled];
             let read = match rustix::io::pread(&self.file, room, offset + filled as u64) {
                 Ok((read, _)) => read.len(),
@@ -469,13 +468,14 @@ impl<'a> Reader<'a> {
                     return Err(Error::Read { path: self.content.file.clone(), error: error.into() });
                 }
             };
-            if read == 0 {
-                break;
-            }
             filled += read;
             // SAFETY: the vector was `start + filled - read` bytes long, and the system call has
             // initialised the `read` bytes that follow these, which lie within the capacity.
             unsafe { buffer.set_len(start + filled) };
+            // A read of a regular file is short only at its end.
+            if read == 0 || filled >= length {
+                break;
+            }
         }
         buffer.truncate(start + length);
         if filled == length { Ok(()) } else { Err(Error::Changed { path: self.content.file.clone() }) }

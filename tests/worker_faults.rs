@@ -98,10 +98,7 @@ fn an_input_that_may_not_be_read() {
     let manifest = Manifest::new().file("public", "in/public").file("secret", "in/secret");
     let arguments = workspace.arguments(&manifest, &[]);
     let message = fails_alone(&mut worker, &workspace, &Work::new(1, arguments));
-    assert_eq!(
-        message,
-        "pylayer: cannot read in/secret: Permission denied (os error 13); is it an input of the action?\n"
-    );
+    assert_eq!(message, "pylayer: cannot read in/secret: Permission denied (os error 13)\n");
     assert_eq!(workspace.leftovers(), NOTHING);
     worker.close();
 }

@@ -3,11 +3,14 @@
 use std::{
     fs::File,
     io::{self, Write as _},
-    os::unix::fs::FileTypeExt as _,
+    os::unix::{fs::FileTypeExt as _, net::UnixStream},
     sync::Arc,
 };
 
-use rustix::{io::fcntl_dupfd_cloexec, stdio};
+use rustix::{
+    io::{Errno, fcntl_dupfd_cloexec},
+    stdio,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::unix::pipe,
@@ -20,6 +23,10 @@ use super::{
     message::Protocol,
     serve::{Handler, Limits, serve},
 };
+
+/// More than a runtime opens at its start: an epoll instance and its copy, an event counter, and a pair of
+/// sockets.
+const RUNTIME_DESCRIPTORS: usize = 8;
 
 /// The first descriptor that is not stdin, stdout or stderr.
 const FIRST_FREE_FD: i32 = 3;
@@ -52,6 +59,7 @@ pub fn run(protocol: Protocol, handler: impl Handler) -> Result<(), Error> {
 /// log, and exit with another code than 0.
 pub fn run_with(protocol: Protocol, limits: Limits, handler: impl Handler) -> Result<(), Error> {
     let (requests, responses) = take_streams().map_err(Error::Setup)?;
+    check_descriptors().map_err(Error::Setup)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Setup)?;
     let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(Error::Setup)?;
@@ -102,9 +110,21 @@ fn writer(file: File) -> io::Result<Box<dyn AsyncWrite + Unpin>> {
 fn take_streams() -> io::Result<(File, File)> {
     // What was printed before belongs where it was printed to.
     io::stdout().flush()?;
-    let requests = fcntl_dupfd_cloexec(stdio::stdin(), FIRST_FREE_FD)?;
-    let responses = fcntl_dupfd_cloexec(stdio::stdout(), FIRST_FREE_FD)?;
+    let requests = fcntl_dupfd_cloexec(stdio::stdin(), FIRST_FREE_FD).map_err(no_descriptor)?;
+    let responses = fcntl_dupfd_cloexec(stdio::stdout(), FIRST_FREE_FD).map_err(no_descriptor)?;
     stdio::dup2_stdin(File::open("/dev/null")?)?;
     stdio::dup2_stdout(stdio::stderr())?;
     Ok((requests.into(), responses.into()))
+}
+
+/// Where the limit of descriptors is not above the first free one, `fcntl` calls that number invalid.
+fn no_descriptor(error: Errno) -> Errno {
+    if error == Errno::INVAL { Errno::MFILE } else { error }
+}
+
+/// Fails where there is no room for the descriptors that a runtime needs: tokio panics if it finds none
+/// for its signal pipe.
+fn check_descriptors() -> io::Result<()> {
+    let pairs: io::Result<Vec<_>> = (0..RUNTIME_DESCRIPTORS / 2).map(|_| UnixStream::pair()).collect();
+    pairs.map(drop)
 }

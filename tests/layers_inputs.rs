@@ -1,0 +1,213 @@
+//! Inputs and outputs that are not what an action is promised: pipes, devices, paths that collide,
+//! limits that are reached.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rustix::fs::{CWD, FileType, Mode, mkfifoat, mknodat};
+use support::worker::{Work, Worker};
+use support::{Manifest, Workspace};
+
+fn pipe(path: &Path) {
+    let _ = fs::create_dir_all(path.parent().unwrap());
+    mkfifoat(CWD, path, Mode::RWXU).unwrap();
+}
+
+fn socket(path: &Path) {
+    mknodat(CWD, path, FileType::Socket, Mode::RWXU, 0).unwrap();
+}
+
+/// Whoever opens a pipe to read from it waits for somebody to write.
+#[test]
+fn a_pipe_in_the_place_of_any_input_is_refused() {
+    let workspace = Workspace::new();
+    pipe(&workspace.path("in/pipe"));
+    let arguments = workspace.arguments(&Manifest::new().file("a", "in/pipe"), &[]);
+    let error = "pylayer: in/pipe is a device, pipe or socket, which cannot be put into a layer\n";
+    assert_eq!(workspace.error_of(&mut workspace.command(&arguments)), error);
+
+    let in_place_of_manifest = ["--manifest=in/pipe", "--layer=default", "--output=out/layer"];
+    let validation = ["--validation=out/report", "--manifest=manifest", "--layer_listing=default=in/pipe"];
+    for arguments in [in_place_of_manifest, validation] {
+        assert_eq!(workspace.error_of(&mut workspace.command(&arguments.map(String::from))), error);
+    }
+    let mut command = Command::new(support::PYLAYER);
+    assert_eq!(workspace.error_of(command.arg("@in/pipe").current_dir(workspace.path(""))), error);
+}
+
+#[test]
+fn pipes_keep_neither_a_worker_nor_its_threads_waiting() {
+    let workspace = Workspace::new();
+    workspace.write("in/file", "content");
+    pipe(&workspace.path("in/tree/pipe"));
+    pipe(&workspace.path("out/.pylayer-1-0.tmp"));
+    let pipes = workspace.arguments(&Manifest::new().tree("a", "in/tree"), &[]);
+    let mut worker = Worker::start(&workspace.path(""));
+    for id in 0..20 {
+        let message = worker.fail(&Work::new(id, pipes.clone()));
+        assert!(message.starts_with("pylayer: in/tree/pipe is a device, pipe or socket"), "{message}");
+    }
+    let good = workspace.arguments(&Manifest::new().file("a", "in/file"), &[]);
+    worker.succeed(&Work::new(21, good));
+    worker.close();
+}
+
+#[test]
+fn devices_and_sockets_are_refused() {
+    let workspace = Workspace::new();
+    workspace.link("in/zero", "/dev/zero");
+    socket(&workspace.path("in/socket"));
+    for name in ["in/zero", "in/socket"] {
+        let error = workspace.error(&Manifest::new().file("a", name), &[]);
+        assert_eq!(
+            error,
+            format!("pylayer: {name} is a device, pipe or socket, which cannot be put into a layer\n")
+        );
+    }
+}
+
+/// Files that the kernel makes up have a size of 0 and content all the same.
+#[test]
+fn a_file_that_claims_to_be_empty_is_read_all_the_same() {
+    let workspace = Workspace::new();
+    workspace.link("in/status", "/proc/self/status");
+    let error = workspace.error(&Manifest::new().file("a", "in/status"), &[]);
+    assert_eq!(error, "pylayer: in/status changed while it was read; build again\n");
+    workspace.link("in/mem", "/proc/self/mem");
+    let error = workspace.error(&Manifest::new().file("a", "in/mem"), &[]);
+    assert!(error.starts_with("pylayer: cannot read in/mem: "), "{error}");
+}
+
+#[test]
+fn a_link_to_itself_is_named() {
+    let workspace = Workspace::new();
+    workspace.link("in/tree/loop", "loop");
+    for manifest in [Manifest::new().tree("a", "in/tree"), Manifest::new().file("a", "in/tree/loop")] {
+        let error = workspace.error(&manifest, &[]);
+        assert!(error.starts_with("pylayer: cannot read in/tree/loop: "), "{error}");
+        assert!(error.ends_with("; a symlink leads back to itself\n"), "{error}");
+    }
+}
+
+#[test]
+fn outputs_have_paths_of_their_own() {
+    let workspace = Workspace::new();
+    workspace.write("in/file", "content");
+    let manifest = Manifest::new().file("a", "in/file").tree("b", "tree").declared_symlink("l", "in/link");
+    workspace.write("tree/x", "x");
+    workspace.link("in/link", "file");
+    workspace.write("manifest", manifest.text());
+    let error = |output: &str, descriptor: &str| {
+        let arguments = ["--layer=default", "--manifest=manifest"]
+            .map(String::from)
+            .into_iter()
+            .chain([format!("--output={output}"), format!("--descriptor={descriptor}")]);
+        workspace.error_of(&mut workspace.command(&arguments.collect::<Vec<_>>()))
+    };
+    for again in ["out/layer", "./out/layer", "out//./layer"] {
+        let said = error("out/layer", again);
+        assert_eq!(
+            said,
+            "pylayer: out/layer is named as two outputs of one action; give each a path of its own\n"
+        );
+    }
+    for (output, input) in [
+        ("in/file", "in/file"),
+        ("./in//file", "in/file"),
+        ("in/link", "in/link"),
+        ("manifest", "manifest"),
+        ("flags", "flags"),
+        ("tree/x", "tree"),
+        ("tree/new/layer", "tree"),
+    ] {
+        for said in [error(output, "out/d"), error("out/layer", output)] {
+            let output = output.replace("./", "").replace("//", "/");
+            assert!(
+                said.starts_with(&format!(
+                    "pylayer: {output} is an output of the action and {input} an input"
+                )),
+                "{said}"
+            );
+        }
+    }
+    assert_eq!(fs::read(workspace.path("in/file")).unwrap(), b"content");
+}
+
+#[test]
+fn a_layer_that_no_group_makes_is_refused() {
+    let workspace = Workspace::new();
+    let error = workspace.error(&Manifest::new().empty("a"), &["--layer=numpi", "--group=numpy=numpy"]);
+    assert_eq!(
+        error,
+        "pylayer: --layer=numpi: there is no such layer group; the groups are numpy, default\n"
+    );
+}
+
+/// `sh` sets a limit and becomes the program.
+fn limited(workspace: &Workspace, limit: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(support::PYLAYER);
+    command.current_dir(workspace.path(""));
+    command
+}
+
+#[test]
+fn a_limit_of_file_sizes_fails_the_request_alone() {
+    let workspace = Workspace::new();
+    workspace.write("in/large", support::noise(1, 3_000_000));
+    workspace.write("in/small", "small");
+    let large = workspace.arguments(&Manifest::new().file("a", "in/large"), &["--compress=none"]);
+    let error = workspace.error_of(limited(&workspace, "-f 1000").args(&large));
+    assert_eq!(error, "pylayer: cannot write out/layer: File too large (os error 27)\n");
+
+    let mut worker = Worker::spawn(limited(&workspace, "-f 1000").arg("--persistent_worker"));
+    let message = worker.fail(&Work::new(1, large));
+    assert_eq!(message, "pylayer: cannot write out/layer: File too large (os error 27)\n");
+    assert_eq!(workspace.leftovers(), [] as [String; 0]);
+    let small = workspace.arguments(&Manifest::new().file("a", "in/small"), &[]);
+    worker.succeed(&Work::new(2, small));
+    worker.close();
+}
+
+#[test]
+fn too_few_descriptors_are_named() {
+    let workspace = Workspace::new();
+    workspace.write("in/file", "content");
+    let arguments = workspace.arguments(&Manifest::new().file("a", "in/file"), &[]);
+    let error = workspace.error_of(limited(&workspace, "-n 4").args(&arguments));
+    let expected = "pylayer: cannot read in/file: Too many open files (os error 24); raise the limit of open files (ulimit -n)\n";
+    assert_eq!(error, expected);
+    for descriptors in 3..20 {
+        let limit = format!("-n {descriptors}");
+        let Output { status, stdout, stderr } = limited(&workspace, &limit)
+            .arg("--persistent_worker")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(stderr).unwrap();
+        let expected = if status.success() { 0 } else { 1 };
+        assert_eq!((said.lines().count(), stdout.len()), (expected, 0), "{descriptors}: {said}");
+        assert!(status.success() || said.contains("Too many open files"), "{descriptors}: {said}");
+    }
+}
+
+/// Two links in each directory to the next one double the tree at each level.
+#[test]
+fn a_tree_without_end_can_be_cancelled() {
+    let workspace = Workspace::new();
+    for level in 0..40 {
+        for link in ["a", "b"] {
+            workspace.link(format!("in/{level}/{link}"), format!("../{}", level + 1));
+        }
+    }
+    workspace.write("in/40/file", "content");
+    let arguments = workspace.arguments(&Manifest::new().tree("a", "in/0"), &[]);
+    let mut worker = Worker::start(&workspace.path(""));
+    worker.send(&Work::new(1, arguments));
+    worker.cancel(1);
+    assert!(worker.receive().was_cancelled);
+    worker.close();
+}
