@@ -15,8 +15,8 @@ use pylayer::image_path::ImagePath;
 use pylayer::inputs::{Content, FileContent, Item};
 use pylayer::plan::{self, LayerPlan};
 use pylayer::request::{DEFAULT_DEDUPE_FROM, Metadata, Settings};
-use pylayer::worker::Protocol;
 use pylayer::worker::wire::Decoder;
+use pylayer::worker::{Cancel, Protocol};
 
 /// As many as a binary has that holds several deep learning frameworks.
 const FILES: usize = 150_000;
@@ -97,7 +97,7 @@ fn settings() -> Settings {
 }
 
 fn layer_plan() -> LayerPlan {
-    plan::plan(items(), &settings()).expect("the paths do not clash")
+    plan::plan(items(), &settings(), &Cancel::new()).expect("the paths do not clash")
 }
 
 fn encode_headers(criterion: &mut Criterion) {
@@ -129,7 +129,11 @@ fn match_groups(criterion: &mut Criterion) {
 fn plan_entries(criterion: &mut Criterion) {
     let (items, settings) = (items(), settings());
     criterion.bench_function("plan 150,000 files", |bencher| {
-        bencher.iter_batched(|| items.clone(), |items| plan::plan(items, &settings), BatchSize::PerIteration);
+        bencher.iter_batched(
+            || items.clone(),
+            |items| plan::plan(items, &settings, &Cancel::new()),
+            BatchSize::PerIteration,
+        );
     });
 }
 

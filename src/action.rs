@@ -21,7 +21,7 @@ use crate::manifest::{self, Manifest};
 use crate::output::{self, Descriptor, Output};
 use crate::pipeline::{self, Pool, Times, Written};
 use crate::plan::{self, LayerPlan};
-use crate::request::{self, ActionRequest, LayerRequest, ModeRule, Settings, ValidationRequest};
+use crate::request::{self, ActionRequest, LayerRequest, Settings, ValidationRequest};
 use crate::validate::{self, Expected};
 use crate::worker::{Cancel, Handler, Request, Response};
 
@@ -129,7 +129,7 @@ impl Engine {
         let questions = questions(&settings);
         let wanted = |path: &ImagePath| groups.group_of(path.tar_name()) == Some(layer.as_str());
         let items = debug_span!("inputs").in_scope(|| inputs.items(&manifest, questions, wanted))?;
-        let plan = debug_span!("plan").in_scope(|| plan::plan(items, &settings))?;
+        let plan = debug_span!("plan").in_scope(|| plan::plan(items, &settings, inputs.cancel))?;
         let warnings = warnings(&plan, &layer, &settings.groups);
         let files = LayerFiles {
             layer: inputs.base.join(output),
@@ -251,7 +251,7 @@ pub fn respond(result: Result<Outcome, Error>) -> Response {
 
 /// What has to be asked about files for a layer with these settings.
 pub fn questions(settings: &Settings) -> Questions {
-    Questions { dedupe_from: settings.dedupe_from, executable: settings.metadata.mode == ModeRule::Detect }
+    Questions { dedupe_from: settings.dedupe_from, executable: settings.metadata.mode.asks_for_content() }
 }
 
 /// Where a layer and what is said about it go.
@@ -293,7 +293,7 @@ pub fn write(
 /// What people should know about a layer that is valid. `names_and_patterns` are those of all groups.
 pub fn warnings(plan: &LayerPlan, layer: &str, names_and_patterns: &[(String, String)]) -> Vec<String> {
     let mut warnings = Vec::new();
-    if plan.entries.is_empty() {
+    if !plan.holds_files() {
         let patterns: Vec<&str> = names_and_patterns
             .iter()
             .map(|(name, pattern)| (name.as_str(), pattern.as_str()))

@@ -233,7 +233,7 @@ mod tests {
     fn plan_of(files: &[(String, u64)]) -> LayerPlan {
         let entries = files.iter().map(|(name, size)| {
             let content = FileContent { file: name.into(), size: *size, ..FileContent::default() };
-            Entry { name: name.clone().into_bytes(), mode: 0o755, body: Body::File(Arc::new(content)) }
+            Entry { name: name.clone().into(), mode: 0o755, body: Body::File(Arc::new(content)) }
         });
         LayerPlan { entries: entries.collect(), metadata: Metadata::default() }
     }
@@ -336,7 +336,7 @@ mod tests {
                 lasting: true,
                 ..FileContent::default()
             };
-            Entry { name: name.clone().into_bytes(), mode: 0o755, body: Body::File(Arc::new(content)) }
+            Entry { name: name.clone().into(), mode: 0o755, body: Body::File(Arc::new(content)) }
         });
         let plan = LayerPlan { entries: entries.collect(), metadata: Metadata::default() };
         chunks(&plan, ChunkSizes::of(codec)).iter().map(|chunk| key(&plan, chunk, codec).unwrap()).collect()

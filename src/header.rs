@@ -5,6 +5,10 @@
 //! name or link target that does not fit or is not ASCII, a size from 8 GiB, an owner, group or time
 //! above 2 097 151 or 8 589 934 591. Readers everywhere understand both forms; nothing in them
 //! depends on the clock, the host or the process.
+//!
+//! The fields of a number that ustar's octal digits cannot hold have it in binary (GNU tar's manual,
+//! "Basic Tar Format"), as bsdtar writes them: readers that skip PAX headers, such as busybox, would
+//! take the content of a file of size 0 for the next header.
 
 use tar::{EntryType, Header};
 
@@ -50,7 +54,8 @@ pub fn encoded_length(entry: &Entry, metadata: &Metadata) -> u64 {
 
 fn link_target(entry: &Entry) -> &[u8] {
     match &entry.body {
-        Body::Symlink(target) | Body::HardLink { target, .. } => target,
+        Body::Symlink(target) => target,
+        Body::HardLink { target, .. } => target,
         Body::Directory | Body::File(_) | Body::EmptyFile => b"",
     }
 }
@@ -67,12 +72,11 @@ fn ustar_header(entry: &Entry, metadata: &Metadata) -> Header {
         Body::Symlink(_) => EntryType::Symlink,
         Body::HardLink { .. } => EntryType::Link,
     });
-    let or_zero = |value: u64, limit: u64| if value < limit { value } else { 0 };
     header.set_mode(entry.mode);
-    header.set_uid(or_zero(metadata.owner, EIGHT_BYTE_FIELD_LIMIT));
-    header.set_gid(or_zero(metadata.group, EIGHT_BYTE_FIELD_LIMIT));
-    header.set_size(or_zero(size(entry), TWELVE_BYTE_FIELD_LIMIT));
-    header.set_mtime(or_zero(metadata.mtime, TWELVE_BYTE_FIELD_LIMIT));
+    header.set_uid(metadata.owner);
+    header.set_gid(metadata.group);
+    header.set_size(size(entry));
+    header.set_mtime(metadata.mtime);
     let fields = header.as_ustar_mut().expect("the header was made as ustar");
     match split(&entry.name) {
         Some((prefix, name)) => {
@@ -127,7 +131,7 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The records of the PAX header, sorted by key; empty where ustar says everything.
 fn pax_records(entry: &Entry, metadata: &Metadata) -> Vec<u8> {
     let Metadata { owner, group, owner_name, group_name, mtime, .. } = metadata;
-    let (name, target) = (entry.name.as_slice(), link_target(entry));
+    let (name, target) = (&entry.name[..], link_target(entry));
     let long_name = split(name).is_none();
     let long_target = target.len() > NAME_BYTES;
     // ustar text is ASCII, PAX text is UTF-8. Bytes that are neither stay raw in ustar where they
@@ -174,7 +178,7 @@ mod tests {
     use std::sync::Arc;
 
     fn entry(name: &[u8], body: Body) -> Entry {
-        Entry { name: name.to_vec(), mode: 0o755, body }
+        Entry { name: name.to_vec().into(), mode: 0o755, body }
     }
 
     fn file(size: u64) -> Body {
@@ -262,6 +266,31 @@ mod tests {
             text.trim_end_matches('\0'),
             "23 mtime=1099511627776\n20 size=10737418240\n18 uid=4000000000\n"
         );
+    }
+
+    #[test]
+    fn large_values_are_in_the_ustar_fields_too() {
+        let metadata =
+            Metadata { owner: 3_000_000, group: 4_000_000_000, mtime: 1 << 40, ..Metadata::default() };
+        let bytes = encoded(&entry(b"./f", file(10 << 30)), &metadata);
+        let ustar = &bytes[1024..];
+        for (field, value) in [
+            (&ustar[108..116], 3_000_000_u64),
+            (&ustar[116..124], 4_000_000_000),
+            (&ustar[124..136], 10 << 30),
+            (&ustar[136..148], 1 << 40),
+        ] {
+            // Binary, big-endian, with the highest bit set to tell it from digits.
+            let mut expected = vec![0; field.len() - 8];
+            expected.extend(value.to_be_bytes());
+            expected[0] |= 0x80;
+            assert_eq!(field, expected, "{value}");
+        }
+        // The last values that fit are digits.
+        let metadata = Metadata { owner: (1 << 21) - 1, mtime: (1 << 33) - 1, ..Metadata::default() };
+        let bytes = encoded(&entry(b"./f", file((1 << 33) - 1)), &metadata);
+        assert_eq!(&bytes[108..116], b"7777777\0");
+        assert_eq!(&bytes[124..148], b"77777777777\x0077777777777\0");
     }
 
     #[test]

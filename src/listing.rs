@@ -179,11 +179,12 @@ mod tests {
         let bodies = [
             (name(b"d/"), Body::Directory),
             (name(b"d/f"), Body::File(content.clone())),
-            (name(b"d/g"), Body::HardLink { target: name(b"d/f"), content }),
+            (name(b"d/g"), Body::HardLink { target: name(b"d/f").into(), content }),
             (name(b"d/l"), Body::Symlink(odd.to_vec())),
             (name(odd), Body::EmptyFile),
         ];
-        let entries = bodies.into_iter().map(|(name, body)| Entry { name, mode: 0o755, body }).collect();
+        let entries =
+            bodies.into_iter().map(|(name, body)| Entry { name: name.into(), mode: 0o755, body }).collect();
         let metadata = Metadata { owner_name: "app user".into(), ..Metadata::default() };
         let text = listing(&LayerPlan { entries, metadata }, &[(1, 62)]);
         assert_eq!(

@@ -65,9 +65,9 @@ pub struct Options {
     #[arg(long, default_value_t = 0, value_name = "GID")]
     pub group_id: u32,
     /// Time of every entry, in seconds since 1970
-    #[arg(long, default_value_t = DEFAULT_MTIME, value_name = "SECONDS")]
+    #[arg(long, default_value_t = DEFAULT_MTIME, value_name = "SECONDS", value_parser = request::parse_mtime)]
     pub mtime: u64,
-    /// Permissions of every file: octal, or `detect` for 0755 where the content can be executed and 0644 elsewhere
+    /// Permissions of files, in octal; ELF images and scripts (`#!`) can also be executed wherever they can be read
     #[arg(long, default_value = "0755", value_name = "MODE", value_parser = request::parse_mode)]
     pub mode: ModeRule,
     /// Store copies of equal files, not hard links
@@ -147,7 +147,7 @@ pub fn run(options: &Options, bar: bool) -> Result<String, Error> {
         let Some(members) = layers.remove(layer) else { continue };
         let path = options.out.join(format!("{layer}{}", settings.codec.extension()));
         let count = members.len();
-        let plan = info_span!("plan").in_scope(|| plan::plan(members, &settings));
+        let plan = info_span!("plan").in_scope(|| plan::plan(members, &settings, &cancel));
         let plan = plan.map_err(action::Error::from)?;
         for warning in action::warnings(&plan, layer, &settings.groups) {
             bar.suspend(|| eprintln!("pylayer: {warning}"));

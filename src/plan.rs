@@ -4,7 +4,12 @@
 //! stand before what is in them. Files of equal content are stored once, by the first of them; the
 //! others are hard links to it, which the OCI layer specification wants in the same layer and after
 //! their target.
+//!
+//! Directory entries say who owns a directory and with which mode, also where the base image has it:
+//! a layer that holds `./tmp/` as 0755 takes `/tmp` from everyone but root. So there are none for the
+//! directories that base images come with, nor above the root.
 
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,11 +17,31 @@ use foldhash::HashMap as FoldHashMap;
 
 use crate::image_path::ImagePath;
 use crate::inputs::{Content, FileContent, Item};
-use crate::request::{Metadata, ModeRule, Settings};
+use crate::request::{Metadata, Settings};
+use crate::worker::Cancel;
 
 /// Directories of the image's root that are symlinks in common base images. A directory entry would
 /// replace the link, and with it the base image's programs.
 pub const BASE_IMAGE_SYMLINKS: [&str; 6] = ["bin", "lib", "lib32", "lib64", "libx32", "sbin"];
+
+/// The other directories of the image's root that base images come with, some of them with a mode of
+/// their own (`tmp`, `root`): Filesystem Hierarchy Standard 3.0, chapter 3 and section 6.1.
+const BASE_IMAGE_DIRECTORIES: [&str; 15] = [
+    "boot", "dev", "etc", "home", "media", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr",
+    "var",
+];
+
+/// Directories whose own directories belong to the base image too. `/home/app` has the owner that the
+/// base image gave it, `/var/tmp`, `/run/lock` and `/dev/shm` are open to everyone, and `/usr/lib` may
+/// be a symlink as `/lib` is. What is in `/opt` and `/srv` is an application's own.
+const PARENTS_OF_BASE_IMAGE_DIRECTORIES: [&str; 6] = ["dev", "home", "run", "usr", "usr/local", "var"];
+
+/// The longest text of a symlink: Linux wants it to fit into 4096 bytes (`PATH_MAX`) with its final NUL.
+const MAX_LINK_TEXT: usize = 4095;
+
+/// How many names one stored content may have: the limit of ext2 and ext3. ext4 allows 65,000 and btrfs
+/// 65,535, which leaves room for a store that makes a second tree of hard links to an unpacked image.
+const MAX_NAMES: u32 = 32_000;
 
 const DIRECTORY_MODE: u32 = 0o755;
 /// Linux ignores the mode of a symlink and always shows this one.
@@ -35,6 +60,12 @@ pub enum Error {
     Whiteout(ImagePath),
     #[error("{path} is both a file and a directory ({below} is inside it); exclude one of them")]
     FileAndDirectory { path: ImagePath, below: ImagePath },
+    #[error(
+        "{path} is a symlink with a text of {length} bytes, and Linux has none with more than {MAX_LINK_TEXT}; shorten or exclude it"
+    )]
+    LinkText { path: ImagePath, length: usize },
+    #[error("cancelled")]
+    Cancelled,
 }
 
 /// The ordered entries of one layer.
@@ -44,11 +75,19 @@ pub struct LayerPlan {
     pub metadata: Metadata,
 }
 
+impl LayerPlan {
+    /// Whether there is anything but directories.
+    pub fn holds_files(&self) -> bool {
+        self.entries.iter().any(|entry| entry.body != Body::Directory)
+    }
+}
+
 /// One tar entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The name in the tar: `./app/main.py`, a directory with a final `/`.
-    pub name: Vec<u8>,
+    /// The name in the tar: `./app/main.py`, a directory with a final `/`. That of a directory is a
+    /// slice of what is in it: deep trees have many directories for a file.
+    pub name: Bytes,
     pub mode: u32,
     pub body: Body,
 }
@@ -62,7 +101,7 @@ pub enum Body {
     Symlink(Vec<u8>),
     /// To the entry named `target`, which has the same content.
     HardLink {
-        target: Vec<u8>,
+        target: Bytes,
         content: Arc<FileContent>,
     },
 }
@@ -77,36 +116,53 @@ impl Entry {
     }
 }
 
-/// Plans the layer that holds `items`.
-pub fn plan(mut items: Vec<Item>, settings: &Settings) -> Result<LayerPlan, Error> {
+/// Plans the layer that holds `items`. A layer without items holds its root, unless that belongs to the
+/// base image.
+pub fn plan(mut items: Vec<Item>, settings: &Settings, cancel: &Cancel) -> Result<LayerPlan, Error> {
+    // In general they are sorted already, and this is one look at each.
     items.sort_by(|a, b| a.path.cmp(&b.path));
-    if let Some(item) = items.iter().find(|item| item.path.is_whiteout()) {
-        return Err(Error::Whiteout(item.path.clone()));
+    for item in &items {
+        check_cancelled(cancel)?;
+        check(item)?;
     }
-    let items = without_repetitions(items)?;
+    let items = without_repetitions(items, cancel)?;
     let mut entries: Vec<Entry> = Vec::with_capacity(items.len() + items.len() / 4);
-    let mut first_with: FoldHashMap<(u64, Bytes), usize> = FoldHashMap::default();
+    if items.is_empty() && !settings.root.is_empty() {
+        let in_root = format!("./{}/", settings.root).into();
+        entries.extend(new_directories(b"./", &in_root, &settings.root));
+    }
+    let mut stored: FoldHashMap<(u64, Bytes), Stored> = FoldHashMap::default();
     for Item { path, content } in items {
+        check_cancelled(cancel)?;
+        let name = Bytes::from(path.into_tar_name());
         let previous = entries.last().map_or(&b"./"[..], |entry| &entry.name);
-        entries.extend(new_directories(previous, path.tar_name(), &settings.root));
+        entries.extend(new_directories(previous, &name, &settings.root));
         let (mode, body) = match content {
-            Content::Empty => (file_mode(settings.metadata.mode, Some(false)), Body::EmptyFile),
+            Content::Empty => (settings.metadata.mode.of_data(), Body::EmptyFile),
             Content::Symlink(text) => (SYMLINK_MODE, Body::Symlink(text)),
             Content::File(content) => {
-                let mode = file_mode(settings.metadata.mode, content.executable);
+                let mode = match content.executable {
+                    Some(true) => settings.metadata.mode.of_program(),
+                    Some(false) | None => settings.metadata.mode.of_data(),
+                };
                 let identity = settings
                     .dedupe_from
                     .filter(|from| content.size >= (*from).max(1))
                     .and_then(|_| content.digest.clone().map(|digest| (content.size, digest)));
-                match identity.map(|identity| *first_with.entry(identity).or_insert(entries.len())) {
-                    Some(first) if first < entries.len() => {
-                        (mode, Body::HardLink { target: entries[first].name.clone(), content })
+                let first = identity.and_then(|identity| match stored.entry(identity) {
+                    Occupied(known) => known.into_mut().add_name(entries.len()),
+                    Vacant(unknown) => {
+                        unknown.insert(Stored { first: entries.len(), names: 1 });
+                        None
                     }
-                    _ => (mode, Body::File(content)),
+                });
+                match first {
+                    Some(first) => (mode, Body::HardLink { target: entries[first].name.clone(), content }),
+                    None => (mode, Body::File(content)),
                 }
             }
         };
-        entries.push(Entry { name: path.into_tar_name(), mode, body });
+        entries.push(Entry { name, mode, body });
     }
     Ok(LayerPlan { entries, metadata: settings.metadata.clone() })
 }
@@ -119,19 +175,49 @@ pub fn shadows_base_image(plan: &LayerPlan) -> Option<&Entry> {
     })
 }
 
-fn file_mode(rule: ModeRule, executable: Option<bool>) -> u32 {
-    match (rule, executable) {
-        (ModeRule::Fixed(mode), _) => mode,
-        (ModeRule::Detect, Some(true)) => 0o755,
-        (ModeRule::Detect, _) => 0o644,
+/// The copy of a content to which the next file with it becomes a hard link.
+struct Stored {
+    /// The index of its entry.
+    first: usize,
+    names: u32,
+}
+
+impl Stored {
+    /// The index of the entry to which the entry `index` is a hard link; `None` where this copy has as
+    /// many names as it may have, and `index` is the next one.
+    fn add_name(&mut self, index: usize) -> Option<usize> {
+        if self.names == MAX_NAMES {
+            *self = Stored { first: index, names: 1 };
+            return None;
+        }
+        self.names += 1;
+        Some(self.first)
+    }
+}
+
+fn check_cancelled(cancel: &Cancel) -> Result<(), Error> {
+    if cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+}
+
+/// Refuses what no image can hold.
+fn check(Item { path, content }: &Item) -> Result<(), Error> {
+    if path.is_whiteout() {
+        return Err(Error::Whiteout(path.clone()));
+    }
+    match content {
+        Content::Symlink(text) if text.len() > MAX_LINK_TEXT => {
+            Err(Error::LinkText { path: path.clone(), length: text.len() })
+        }
+        _ => Ok(()),
     }
 }
 
 /// Keeps one of several items at the same path. Rule sets list files more than once (rules_python's
 /// precompiled files come with two owners); an empty file gives way to a real one.
-fn without_repetitions(items: Vec<Item>) -> Result<Vec<Item>, Error> {
+fn without_repetitions(items: Vec<Item>, cancel: &Cancel) -> Result<Vec<Item>, Error> {
     let mut kept: Vec<Item> = Vec::with_capacity(items.len());
     for item in items {
+        check_cancelled(cancel)?;
         match kept.last_mut() {
             Some(last) if last.path == item.path => {
                 if last.content == Content::Empty {
@@ -151,6 +237,7 @@ fn without_repetitions(items: Vec<Item>) -> Result<Vec<Item>, Error> {
     // in the order, though not always at once: `a`, `a-b`, `a/b`.
     let mut files: Vec<&ImagePath> = Vec::new();
     for item in &kept {
+        check_cancelled(cancel)?;
         let path = item.path.as_bytes();
         files.retain(|file| path.starts_with(file.as_bytes()));
         if let Some(file) = files.iter().find(|file| path[file.as_bytes().len()] == b'/') {
@@ -179,7 +266,7 @@ fn describe(content: &Content) -> String {
 }
 
 /// Directory entries for the parents of `name` that `previous`, the entry before it, does not share.
-fn new_directories(previous: &[u8], name: &[u8], root: &str) -> Vec<Entry> {
+fn new_directories(previous: &[u8], name: &Bytes, root: &str) -> Vec<Entry> {
     let parent = name.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
     // Most files are beside the one before them.
     if previous.starts_with(&name[..=parent]) {
@@ -189,14 +276,142 @@ fn new_directories(previous: &[u8], name: &[u8], root: &str) -> Vec<Entry> {
     let slashes = (shared..=parent).filter(|index| name[*index] == b'/');
     slashes
         .filter(|slash| is_ours(&name[2..*slash], root))
-        .map(|slash| Entry { name: name[..=slash].to_vec(), mode: DIRECTORY_MODE, body: Body::Directory })
+        .map(|slash| Entry { name: name.slice(..=slash), mode: DIRECTORY_MODE, body: Body::Directory })
         .collect()
 }
 
-/// Whether a layer may say what the directory `path` is: those above `root` belong to the base image.
+/// Whether a layer may say what the directory `path` is.
 fn is_ours(path: &[u8], root: &str) -> bool {
-    if root.is_empty() {
-        return !BASE_IMAGE_SYMLINKS.iter().any(|name| name.as_bytes() == path);
+    let at_or_below_root = root.is_empty()
+        || path.starts_with(root.as_bytes()) && matches!(path.get(root.len()), None | Some(b'/'));
+    at_or_below_root && !is_of_base_images(path)
+}
+
+/// Whether `path` is a directory that base images come with.
+fn is_of_base_images(path: &[u8]) -> bool {
+    let is_one_of = |names: &[&str], path: &[u8]| names.iter().any(|name| name.as_bytes() == path);
+    match path.iter().rposition(|&byte| byte == b'/') {
+        None => is_one_of(&BASE_IMAGE_SYMLINKS, path) || is_one_of(&BASE_IMAGE_DIRECTORIES, path),
+        Some(slash) => is_one_of(&PARENTS_OF_BASE_IMAGE_DIRECTORIES, &path[..slash]),
     }
-    path.starts_with(root.as_bytes()) && matches!(path.get(root.len()), None | Some(b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Codec;
+
+    fn planned(items: Vec<Item>, root: &str, cancel: &Cancel) -> Result<LayerPlan, Error> {
+        let settings = Settings {
+            groups: Vec::new(),
+            exclude: Vec::new(),
+            root: root.to_string(),
+            codec: Codec::None,
+            metadata: Metadata::default(),
+            dedupe_from: Some(4096),
+        };
+        plan(items, &settings, cancel)
+    }
+
+    fn item(path: &str, content: Content) -> Item {
+        Item { path: ImagePath::new(path).unwrap(), content }
+    }
+
+    #[test]
+    fn directories_that_base_images_come_with_are_known() {
+        let known = [
+            "bin",
+            "dev",
+            "dev/shm",
+            "etc",
+            "home",
+            "home/app",
+            "lib",
+            "lib64",
+            "opt",
+            "root",
+            "run",
+            "run/lock",
+            "srv",
+            "tmp",
+            "usr",
+            "usr/lib",
+            "usr/local",
+            "usr/local/bin",
+            "usr/src",
+            "var",
+            "var/lib",
+            "var/tmp",
+        ];
+        let unknown = [
+            "app",
+            "bin/app",
+            "etc/app",
+            "home/app/x",
+            "opt/app",
+            "optional",
+            "root/app",
+            "srv/app",
+            "tmp/app",
+            "usr/lib/app",
+            "usr/local/lib/app",
+            "usr/src/app",
+            "var/lib/app",
+            "workspace",
+            "x/tmp",
+        ];
+        for (paths, expected) in [(&known[..], true), (&unknown, false)] {
+            for path in paths {
+                assert_eq!(is_of_base_images(path.as_bytes()), expected, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_layer_without_files_holds_the_entries_that_one_with_files_has_for_its_root() {
+        for root in ["", "srv", "app", "srv/app", "opt/my/app", "home/app", "tmp/a/b/c"] {
+            let path = format!("{root}/x");
+            let file = item(path.trim_start_matches('/'), Content::Empty);
+            let mut with_files = planned(vec![file], root, &Cancel::new()).unwrap();
+            with_files.entries.pop();
+            assert_eq!(planned(Vec::new(), root, &Cancel::new()).unwrap(), with_files, "{root}");
+            assert!(!with_files.holds_files());
+        }
+    }
+
+    #[test]
+    fn no_copy_gets_more_names_than_a_file_system_allows() {
+        let digest = Bytes::from_static(b"the same");
+        let content =
+            FileContent { file: "f".into(), size: 4096, digest: Some(digest), ..FileContent::default() };
+        let content = Arc::new(content);
+        let files = 2 * MAX_NAMES + 2;
+        let items: Vec<Item> = (0..files)
+            .map(|number| item(&format!("d/{number:05}"), Content::File(content.clone())))
+            .collect();
+        let mut names: Vec<(Bytes, u32)> = Vec::new();
+        for Entry { name, body, .. } in planned(items, "", &Cancel::new()).unwrap().entries {
+            match body {
+                Body::File(_) => names.push((name, 1)),
+                Body::HardLink { target, .. } => {
+                    let (copy, names) = names.last_mut().unwrap();
+                    assert_eq!(*copy, target);
+                    *names += 1;
+                }
+                _ => assert_eq!(body, Body::Directory),
+            }
+        }
+        let names: Vec<u32> = names.into_iter().map(|(_, names)| names).collect();
+        assert_eq!(names, [MAX_NAMES, MAX_NAMES, 2]);
+    }
+
+    #[test]
+    fn a_cancelled_plan_ends_before_anything_is_looked_at() {
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let whiteout = || vec![item(".wh.x", Content::Empty)];
+        assert_eq!(planned(whiteout(), "", &cancel), Err(Error::Cancelled));
+        let message = planned(whiteout(), "", &Cancel::new()).unwrap_err().to_string();
+        assert!(message.starts_with("image path \".wh.x\""), "{message}");
+    }
 }

@@ -36,14 +36,38 @@ pub enum Error {
     Codec(#[from] codec::Error),
 }
 
-/// How the permission bits of regular files are chosen. Bazel does not model them, so the disk is
-/// never asked.
+/// The last time that a tar reader can hold: they keep it in a signed integer of 64 bits.
+const MAX_MTIME: u64 = i64::MAX as u64;
+
+const READ_BITS: u32 = 0o444;
+
+/// The permission bits of regular files. Bazel does not model modes, so the disk is never asked.
+///
+/// An ELF image or a script (`#!`), which a binary's executable always is, can also be executed by
+/// everyone who may read it: with `0644` for every file, no image would start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ModeRule {
-    /// The same for every file.
-    Fixed(u32),
-    /// 0755 for ELF images and scripts (`#!`), which a binary's executable always is; 0644 otherwise.
-    Detect,
+pub struct ModeRule(u32);
+
+impl ModeRule {
+    /// 0755 for every file.
+    pub const DEFAULT: ModeRule = ModeRule(0o755);
+    /// What `detect` stands for: 0755 for programs, 0644 for other files.
+    pub const DETECT: ModeRule = ModeRule(0o644);
+
+    /// The bits of a file that cannot be executed.
+    pub fn of_data(self) -> u32 {
+        self.0
+    }
+
+    /// The bits of an ELF image or a script.
+    pub fn of_program(self) -> u32 {
+        self.0 | (self.0 & READ_BITS) >> 2
+    }
+
+    /// Whether the mode of a file depends on its content.
+    pub fn asks_for_content(self) -> bool {
+        self.of_program() != self.of_data()
+    }
 }
 
 /// What every tar entry of a layer says about itself.
@@ -66,7 +90,7 @@ impl Default for Metadata {
             owner_name: String::new(),
             group_name: String::new(),
             mtime: DEFAULT_MTIME,
-            mode: ModeRule::Fixed(0o755),
+            mode: ModeRule::DEFAULT,
         }
     }
 }
@@ -199,7 +223,7 @@ impl LayerRequest {
             group: options.number::<u32>("group_id")?.map_or(defaults.group, u64::from),
             owner_name: options.owner("owner_name")?,
             group_name: options.owner("group_name")?,
-            mtime: options.number("mtime")?.unwrap_or(defaults.mtime),
+            mtime: options.text("mtime")?.map_or(Ok(defaults.mtime), |mtime| parse_mtime(&mtime))?,
             mode: options.text("mode")?.map_or(Ok(defaults.mode), |mode| parse_mode(&mode))?,
         };
         Ok(LayerRequest {
@@ -306,11 +330,25 @@ pub fn parse_group(value: &str) -> Result<(String, String), Error> {
 /// `0755` or `detect`.
 pub fn parse_mode(value: &str) -> Result<ModeRule, Error> {
     if value == "detect" {
-        return Ok(ModeRule::Detect);
+        return Ok(ModeRule::DETECT);
     }
     match u32::from_str_radix(value, 8) {
-        Ok(bits) if bits <= 0o7777 => Ok(ModeRule::Fixed(bits)),
+        Ok(bits) if bits <= 0o7777 => Ok(ModeRule(bits)),
         _ => Err(invalid("mode", value, "expected octal permission bits such as 0755, or detect")),
+    }
+}
+
+/// Seconds since 1970.
+pub fn parse_mtime(value: &str) -> Result<u64, Error> {
+    match value.parse() {
+        Ok(seconds) if seconds <= MAX_MTIME => Ok(seconds),
+        _ => Err(invalid(
+            "mtime",
+            value,
+            format!(
+                "expected whole seconds since 1970, {MAX_MTIME} at most, which is the last time that tar readers know"
+            ),
+        )),
     }
 }
 
@@ -401,9 +439,38 @@ mod tests {
         assert_eq!(settings.root, "srv/app");
         assert_eq!(settings.codec, Codec::Zstd { level: 19 });
         assert_eq!(settings.metadata.group, 2000);
-        assert_eq!(settings.metadata.mode, ModeRule::Detect);
+        assert_eq!(settings.metadata.mode, ModeRule::DETECT);
         assert_eq!(settings.dedupe_from, None);
         assert_eq!(request.descriptor, Some("d.json".into()));
+    }
+
+    #[test]
+    fn whoever_may_read_a_program_may_execute_it() {
+        for (mode, of_data, of_program) in [
+            ("0755", 0o755, 0o755),
+            ("0644", 0o644, 0o755),
+            ("detect", 0o644, 0o755),
+            ("0444", 0o444, 0o555),
+            ("0640", 0o640, 0o750),
+            ("0600", 0o600, 0o700),
+            ("4750", 0o4750, 0o4750),
+            ("0111", 0o111, 0o111),
+            ("0222", 0o222, 0o222),
+            ("0", 0, 0),
+        ] {
+            let rule = parse_mode(mode).unwrap();
+            assert_eq!((rule.of_data(), rule.of_program()), (of_data, of_program), "{mode}");
+            assert_eq!(rule.asks_for_content(), of_data != of_program, "{mode}");
+        }
+    }
+
+    #[test]
+    fn times_are_those_that_readers_can_hold() {
+        assert_eq!(parse_mtime("9223372036854775807").unwrap(), (1 << 63) - 1);
+        for mtime in ["9223372036854775808", "18446744073709551616", "-1", "1.5", ""] {
+            let message = parse(&[&format!("--mtime={mtime}")]).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("--mtime={mtime}: expected whole seconds")), "{message}");
+        }
     }
 
     #[test]

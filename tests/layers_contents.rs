@@ -79,7 +79,22 @@ fn directories_are_written_at_and_below_the_root_only() {
         assert_eq!(names(root), expected, "{root}");
     }
     for root in ["--root=/", "--root="] {
-        assert_eq!(names(root)[..4], ["./etc", "./etc/x", "./opt", "./opt/my"], "{root}");
+        assert_eq!(names(root)[..3], ["./etc/x", "./opt/my", "./opt/my/app"], "{root}");
+    }
+}
+
+#[test]
+fn directories_of_base_images_keep_their_owner_and_mode() {
+    let workspace = Workspace::new();
+    let manifest = Manifest::new().empty("home/nonroot/app/x").empty("tmp/app/x");
+    for (root, names) in [
+        ("/", ["./home/nonroot/app", "./home/nonroot/app/x", "./tmp/app", "./tmp/app/x"].as_slice()),
+        ("/home/nonroot", &["./home/nonroot/app", "./home/nonroot/app/x", "./tmp/app/x"]),
+        ("/tmp", &["./home/nonroot/app/x", "./tmp/app", "./tmp/app/x"]),
+        ("/tmp/app", &["./home/nonroot/app/x", "./tmp/app", "./tmp/app/x"]),
+    ] {
+        let members = workspace.members(&manifest, &[&format!("--root={root}")]);
+        assert_eq!(readers::names(&members), names, "{root}");
     }
 }
 
@@ -93,8 +108,8 @@ fn base_images_keep_their_symlinks() {
         assert!(output.status.success());
         assert!(warning.contains(&format!("layer \"default\" holds ./{top}/tool/")), "{warning}");
         assert!(warning.contains("Set root = \"/app\""), "{warning}");
-        let mut expected = [format!("./{top}/tool"), format!("./{top}/tool/x")].to_vec();
-        expected.extend(["./usr", "./usr/bin", "./usr/bin/y"].map(String::from));
+        let mut expected =
+            [format!("./{top}/tool"), format!("./{top}/tool/x"), "./usr/bin/y".to_string()].to_vec();
         expected.sort();
         assert_eq!(readers::names(&readers::members(&workspace.path("out/layer"))), expected);
     }
@@ -175,6 +190,25 @@ fn a_layer_without_files_is_the_empty_tar_and_a_warning() {
     let known = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
     assert_eq!(support::sha256(&layer), known);
     assert_eq!(readers::members(&workspace.path("out/layer")), []);
+}
+
+#[test]
+fn a_layer_without_files_holds_its_root_and_is_still_warned_of() {
+    let workspace = Workspace::new();
+    for (root, expected) in [
+        ("/app", &[directory("./app")][..]),
+        ("/srv/app", &[directory("./srv/app")]),
+        ("/srv", &[]),
+        ("/home/nonroot", &[]),
+        ("/", &[]),
+    ] {
+        let root = format!("--root={root}");
+        let options = ["--group=torch=/torch/", "--layer=torch", "--compress=none", &root];
+        let output = workspace.run(&Manifest::new().empty("app/x"), &options);
+        let warning = String::from_utf8(output.stderr).unwrap();
+        assert!(warning.starts_with("pylayer: layer \"torch\" is empty"), "{root}: {warning}");
+        assert_eq!(readers::members(&workspace.path("out/layer")), expected, "{root}");
+    }
 }
 
 #[test]
@@ -307,7 +341,7 @@ fn owners_and_times_are_as_asked() {
 }
 
 #[test]
-fn modes_are_fixed_or_follow_the_content() {
+fn programs_can_be_executed_wherever_they_can_be_read() {
     let workspace = Workspace::new();
     let contents: [(&str, &[u8], u32); 7] = [
         ("data", b"\x7fEL", 0o644),
@@ -327,20 +361,32 @@ fn modes_are_fixed_or_follow_the_content() {
         let members = workspace.members(&manifest, &[option]);
         readers::names(&members).into_iter().zip(members.iter().map(|member| member.mode)).collect()
     };
-    for mode in [0o644, 0o755, 0o555, 0o4750, 0o7777, 0] {
+    for (mode, of_programs) in [
+        (0o755, 0o755),
+        (0o555, 0o555),
+        (0o4750, 0o4750),
+        (0o7777, 0o7777),
+        (0, 0),
+        (0o444, 0o555),
+        (0o640, 0o750),
+        (0o600, 0o700),
+        (0o2664, 0o2775),
+    ] {
         for (name, found) in modes(&format!("--mode={mode:04o}")) {
             let expected = match &*name {
                 "./app" => 0o755,
                 "./app/link" => 0o777,
+                "./app/elf" | "./app/elf.so" | "./app/same as elf.so" | "./app/script" => of_programs,
                 _ => mode,
             };
-            assert_eq!(found, expected, "{name}");
+            assert_eq!(found, expected, "{name} with mode {mode:04o}");
         }
     }
     let mut expected = contents.map(|(name, _, mode)| (format!("./app/{name}"), mode)).to_vec();
     let others = [("", 0o755), ("/empty", 0o644), ("/link", 0o777), ("/same as elf.so", 0o755)];
     expected.extend(others.map(|(name, mode)| (format!("./app{name}"), mode)));
     expected.sort();
+    assert_eq!(modes("--mode=0644"), expected);
     assert_eq!(modes("--mode=detect"), expected);
     for unpacker in BOTH_UNPACKERS {
         let Some(unpacked) = readers::unpacked(unpacker, &workspace.path("out/layer")) else { continue };
@@ -348,6 +394,23 @@ fn modes_are_fixed_or_follow_the_content() {
             assert_eq!(unpacked[&name.as_bytes()[2..]].mode, *mode, "{unpacker}, {name}");
         }
     }
+}
+
+#[test]
+fn link_texts_are_those_that_linux_can_hold() {
+    let workspace = Workspace::new();
+    let longest = "x/".repeat(2047) + "x";
+    assert_eq!(longest.len(), 4095);
+    workspace.link("in/link", &longest);
+    let manifest = Manifest::new().symlink("app/l", &longest).declared_symlink("app/m", "in/link");
+    let expected = [directory("./app"), symlink("./app/l", &longest), symlink("./app/m", &longest)];
+    assert_eq!(workspace.members(&manifest, &[]), expected);
+    workspace.remove_outputs();
+    let message = workspace.error(&Manifest::new().symlink("app/l", longest + "/"), &[]);
+    assert_eq!(
+        message,
+        "pylayer: app/l is a symlink with a text of 4096 bytes, and Linux has none with more than 4095; shorten or exclude it\n"
+    );
 }
 
 #[test]

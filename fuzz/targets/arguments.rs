@@ -10,7 +10,7 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use pylayer::codec::Codec;
 use pylayer::request::{
-    ActionRequest, LayerRequest, ModeRule, Settings, ValidationRequest, flagfile, flagfile_arguments,
+    ActionRequest, LayerRequest, Settings, ValidationRequest, flagfile, flagfile_arguments,
 };
 
 fuzz_target!(|content: &[u8]| {
@@ -96,13 +96,7 @@ impl Written {
         self.argument("owner_name", &metadata.owner_name);
         self.argument("group_name", &metadata.group_name);
         self.argument("mtime", metadata.mtime.to_string());
-        self.argument(
-            "mode",
-            match metadata.mode {
-                ModeRule::Fixed(mode) => format!("{mode:04o}"),
-                ModeRule::Detect => "detect".to_string(),
-            },
-        );
+        self.argument("mode", format!("{:04o}", metadata.mode.of_data()));
         self.argument("dedupe_from", dedupe_from.map_or("off".to_string(), |from| from.to_string()));
     }
 

@@ -30,9 +30,9 @@ fuzz_target!(|input: Input| {
         1 => (name, Body::File(content(size >> 1))),
         2 => (name, Body::EmptyFile),
         3 => (name, Body::Symlink(target)),
-        _ => (name, Body::HardLink { target, content: content(size) }),
+        _ => (name, Body::HardLink { target: target.into(), content: content(size) }),
     };
-    let entry = Entry { name, mode: u32::from(mode & 0o7777), body };
+    let entry = Entry { name: name.into(), mode: u32::from(mode & 0o7777), body };
     let mut bytes = b"what was there before".to_vec();
     let before = bytes.len();
     encode(&entry, &metadata, &mut bytes);
@@ -81,7 +81,7 @@ impl Found {
             Body::HardLink { target, .. } => ('h', 0, &target[..]),
         };
         Found {
-            name: entry.name.clone(),
+            name: entry.name.to_vec(),
             kind,
             mode: entry.mode,
             owner: metadata.owner,

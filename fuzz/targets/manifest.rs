@@ -13,6 +13,7 @@ use pylayer::listing::{Kind, Listed, listing, parse};
 use pylayer::manifest::{Entry, Manifest, Source};
 use pylayer::plan::{Body, plan};
 use pylayer::request::{Metadata, Settings};
+use pylayer::worker::Cancel;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -31,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
         metadata: Metadata { owner_name: "a b".to_string(), ..Metadata::default() },
         dedupe_from: Some(1),
     };
-    let Ok(plan) = plan(manifest.entries.into_iter().map(item).collect(), &settings) else { return };
+    let Ok(plan) = plan(manifest.entries.into_iter().map(item).collect(), &settings, &Cancel::new()) else { return };
     let machines: Vec<(usize, u16)> = plan
         .entries
         .iter()
