@@ -158,7 +158,7 @@ impl Compressor {
                     empty => empty.insert(raw::Encoder::new(*level)?),
                 };
                 grow(room, zstd::zstd_safe::compress_bound(chunk.len()));
-                compress_in_slices(encoder, chunk, room, cancel)?
+                compress_in_slices(encoder, chunk, room, || cancel.is_cancelled())?
             }
         };
         Ok(Some(room[..length].to_vec()))
@@ -171,18 +171,19 @@ fn grow(room: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// One frame with its content size, as if it was compressed at once. Returns its length.
+/// One frame with its content size, as if it was compressed at once. Returns its length. `is_cancelled`
+/// is asked before each slice.
 fn compress_in_slices(
     encoder: &mut raw::Encoder<'_>,
     chunk: &[u8],
     frame: &mut [u8],
-    cancel: &Cancel,
+    mut is_cancelled: impl FnMut() -> bool,
 ) -> io::Result<usize> {
     encoder.reinit()?;
     encoder.set_pledged_src_size(Some(chunk.len() as u64))?;
     let mut output = raw::OutBuffer::around(frame);
     for slice in chunk.chunks(SLICE_BYTES) {
-        if cancel.is_cancelled() {
+        if is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let mut input = raw::InBuffer::around(slice);
@@ -234,6 +235,26 @@ mod tests {
             let _ = warm.compress(&[7; 1_000_000], &cancelled);
             assert_eq!(warm.compress(b"abc", &wanted).unwrap(), cold);
         }
+    }
+
+    #[test]
+    fn no_slice_is_begun_once_a_slow_chunk_is_cancelled() {
+        let Inner::SlicedZstd(level, _) = (Codec::Zstd { level: 19 }).compressor().inner else {
+            panic!("a chunk of a slow level is one slice");
+        };
+        let mut encoder = raw::Encoder::new(level).unwrap();
+        let chunk = [7; 9 * SLICE_BYTES + 1];
+        let mut frame = vec![0; zstd::zstd_safe::compress_bound(chunk.len())];
+        let mut questions = 0;
+        let mut is_cancelled = |at| {
+            questions += 1;
+            questions == at
+        };
+        let error = compress_in_slices(&mut encoder, &chunk, &mut frame, || is_cancelled(3)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+        let length = compress_in_slices(&mut encoder, &chunk, &mut frame, || is_cancelled(0)).unwrap();
+        assert_eq!(zstd::stream::decode_all(&frame[..length]).unwrap(), chunk);
+        assert_eq!(questions, 3 + 10, "once before each slice, and never after that");
     }
 
     /// Layers made by two releases should have the same digests. Where a library's new version packs

@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
 use support::readers::{self, Member, directory, file, hard_link, symlink};
 use support::worker::{Work, Worker};
 use support::{Manifest, Outputs, Workspace, noise, sha256};
@@ -270,7 +268,7 @@ fn a_file_of_more_than_8_gib_has_a_header_that_says_so() {
         workspace.command(&workspace.arguments(&Manifest::new().file("big", "in/big"), &["--compress=none"]));
     let mut child = child.spawn().unwrap();
     // The headers are the first thing in the layer; the rest is another test.
-    let begin = wait_for(|| {
+    let begin = support::wait_for("the first bytes of the layer", || {
         let entry = std::fs::read_dir(workspace.path("out")).unwrap().next()?.unwrap();
         let mut begin = vec![0; 2048];
         use std::os::unix::fs::FileExt;
@@ -317,17 +315,6 @@ fn peak_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]

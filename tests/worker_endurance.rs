@@ -13,13 +13,12 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use support::worker::{Work, WorkResponse, Worker};
-use support::{Manifest, Outputs, PYLAYER, Workspace, noise, sha256};
+use support::{Manifest, Outputs, PYLAYER, Random, Workspace, noise, setting, sha256};
 
 /// Less than the layers together take, so that chunks are forgotten all the time.
 const CACHE_MIB: u64 = 4;
@@ -31,24 +30,6 @@ const SAMPLES: usize = 20;
 const FLUCTUATION_KIB: u64 = 8 << 10;
 /// The cache, the chunks in flight of layers of a few megabytes, and what else is remembered.
 const MAX_RESIDENT_KIB: u64 = 100 << 10;
-
-/// Random numbers, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-
-    fn one_in(&mut self, odds: u64) -> bool {
-        self.below(odds) == 0
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len() as u64) as usize]
-    }
-}
 
 /// A layer, its inputs on disk, and what a one-shot run makes of them.
 struct Layer {
@@ -190,14 +171,21 @@ struct Sample {
 
 impl Sample {
     fn of(pid: u32, requests: usize) -> Sample {
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
         // The thread of the last answer may still be ending.
-        let threads = (0..25).map(|_| {
-            std::thread::sleep(Duration::from_millis(2));
-            status(pid, "Threads")
+        support::wait_for("the end of all threads of requests", || {
+            (!thread_names(pid).contains(&"request".to_string())).then_some(())
         });
-        Sample { requests, rss_kib: status(pid, "VmRSS"), descriptors, threads: threads.min().unwrap() }
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        Sample { requests, rss_kib: status(pid, "VmRSS"), descriptors, threads: status(pid, "Threads") }
     }
+}
+
+/// Of all threads of a process.
+fn thread_names(pid: u32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // A thread that has ended in the meantime has no name any more.
+    let names = threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).ok());
+    names.map(|name| name.trim_end().to_string()).collect()
 }
 
 /// A number of `/proc/PID/status`; sizes are in KiB.
@@ -205,10 +193,6 @@ fn status(pid: u32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
 /// A worker with the requests that it has not answered.

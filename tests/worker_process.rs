@@ -33,6 +33,13 @@ const CASES: [(&str, fn()); 10] = [
     ("terminated_with_a_handler_that_will_not_stop", terminated_with_a_handler_that_will_not_stop),
 ];
 
+/// Handlers that stop get as long as they need, however busy the machine is.
+const LONG_GRACE: Duration = Duration::from_secs(600);
+/// For a handler that never stops.
+const SHORT_GRACE: Duration = Duration::from_millis(200);
+/// Asks a worker for [`SHORT_GRACE`].
+const IMPATIENT: &str = "--impatient";
+
 fn main() -> ExitCode {
     if env::args().any(|argument| argument == "--persistent_worker") {
         return serve();
@@ -47,9 +54,9 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The worker: does what the first argument says.
+/// The worker: does what the first argument of a request says.
 fn serve() -> ExitCode {
-    let grace = Duration::from_millis(200);
+    let grace = if env::args().any(|argument| argument == IMPATIENT) { SHORT_GRACE } else { LONG_GRACE };
     let limits = Limits { grace, ..Limits::default() };
     let ended = worker::run_with(Protocol::Proto, limits, |request: &Request, cancel: &Cancel| {
         let argument = request.arguments.first();
@@ -103,8 +110,12 @@ impl Drop for Worker {
 
 impl Worker {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
-        command.arg("--persistent_worker");
+        command.arg("--persistent_worker").args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(command.spawn().unwrap())
     }
@@ -251,7 +262,7 @@ fn terminated_busy() {
 }
 
 fn terminated_with_a_handler_that_will_not_stop() {
-    let mut worker = Worker::start();
+    let mut worker = Worker::start_with(&[IMPATIENT]);
     worker.request(1, "forever");
     worker.started();
     worker.signal(Signal::TERM);

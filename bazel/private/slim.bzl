@@ -1,4 +1,4 @@
-"""Patterns for `exclude`: what an image does not need of an interpreter."""
+"""Patterns for `exclude`: what an image does not need of an interpreter, and bytecode."""
 
 _INTERPRETER = "\\.runfiles/[^/]*python_?[0-9]+_[0-9]+[^/]*"
 _STANDARD_LIBRARY = _INTERPRETER + "/lib/python3[^/]*"
@@ -19,10 +19,11 @@ INTERPRETER_DESKTOP = _STANDARD_LIBRARY + "/(idlelib|turtledemo|pydoc_data)/|" +
 # which setuptools is imported whenever Python starts.
 INTERPRETER_INSTALLERS = _STANDARD_LIBRARY + "/(ensurepip|site-packages/(pip|setuptools|pkg_resources|_distutils_hack)(-[^/]*)?)/|" + _STANDARD_LIBRARY + "/site-packages/distutils-precedence\\.pth$"
 
-# Bytecode that a run of Python left in a writable repository; it differs from machine to machine.
+# Bytecode, everywhere: what a run of Python left in a writable repository, which differs from machine to
+# machine, and also what comes with wheels or is compiled ahead of time.
 PYCACHE = "/__pycache__/"
 
-# All of the above.
+# All of the above. PYCACHE is not limited to the interpreter: precompiled bytecode of wheels goes, too.
 SLIM_INTERPRETER = [
     INTERPRETER_HEADERS,
     INTERPRETER_STATIC_LIBRARIES,

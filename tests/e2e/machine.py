@@ -7,6 +7,8 @@ import subprocess
 import tarfile
 from pathlib import Path, PurePosixPath
 
+from bazel import TIMEOUT
+
 ELF = b"\x7fELF"
 
 # Debian's merged /usr: a layer that brought one of these as a directory would bury the system.
@@ -62,5 +64,5 @@ def _begins_with(path: Path, magic: bytes) -> bool:
 def shared_libraries(programs: list[Path]) -> list[Path]:
     """All libraries that the loader finds for `programs` on this machine."""
     # ldd says "not a dynamic executable" of some, and fails.
-    listing = subprocess.run(["ldd", *programs], capture_output=True, text=True, timeout=300).stdout
+    listing = subprocess.run(["ldd", *programs], capture_output=True, text=True, timeout=TIMEOUT).stdout
     return sorted({Path(path) for path in re.findall(r"^\t(?:\S+ => )?(/\S+) \(0x", listing, re.MULTILINE)})

@@ -108,5 +108,5 @@ BEGIN {{
 def _run(command: list[str | Path]) -> None:
     # In another locale bsdtar does not know how to write a name that is not ASCII.
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     assert process.returncode == 0 and not process.stderr, f"{command}:\n{process.stderr}"

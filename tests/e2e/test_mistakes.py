@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from bazel import program
+from bazel import TIMEOUT, program
 
 # Attributes of a `py_image_layer` that is otherwise right → what the message says.
 AT_ANALYSIS = {
@@ -151,7 +151,7 @@ def test_bazel_names_the_groups_when_one_is_not_there(options) -> None:
 def test_pack_explains(mistake, options, folder) -> None:
     arguments, message = BY_PACK[mistake]
     command = [program(), "pack", "--binary", options.folder / "bazel-bin/app/tool", "--out", folder / "out"]
-    process = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
+    process = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=TIMEOUT)
     assert process.returncode != 0
     assert message in process.stderr
     assert not list(folder.glob("out/*")), "half an output was left"

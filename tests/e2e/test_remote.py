@@ -42,6 +42,7 @@ def digests(workspace: Workspace, targets: list[str]) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def local(example) -> dict[str, str]:
     """Digests of the example's layers, which local workers have written."""
+    example.build(*EXAMPLE_TARGETS)
     return digests(example, EXAMPLE_TARGETS)
 
 

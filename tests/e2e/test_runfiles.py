@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bazel import program
+from bazel import TIMEOUT, program
 from containers import Buildah, umoci_unpack
 from layers import Layer
 from machine import base_layer
@@ -329,6 +329,7 @@ def test_attributes_change_what_they_say_and_no_content(runfiles, everything) ->
 @pytest.fixture(scope="module")
 def reference(runfiles, layers) -> dict[str, bytes]:
     """The layers as files, as the default strategy has made them."""
+    runfiles.build("//app:layers")
     return {file.name: file.read_bytes() for file in runfiles.files("//app:layers")}
 
 
@@ -350,7 +351,7 @@ def reference(runfiles, layers) -> dict[str, bytes]:
 def test_same_bytes_with_any_strategy(runner, arguments, runfiles, reference) -> None:
     files = runfiles.files("//app:layers")
     for file in files:
-        file.unlink()
+        file.unlink(missing_ok=True)
     spawns = runfiles.spawns(*arguments, "//app:layers")
     assert [spawn.runner for spawn in spawns if spawn.mnemonic == "PyImageLayer"] == [runner] * len(reference)
     assert {file.name: file.read_bytes() for file in files} == reference
@@ -360,7 +361,7 @@ def test_same_bytes_with_any_strategy(runner, arguments, runfiles, reference) ->
 def test_same_bytes_where_every_input_is_a_plain_copy(group, runfiles, layers, reference, folder) -> None:
     """As under remote execution: no links but declared ones, other modes, no empty folders, no digests."""
     layer = layers[group].path
-    layer.unlink()
+    layer.unlink(missing_ok=True)
     runfiles.build("--strategy=PyImageLayer=local", "--materialize_param_files", "//app:layers")
 
     execution_root = Path(runfiles.run("info", "execution_root").output.strip())
@@ -374,7 +375,7 @@ def test_same_bytes_where_every_input_is_a_plain_copy(group, runfiles, layers, r
             {"f": copy, "t": copy_tree, "l": copy_link}[kind](execution_root / fields[1], folder / fields[1])
 
     arguments = ["--worker_protocol=proto", f"@{in_execution_root(runfiles, flagfile)}"]
-    subprocess.run([program(), *arguments], cwd=folder, check=True, env={}, timeout=60)
+    subprocess.run([program(), *arguments], cwd=folder, check=True, env={}, timeout=TIMEOUT)
     (written,) = folder.rglob(layer.name)
     assert written.read_bytes() == reference[layer.name]
 
@@ -462,5 +463,5 @@ def test_the_binary_starts_through_the_links_of_its_virtual_environment(layers, 
     base = base_layer(root, f"/{python}", folder / "base.tar")
     subprocess.run(["tar", "-xf", base, "-C", root], check=True)
     command = ["chroot", root, "/usr/bin/env", "-i", "PATH=/usr/bin", "/srv/app/server"]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     assert process.stdout.splitlines() == PRINTED, process.stderr

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from bazel import Workspace, program
+from bazel import TIMEOUT, Workspace, program
 from conftest import EXAMPLE
 from layers import sha256
 
@@ -33,6 +33,7 @@ def rebuild(workspace: Workspace, *arguments: str, **options) -> list[str]:
 @pytest.fixture(scope="module")
 def reference(example) -> dict[str, str]:
     """Of the layers that the default strategy has made."""
+    example.build(*TARGETS)
     return digests(example)
 
 
@@ -89,7 +90,7 @@ def test_by_pack(compress, extension, locale, jobs, example, reference, folder) 
         *[program(), "pack", "--binary", example.folder / "bazel-bin/app/web", "--out", folder],
         *["--root=/app", "--group=numpy=pip_deps_numpy.*", f"--compress={compress}", f"--jobs={jobs}"],
     ]
-    subprocess.run(command, check=True, env={"LC_ALL": locale}, timeout=120, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, env={"LC_ALL": locale}, timeout=TIMEOUT, stdout=subprocess.DEVNULL)
     prefix = {"gzip": "layers_", "zstd": "layers_zstd_"}[compress]
     packed = {prefix + file.name: sha256(file.read_bytes()) for file in folder.iterdir()}
     assert packed == {name: digest for name, digest in reference.items() if name.endswith(f".tar.{extension}")}

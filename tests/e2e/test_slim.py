@@ -6,6 +6,7 @@ import tarfile
 
 import pytest
 
+from bazel import TIMEOUT
 from containers import umoci_unpack
 from layers import Layer
 from machine import base_layer
@@ -143,7 +144,7 @@ def test_detected_modes_are_those_of_programs_and_other_files(slimmed) -> None:
 
 @pytest.mark.usefixtures("as_root")
 def test_the_service_starts_from_slim_layers(slimmed, folder) -> None:
-    output = subprocess.check_output([slimmed.folder / "bazel-bin/app/web", "--self-check"], timeout=120)
+    output = subprocess.check_output([slimmed.folder / "bazel-bin/app/web", "--self-check"], timeout=TIMEOUT)
     image = write_image(folder / "image", list(slimmed.layers("//app:slim").values()))
     root = umoci_unpack(image, folder / "bundle")
     (python,) = (path.relative_to(root) for path in root.rglob("bin/python3"))

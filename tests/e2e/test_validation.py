@@ -118,5 +118,6 @@ def test_a_plain_build_validates_the_example(target, example) -> None:
 
 @pytest.mark.parametrize("target", ["//app:layers", "//app:layers_default", "//app:layers_interpreter"])
 def test_building_one_layer_validates_all(target, example) -> None:
+    example.build("//app:layers")
     (example.folder / "bazel-bin/app/layers.validation").unlink()
     assert [spawn.mnemonic for spawn in example.spawns(target)] == ["PyImageLayerValidation"]

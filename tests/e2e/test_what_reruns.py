@@ -21,19 +21,25 @@ ALL = {f"layers_{name}.tar.gz" for name in ("interpreter", "numpy", "packages", 
 
 
 @pytest.fixture(scope="module")
-def workspace(example, scratch) -> Iterator[Workspace]:
+def changing(example, scratch) -> Iterator[Workspace]:
     """The example with two more data files, for these tests to change; afterwards it is what it was."""
     kept = scratch / "what_reruns"
     for name in "app", "lib":
         shutil.copytree(example.folder / name, kept / name)
     for name in "removed.txt", "renamed.txt":
         data(example, name).write_text(f"{name}\n")
-    example.build(*TARGETS)
     yield example
     for name in "app", "lib":
         shutil.rmtree(example.folder / name)
         shutil.move(kept / name, example.folder / name)
     example.build("//app:all")
+
+
+@pytest.fixture
+def workspace(changing) -> Workspace:
+    """The same, up to date whatever an earlier test has left."""
+    changing.build(*TARGETS)
+    return changing
 
 
 def data(workspace: Workspace, name: str) -> Path:
@@ -105,12 +111,10 @@ def test_another_version_of_a_wheel_writes_its_layer(wheel, layer, workspace, fo
     spawns = workspace.spawns(override, "//app:layers")
     assert runners(spawns) == {f"layers_{layer}.tar.gz": "worker"}
     assert validations(spawns) == 1
-    workspace.build("//app:layers")
 
 
 def test_another_compression_of_one_target_writes_its_layers_only(workspace) -> None:
     build_file = workspace.folder / "app" / "BUILD.bazel"
-    workspace.build(*TARGETS)
     edit(
         build_file,
         '    compress = "zstd",',
@@ -130,21 +134,21 @@ def test_resources_of_a_small_machine_are_enough(workspace) -> None:
 
 
 @pytest.fixture(scope="module")
-def caches(workspace, scratch) -> Iterator[dict[str, str]]:
+def caches(changing, scratch) -> Iterator[dict[str, str]]:
     """The options for caches, full of what the workspace builds, by what a hit of theirs is called."""
     with server(scratch / "remote_cache") as address:
         options = {
             "disk cache hit": f"--disk_cache={scratch / 'disk_cache'}",
             "remote cache hit": f"--remote_cache={address}",
         }
-        write_again(workspace, TARGETS, *options.values())
+        write_again(changing, TARGETS, *options.values())
         yield options
 
 
 @pytest.fixture(scope="module")
-def fresh(workspace, scratch) -> Iterator[Workspace]:
+def fresh(changing, scratch) -> Iterator[Workspace]:
     """The same workspace with an empty output base, one that fetches all repositories anew."""
-    fresh = Workspace(workspace.folder, scratch / "fresh", options=["--symlink_prefix=/"])
+    fresh = Workspace(changing.folder, scratch / "fresh", options=["--symlink_prefix=/"])
     yield fresh
     fresh.shutdown()
     remove(scratch / "fresh")

@@ -20,9 +20,14 @@ from workers import log, temporary_files, wait_until, workers
 INTERRUPTED = 8
 
 LAYERS = "//app:layers"
+# Takes a slow worker seconds; the others are written at once.
+SLOW_LAYER = "//app:layers_data"
 
 # A worker that remembers no chunks is slow each time; and it logs what it does.
 SLOW_WORKER = ["--worker_extra_flag=PyImageLayer=--cache_mib=0", "--worker_extra_flag=PyImageLayer=--stats"]
+
+# In the log of such a worker.
+CANCELLED = ": cancelled; "
 
 SANDBOXED = ["--worker_sandboxing", "--experimental_worker_multiplex_sandboxing", "--experimental_worker_cancellation"]
 
@@ -37,7 +42,7 @@ RACE = [
 
 
 @pytest.fixture(scope="module")
-def workspace(make_workspace) -> Workspace:
+def made_workspace(make_workspace) -> Workspace:
     """A binary whose data take a worker seconds to compress."""
     workspace = make_workspace(WORKSPACES / "worker", "worker_faults")
     data = workspace.folder / "app" / "data"
@@ -49,10 +54,23 @@ def workspace(make_workspace) -> Workspace:
 
 
 @pytest.fixture(scope="module")
-def expected(workspace) -> dict[str, str]:
+def expected(made_workspace) -> dict[str, str]:
     """Digests of the layers that are written without a worker."""
-    workspace.build("--strategy=PyImageLayer=local", LAYERS)
-    return digests(workspace)
+    made_workspace.build("--strategy=PyImageLayer=local", LAYERS)
+    return digests(made_workspace)
+
+
+@pytest.fixture
+def workspace(made_workspace, expected) -> Workspace:
+    """The workspace with all layers but the slow one, without workers and temporary files of other tests."""
+    made_workspace.build("--strategy=PyImageLayer=local", "--worker_quit_after_build", LAYERS)
+    assert digests(made_workspace) == expected
+    wait_until(lambda: not workers(made_workspace))
+    for file in temporary_files(made_workspace):
+        file.unlink()
+    (slow,) = made_workspace.files(SLOW_LAYER)
+    slow.unlink()
+    return made_workspace
 
 
 def digests(workspace: Workspace) -> dict[str, str]:
@@ -61,9 +79,7 @@ def digests(workspace: Workspace) -> dict[str, str]:
 
 
 def start_slow_build(workspace: Workspace) -> subprocess.Popen:
-    """Starts a build that writes the layers, and waits until a worker is at the slow one."""
-    for file in workspace.files(LAYERS):
-        file.unlink(missing_ok=True)
+    """Starts a build of the slow layer, and waits until a worker is at it."""
     build = workspace.start("build", *PLAIN_OUTPUT, *SLOW_WORKER, LAYERS)
     wait_until(lambda: temporary_files(workspace) or build.poll() is not None)
     assert build.poll() is None, build.stderr.read()
@@ -76,24 +92,22 @@ def slow_workers(workspace: Workspace) -> set[int]:
 
 
 @contextmanager
-def slowed_down(workspace: Workspace) -> Iterator[None]:
-    """Lets the slow workers run for a tenth of the time only."""
+def stopped(workspace: Workspace) -> Iterator[None]:
+    """Stops each slow worker as soon as it is there; they go on at the end."""
     ended = threading.Event()
 
-    def slow_down() -> None:
-        while not ended.wait(0.02):
-            stopped = slow_workers(workspace)
-            send(stopped, signal.SIGSTOP)
-            ended.wait(0.18)
-            send(stopped, signal.SIGCONT)
+    def stop() -> None:
+        while not ended.wait(0.01):
+            send(slow_workers(workspace), signal.SIGSTOP)
 
-    thread = threading.Thread(target=slow_down)
+    thread = threading.Thread(target=stop)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
+        send(slow_workers(workspace), signal.SIGCONT)
 
 
 def send(processes: set[int], number: signal.Signals) -> None:
@@ -130,8 +144,6 @@ def test_after_a_worker_was_killed_the_next_build_is_right(workspace, expected) 
 
 @pytest.mark.parametrize("shrink", ["--experimental_shrink_worker_pool", "--noexperimental_shrink_worker_pool"])
 def test_a_worker_that_is_too_large_for_bazel_finishes_its_work(shrink, workspace, expected) -> None:
-    for file in workspace.files(LAYERS):
-        file.unlink()
     limit = ["--experimental_total_worker_memory_limit_mb=1", "--experimental_worker_metrics_poll_interval=1s"]
     result = workspace.build(*limit, shrink, "--worker_verbose", *SLOW_WORKER, LAYERS)
     assert "Memory limit: 1 MB" in result.log or "Going to evict" in result.log, result.log
@@ -140,11 +152,13 @@ def test_a_worker_that_is_too_large_for_bazel_finishes_its_work(shrink, workspac
 
 
 def test_a_worker_that_loses_a_race_is_cancelled_and_goes_on(workspace, expected, scratch) -> None:
-    with server(scratch / "remote_execution_for_races") as address, slowed_down(workspace):
+    cancelled_before = log(workspace).count(CANCELLED)
+    with server(scratch / "remote_execution_for_races") as address, stopped(workspace):
         spawns = write_again(workspace, [LAYERS], *RACE, *SANDBOXED, *SLOW_WORKER, f"--remote_executor={address}")
-        assert "remote" in {spawn.runner for spawn in spawns}
-        assert digests(workspace) == expected
-        wait_until(lambda: ": cancelled; " in log(workspace))
+    assert "remote" in {spawn.runner for spawn in spawns}
+    assert digests(workspace) == expected
+    # The worker reads of its loss only now.
+    wait_until(lambda: log(workspace).count(CANCELLED) > cancelled_before)
     before = slow_workers(workspace)
     spawns = write_again(workspace, [LAYERS], *SANDBOXED, *SLOW_WORKER)
     assert {spawn.runner for spawn in spawns} == {"worker"}

@@ -15,7 +15,7 @@ def workspace(make_workspace):
 
 def test_it_builds_layers_by_workers(workspace) -> None:
     for file in workspace.files("//app:layers"):
-        file.unlink()
+        file.unlink(missing_ok=True)
     spawns = [spawn for spawn in workspace.spawns("//app:layers") if spawn.mnemonic == "PyImageLayer"]
     assert {spawn.runner for spawn in spawns} == {"worker"}
 

@@ -9,8 +9,8 @@ from bazel import Workspace
 
 Value = TypeVar("Value")
 
-# Much longer than anything waited for takes.
-PATIENCE = 60
+# Much longer than anything waited for takes on a machine that has other work, too.
+PATIENCE = 600
 
 
 def workers(workspace: Workspace) -> dict[int, list[str]]:

@@ -18,6 +18,21 @@ use sha2::{Digest, Sha256};
 
 pub const PYLAYER: &str = env!("CARGO_BIN_EXE_pylayer");
 
+/// Only a defect makes a test wait so long for an event, however busy the machine is.
+const HANG: Duration = Duration::from_secs(600);
+
+/// Waits until `found` finds something.
+pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + HANG;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
 /// A path of any bytes.
 pub fn path(bytes: &(impl AsRef<[u8]> + ?Sized)) -> &Path {
     Path::new(OsStr::from_bytes(bytes.as_ref()))
@@ -43,6 +58,29 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// Random numbers: the same for a seed in every run.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    pub fn one_in(&mut self, odds: u64) -> bool {
+        self.below(odds) == 0
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// A number in the environment, by which long tests are made longer.
+pub fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
 /// The lines of a manifest.
@@ -156,18 +194,24 @@ impl Workspace {
         (workspace, Manifest::new().file("large", "in/large").file("last", "in/last"))
     }
 
-    /// Waits until a layer is being written.
+    /// Waits until a layer is being written: something of it is in its temporary file.
     pub fn wait_until_under_way(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let begun = || {
-            fs::read_dir(self.path("out"))
-                .unwrap()
-                .any(|entry| entry.unwrap().metadata().is_ok_and(|metadata| metadata.len() > 0))
-        };
-        while !begun() {
-            assert!(Instant::now() < deadline, "the layer is not begun");
-            std::thread::sleep(Duration::from_micros(200));
-        }
+        self.wait_for_file("the first bytes of a layer", |metadata| metadata.len() > 0);
+    }
+
+    /// Waits until the inputs are known and the temporary file of a layer is there, empty or not.
+    pub fn wait_until_planned(&self) {
+        self.wait_for_file("a temporary file", |_| true);
+    }
+
+    /// Waits for such a file in the directory of outputs.
+    fn wait_for_file(&self, what: &str, is_it: impl Fn(&fs::Metadata) -> bool) {
+        wait_for(what, || {
+            let mut entries = fs::read_dir(self.path("out")).unwrap();
+            entries
+                .any(|entry| entry.unwrap().metadata().is_ok_and(|metadata| is_it(&metadata)))
+                .then_some(())
+        });
     }
 
     pub fn path(&self, exec: impl AsRef<[u8]>) -> PathBuf {
@@ -260,6 +304,13 @@ impl Workspace {
         for output in OUTPUTS {
             let _ = fs::remove_file(self.path("out").join(output));
         }
+    }
+
+    /// How many bytes the files in the directory of outputs have.
+    pub fn written(&self) -> u64 {
+        let sizes =
+            fs::read_dir(self.path("out")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+        sizes.sum()
     }
 
     /// The names of the files in the directory of outputs.

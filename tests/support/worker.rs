@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use protobuf::{CodedOutputStream, Message};
 pub use reference::worker_protocol::WorkResponse;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 #[allow(warnings)]
 mod reference {
@@ -80,6 +80,13 @@ impl Worker {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// Stops all threads of the process, until it gets [`Signal::CONT`].
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        let stopped = waitpid(Some(Pid::from_child(&self.0)), WaitOptions::UNTRACED).unwrap();
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()), "the worker has ended");
     }
 
     pub fn send(&mut self, work: &Work) {
