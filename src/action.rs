@@ -138,7 +138,7 @@ impl Engine {
         };
         let entries = plan.entries.len();
         let planned = start.elapsed();
-        let written = write(plan, settings.codec, &files, inputs.cancel, &self.pool, &|_| ())?;
+        let written = write(plan, settings.codec, &files, inputs.cancel, &self.pool)?;
         let Times { read, compress, hash, write } = written.times;
         let summary = format!(
             "layer {layer:?}: {entries} entries, {} bytes of tar, {} bytes of {}; planned in {planned:.1?}, then read {read:.1?}, compressed {compress:.1?}, hashed {hash:.1?}, wrote {write:.1?}",
@@ -255,30 +255,22 @@ pub fn questions(settings: &Settings) -> Questions {
 }
 
 /// Where a layer and what is said about it go.
-pub struct LayerFiles {
-    pub layer: PathBuf,
-    pub descriptor: Option<PathBuf>,
-    pub listing: Option<PathBuf>,
+struct LayerFiles {
+    layer: PathBuf,
+    descriptor: Option<PathBuf>,
+    listing: Option<PathBuf>,
 }
 
 /// Writes `plan` to `files`: all of them or none.
-pub fn write(
+fn write(
     plan: LayerPlan,
     codec: Codec,
     files: &LayerFiles,
     cancel: &Cancel,
     pool: &Pool,
-    progress: &dyn Fn(u64),
 ) -> Result<Written, Error> {
     let plan = Arc::new(plan);
-    output::remove_abandoned(&files.layer);
-    let mut layer = Output::create(&files.layer)?;
-    let written = match pool.write(plan.clone(), codec, cancel, layer.file(), progress) {
-        Err(pipeline::Error::Write(error)) => {
-            return Err(output::Error { path: files.layer.clone(), error }.into());
-        }
-        other => other?,
-    };
+    let (layer, written) = write_temporary(&plan, codec, &files.layer, cancel, pool, &|_| ())?;
     let mut outputs = vec![layer];
     if let Some(path) = &files.descriptor {
         outputs.push(Output::with_content(path, Descriptor::new(codec, &written).to_json().as_bytes())?);
@@ -288,6 +280,24 @@ pub fn write(
     }
     Output::keep(outputs)?;
     Ok(written)
+}
+
+/// Writes the layer of `plan` to a temporary file beside `path`, which [`Output::keep`] renames.
+pub fn write_temporary(
+    plan: &Arc<LayerPlan>,
+    codec: Codec,
+    path: &Path,
+    cancel: &Cancel,
+    pool: &Pool,
+    progress: &dyn Fn(u64),
+) -> Result<(Output, Written), Error> {
+    output::remove_abandoned(path);
+    let mut layer = Output::create(path)?;
+    match pool.write(plan.clone(), codec, cancel, layer.file(), progress) {
+        Ok(written) => Ok((layer, written)),
+        Err(pipeline::Error::Write(error)) => Err(output::Error { path: path.to_path_buf(), error }.into()),
+        Err(other) => Err(other.into()),
+    }
 }
 
 /// What people should know about a layer that is valid. `names_and_patterns` are those of all groups.

@@ -19,7 +19,7 @@
 //! | [`pipeline`] | chunks → parallel read and compression → ordered write and digests |
 //! | [`output`] | layer and descriptor: temporary files, renamed when all are complete |
 //! | [`action`] | one `PyImageLayer` action, from its arguments to its outputs |
-//! | [`pack`] | the same without Bazel: a built binary and its runfiles tree → all layers |
+//! | [`pack`] | the same without Bazel: a built binary and its runfiles on disk → all layers, validated |
 
 pub mod action;
 pub mod cache;

@@ -77,9 +77,7 @@ fn main() -> ExitCode {
             run_once(&arguments)
         }
         _ => match CommandLine::parse_from(command_line(&arguments)).command {
-            Command::Pack(options) => {
-                finish(pack::run(&options, std::io::stderr().is_terminal()), |report| print!("{report}"))
-            }
+            Command::Pack(options) => finish(pack(&options)),
         },
     }
 }
@@ -90,6 +88,16 @@ fn ignore_file_size_signal() {
     // SAFETY: `signal` only changes what the kernel does on SIGXFSZ. SIG_IGN runs no code of ours, and
     // no other thread runs yet that could depend on the former disposition.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+fn pack(options: &pack::Options) -> Result<(), String> {
+    let cancel = Cancel::new();
+    worker::cancel_on_signals(cancel.clone()).map_err(|error| format!("cannot handle signals: {error}"))?;
+    let report = pack::run(options, std::io::stderr().is_terminal(), &cancel);
+    let report = report.map_err(|error| error.to_string())?;
+    let mut stdout = std::io::stdout().lock();
+    let printed = stdout.write_all(report.as_bytes()).and_then(|()| stdout.flush());
+    printed.map_err(|error| format!("the layers are complete, but cannot be reported on stdout: {error}"))
 }
 
 /// `arguments` with the program's name before them.
@@ -123,7 +131,7 @@ fn serve(protocol: Protocol, cache_bytes: u64, log: bool) -> ExitCode {
     let limits = Limits::default();
     let limits = Limits { running: limits.running.max(MIN_LAYERS_AT_ONCE), ..limits };
     match Pool::new(None, Some(cache)) {
-        Ok(pool) => finish(worker::run_with(protocol, limits, Engine::new(pool, log)), |()| ()),
+        Ok(pool) => finish(worker::run_with(protocol, limits, Engine::new(pool, log))),
         Err(error) => fail(format!("cannot start a thread: {error}")),
     }
 }
@@ -157,12 +165,9 @@ fn run_once(arguments: &[Bytes]) -> ExitCode {
     ExitCode::from(u8::from(response.exit_code != 0))
 }
 
-fn finish<T>(result: Result<T, impl std::fmt::Display>, then: impl FnOnce(T)) -> ExitCode {
+fn finish(result: Result<(), impl std::fmt::Display>) -> ExitCode {
     match result {
-        Ok(value) => {
-            then(value);
-            ExitCode::SUCCESS
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error),
     }
 }

@@ -44,5 +44,5 @@ pub mod wire;
 pub use cancel::Cancel;
 pub use error::Error;
 pub use message::{Input, Protocol, Request, Response};
-pub use process::{run, run_with};
+pub use process::{cancel_on_signals, run, run_with};
 pub use serve::{Handler, Limits, serve};

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    cancel::Cancel,
     error::Error,
     message::Protocol,
     serve::{Handler, Limits, serve},
@@ -62,14 +63,7 @@ pub fn run_with(protocol: Protocol, limits: Limits, handler: impl Handler) -> Re
     check_descriptors().map_err(Error::Setup)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Setup)?;
     let result = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(Error::Setup)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Setup)?;
-        let shutdown = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
+        let shutdown = shutdown().map_err(Error::Setup)?;
         serve(
             reader(requests).map_err(Error::Setup)?,
             writer(responses).map_err(Error::Setup)?,
@@ -83,6 +77,38 @@ pub fn run_with(protocol: Protocol, limits: Limits, handler: impl Handler) -> Re
     // Does not wait for threads: one that reads stdin cannot be called back.
     runtime.shutdown_background();
     result
+}
+
+/// Raises `cancel` at the first SIGTERM or SIGINT, for a command that has to clean up. From here on
+/// neither ends the process.
+///
+/// # Errors
+///
+/// What the system said to the signal handlers, or to a thread.
+pub fn cancel_on_signals(cancel: Cancel) -> io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let shutdown = {
+        let _context = runtime.enter();
+        shutdown()?
+    };
+    let wait = move || {
+        runtime.block_on(shutdown);
+        cancel.cancel();
+    };
+    std::thread::Builder::new().name("signals".to_string()).spawn(wait)?;
+    Ok(())
+}
+
+/// Handles SIGTERM and SIGINT from here on, and waits for the first.
+fn shutdown() -> io::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// What Bazel gives a worker are pipes. These are waited for without a thread, since there may be no

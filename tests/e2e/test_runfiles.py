@@ -380,6 +380,24 @@ def test_same_bytes_where_every_input_is_a_plain_copy(group, runfiles, layers, r
     assert written.read_bytes() == reference[layer.name]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="tree"),
+        pytest.param(["--nolegacy_external_runfiles"], id="tree without copies of other repositories"),
+        pytest.param(["--noenable_runfiles"], id="manifest"),
+    ],
+)
+def test_same_bytes_by_pack(options, runfiles, reference, folder) -> None:
+    runfiles.build(*options, "//app:server")
+    tree = runfiles.folder / "bazel-bin/app/server.runfiles"
+    names = {path.name for path in tree.iterdir()}
+    assert (names == {"MANIFEST"}) == ("--noenable_runfiles" in options)
+    command = [program(), "pack", "--binary", tree.with_suffix(""), "--root=/srv", "--out", folder]
+    subprocess.run(command, check=True, env={}, timeout=60, stdout=subprocess.DEVNULL)
+    assert {f"layers_{file.name}": file.read_bytes() for file in folder.iterdir()} == reference
+
+
 def in_execution_root(workspace, file: Path) -> Path:
     """The exec path of an output."""
     output_path = (workspace.folder / "bazel-out").resolve()

@@ -1,0 +1,58 @@
+//! The directory that the layers go to.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::show;
+use crate::codec::Codec;
+
+/// Why the layers cannot go to a directory.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("--out {} is inside of {}, which is packed; name another directory", show(out), show(inside))]
+    Inside { out: PathBuf, inside: PathBuf },
+    #[error(
+        "--out {} holds {}, which is no layer of this image and would be taken for one; remove it, or name another directory",
+        show(out),
+        show(name)
+    )]
+    OtherLayer { out: PathBuf, name: OsString },
+    #[error("--out {}: {error}", show(path))]
+    Directory { path: PathBuf, error: io::Error },
+}
+
+/// Refuses to write into what is read: the next run would pack the layers.
+pub fn check_outside<'a>(out: &Path, mut packed: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
+    // The directory itself need not exist.
+    let existing = out.ancestors().find_map(|path| {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        std::fs::canonicalize(path).ok()
+    });
+    let holds_out = |directory: &&Path| {
+        let directory = std::fs::canonicalize(directory);
+        existing.as_ref().zip(directory.ok()).is_some_and(|(out, directory)| out.starts_with(directory))
+    };
+    match packed.find(holds_out) {
+        Some(inside) => Err(Error::Inside { out: out.to_path_buf(), inside: inside.to_path_buf() }),
+        None => Ok(()),
+    }
+}
+
+/// Makes the directory for the layers of these file names. A layer that an earlier run has left
+/// there, of a group that is gone or of another compression, is not removed, since it may be somebody
+/// else's, and refused, since a script that takes all tars of the directory would ship it.
+pub fn prepare(out: &Path, names: &[String]) -> Result<(), Error> {
+    let error = |error| Error::Directory { path: out.to_path_buf(), error };
+    std::fs::create_dir_all(out).map_err(error)?;
+    let extensions = [Codec::None, Codec::Gzip { level: 0 }, Codec::Zstd { level: 0 }].map(Codec::extension);
+    for entry in std::fs::read_dir(out).map_err(error)? {
+        let name = entry.map_err(error)?.file_name();
+        let is_layer = extensions.iter().any(|extension| name.as_bytes().ends_with(extension.as_bytes()));
+        if is_layer && !names.iter().any(|ours| name == ours.as_str()) {
+            return Err(Error::OtherLayer { out: out.to_path_buf(), name });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,525 @@
+//! `pylayer pack`: layers of a built binary without Bazel, from runfiles as Bazel leaves them on disk.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::readers::{Member, members};
+use support::{PYLAYER, Workspace};
+
+const BINARY: &str = "base/execroot/_main/bazel-out/k8-fastbuild/bin/app/server";
+const RUNFILES: &str = "base/execroot/_main/bazel-out/k8-fastbuild/bin/app/server.runfiles";
+const IN_IMAGE: &str = "./app/server.runfiles/";
+
+/// A directory with an output base of Bazel in `base`, the main repository in `ws`, and a binary.
+fn built() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("base/DO_NOT_BUILD_HERE", workspace.path("ws").as_os_str().as_bytes());
+    workspace.write(BINARY, "#!/bin/sh");
+    runfile(&workspace, "_main/app/server", BINARY);
+    workspace
+}
+
+/// A file of Bazel with a link to it in the runfiles tree, as Bazel makes it.
+fn runfile(workspace: &Workspace, runfile: &str, file: &str) {
+    if !workspace.path(file).exists() {
+        workspace.write(file, file);
+    }
+    workspace.link(format!("{RUNFILES}/{runfile}"), absolute(workspace, file));
+}
+
+fn absolute(workspace: &Workspace, file: &str) -> Vec<u8> {
+    workspace.path(file).into_os_string().into_encoded_bytes()
+}
+
+/// A declared symlink, as the output that it is and in the runfiles tree.
+fn declared_symlink(workspace: &Workspace, path: &str, text: &[u8]) {
+    workspace.link(format!("base/execroot/_main/bazel-out/k8-fastbuild/bin/{path}"), text);
+    workspace.link(format!("{RUNFILES}/_main/{path}"), text);
+}
+
+fn pack(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = Command::new(PYLAYER);
+    command.args(["pack", "--binary", BINARY]).args(arguments);
+    for default in ["--out=out", "--compress=none"] {
+        let (option, _) = default.split_once('=').unwrap();
+        if !arguments.iter().any(|argument| argument.starts_with(option)) {
+            command.arg(default);
+        }
+    }
+    command.current_dir(workspace.path(""));
+    command
+}
+
+/// Packs without a word on stderr.
+fn packed(workspace: &Workspace, arguments: &[&str]) {
+    let Output { status, stderr, .. } = pack(workspace, arguments).output().unwrap();
+    assert!(status.success() && stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
+}
+
+/// What a command that fails says.
+fn error(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(!status.success() && status.code() != Some(101), "{status}: {stderr}");
+    assert_eq!(stdout, b"");
+    stderr
+}
+
+/// What the runfiles in the default layer are: the text of a symlink, or `None`.
+fn runfiles(workspace: &Workspace) -> BTreeMap<String, Option<String>> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    members(&workspace.path("out/default.tar"))
+        .into_iter()
+        .filter(|member| member.kind != 'd')
+        .filter_map(|Member { name, kind, target, .. }| {
+            let path = text(name).strip_prefix(IN_IMAGE)?.to_string();
+            Some((path, (kind == 'l').then(|| text(target))))
+        })
+        .collect()
+}
+
+fn layers(workspace: &Workspace) -> BTreeMap<String, Vec<u8>> {
+    let content = |name: &String| fs::read(workspace.path("out").join(name)).unwrap();
+    workspace.leftovers().into_iter().map(|name| (name.clone(), content(&name))).collect()
+}
+
+// --- what is packed -----------------------------------------------------------------------------
+
+/// Runfiles that `symlinks` and `root_symlinks` put at a second place.
+fn aliases(workspace: &Workspace) {
+    let wheel = "base/external/pip_numpy/site-packages/numpy/core.so";
+    let generated = "base/execroot/_main/bazel-out/k8-fastbuild/bin/app/generated.txt";
+    let of_other = "base/execroot/_main/bazel-out/k8-fastbuild/bin/external/other/lib/generated.txt";
+    let optimized = "base/execroot/_main/bazel-out/k8-opt/bin/app/generated.txt";
+    let tree = "base/execroot/_main/bazel-out/k8-fastbuild/bin/app/tree";
+    workspace.write(format!("{tree}/file"), "file");
+    for (path, file) in [
+        ("pip_numpy/site-packages/numpy/core.so", wheel),
+        ("_main/app/_server.venv/lib/numpy/core.so", wheel),
+        ("_main/app/main.py", "ws/app/main.py"),
+        ("at_the_root.py", "ws/app/main.py"),
+        ("_main/app/generated.txt", generated),
+        ("_main/app/again.txt", generated),
+        ("_main/app/optimized.txt", optimized),
+        ("other/lib/generated.txt", of_other),
+        ("_main/of_other.txt", of_other),
+        ("_main/app/tree", tree),
+        ("_main/links/tree", tree),
+        ("_main/links/hidden.txt", "ws/app/hidden.txt"),
+    ] {
+        runfile(workspace, path, file);
+    }
+}
+
+#[test]
+fn a_file_at_another_place_becomes_a_link_to_its_own() {
+    let workspace = built();
+    aliases(&workspace);
+    packed(&workspace, &["--group=packages=nothing"]);
+    let links = [
+        ("_main/app/_server.venv/lib/numpy/core.so", "../../../../../pip_numpy/site-packages/numpy/core.so"),
+        ("_main/app/again.txt", "generated.txt"),
+        ("_main/links/tree", "../app/tree"),
+        ("_main/of_other.txt", "../other/lib/generated.txt"),
+        ("at_the_root.py", "_main/app/main.py"),
+    ];
+    let files = [
+        "_main/app/generated.txt",
+        "_main/app/main.py",
+        // Of another configuration, which has the same place but not the same file.
+        "_main/app/optimized.txt",
+        "_main/app/server",
+        "_main/app/tree/file",
+        // Nowhere else in the runfiles.
+        "_main/links/hidden.txt",
+        "other/lib/generated.txt",
+        "pip_numpy/site-packages/numpy/core.so",
+    ];
+    let links = links.map(|(path, text)| (path.to_string(), Some(text.to_string())));
+    let files = files.map(|path| (path.to_string(), None));
+    assert_eq!(runfiles(&workspace), links.into_iter().chain(files).collect());
+}
+
+#[test]
+fn copies_of_other_repositories_in_external_are_left_out() {
+    let workspace = built();
+    for place in ["", "_main/external/"] {
+        runfile(&workspace, &format!("{place}other/lib.py"), "base/external/other/lib.py");
+        workspace.link(format!("{RUNFILES}/{place}other/link"), "lib.py");
+        workspace.write(format!("{RUNFILES}/{place}other/__init__.py"), "");
+        workspace.write(format!("{RUNFILES}/{place}__init__.py"), "");
+    }
+    packed(&workspace, &[]);
+    let expected = ["__init__.py", "_main/app/server", "other/__init__.py", "other/lib.py", "other/link"];
+    assert_eq!(runfiles(&workspace).into_keys().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_directory_external_of_the_main_repository_is_kept() {
+    let workspace = built();
+    runfile(&workspace, "other/lib.py", "base/external/other/lib.py");
+    runfile(&workspace, "_main/external/other/lib.py", "ws/external/other/lib.py");
+    runfile(&workspace, "_main/external/other/more.py", "ws/external/other/more.py");
+    packed(&workspace, &[]);
+    let expected =
+        ["_main/app/server", "_main/external/other/lib.py", "_main/external/other/more.py", "other/lib.py"];
+    assert_eq!(runfiles(&workspace).into_keys().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_declared_symlink_is_kept_wherever_it_leads() {
+    let workspace = built();
+    workspace.write("machine/python3", "of this machine");
+    let local = absolute(&workspace, "machine/python3");
+    declared_symlink(&workspace, "local", &local);
+    declared_symlink(&workspace, "nowhere", b"/usr/local/nowhere/bin/python3");
+    declared_symlink(&workspace, "relative", b"app/server");
+    // A link to the same file that no rule has declared.
+    runfile(&workspace, "_main/followed", "machine/python3");
+    packed(&workspace, &[]);
+    let found = runfiles(&workspace);
+    let text = |path: &str| found[path].as_deref();
+    assert_eq!(text("_main/local"), Some(std::str::from_utf8(&local).unwrap()));
+    assert_eq!(text("_main/nowhere"), Some("/usr/local/nowhere/bin/python3"));
+    assert_eq!(text("_main/relative"), Some("app/server"));
+    assert_eq!(text("_main/followed"), None);
+}
+
+#[test]
+fn any_directory_can_take_the_place_of_the_runfiles() {
+    let workspace = built();
+    workspace.write("files/MANIFEST", "not read where there are files");
+    workspace.write("files/a/external/b/__init__.py", "");
+    workspace.write("files/b/__init__.py", "");
+    workspace.write("elsewhere/file", "file");
+    workspace.link("files/b/followed", absolute(&workspace, "elsewhere/file"));
+    workspace.link("files/b/tree", absolute(&workspace, "elsewhere"));
+    packed(&workspace, &["--runfiles=files"]);
+    let expected = ["a/external/b/__init__.py", "b/__init__.py", "b/followed", "b/tree/file"];
+    assert_eq!(runfiles(&workspace), expected.map(|path| (path.to_string(), None)).into());
+}
+
+// --- Bazel's manifest ---------------------------------------------------------------------------
+
+/// What Bazel would list of a runfiles tree.
+fn manifest_of(workspace: &Workspace, directory: &Path, lines: &mut Vec<Vec<u8>>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            manifest_of(workspace, &path, lines);
+            continue;
+        }
+        let target =
+            fs::read_link(&path).map_or(Vec::new(), |text| text.into_os_string().into_encoded_bytes());
+        let place = path.strip_prefix(workspace.path(RUNFILES)).unwrap().as_os_str().as_bytes();
+        let escaped = place.iter().any(|byte| b" \n\\".contains(byte));
+        let escape = |bytes: &[u8], space: &[u8]| -> Vec<u8> {
+            let one = |byte: &u8| match byte {
+                b' ' => space.to_vec(),
+                b'\n' => b"\\n".to_vec(),
+                b'\\' => b"\\b".to_vec(),
+                other => vec![*other],
+            };
+            bytes.iter().flat_map(one).collect()
+        };
+        lines.push(match escaped {
+            true => [b" ", &escape(place, b"\\s")[..], b" ", &escape(&target, b" ")].concat(),
+            false => [place, b" ", &target].concat(),
+        });
+    }
+}
+
+#[test]
+fn the_manifest_is_as_good_as_the_tree() {
+    let workspace = built();
+    aliases(&workspace);
+    declared_symlink(&workspace, "nowhere", b"/usr/local/nowhere/bin/python3");
+    declared_symlink(&workspace, "app/relative", b"main.py");
+    workspace.write(format!("{RUNFILES}/_main/__init__.py"), "");
+    for name in ["a space", "a\nline", "back\\slash", "all \\ of\nthem"] {
+        runfile(&workspace, &format!("_main/app/{name}"), &format!("ws/app/{name}"));
+    }
+    packed(&workspace, &[]);
+    let of_tree = layers(&workspace);
+    let mut lines = Vec::new();
+    manifest_of(&workspace, &workspace.path(RUNFILES), &mut lines);
+    assert_eq!(lines.iter().filter(|line| line.starts_with(b" ")).count(), 4);
+
+    // With --noenable_runfiles, Bazel makes a directory for the manifest alone.
+    fs::remove_dir_all(workspace.path(RUNFILES)).unwrap();
+    workspace.write(format!("{RUNFILES}/MANIFEST"), lines.join(&b'\n'));
+    packed(&workspace, &[]);
+    assert!(layers(&workspace) == of_tree, "in the directory");
+
+    fs::remove_dir_all(workspace.path(RUNFILES)).unwrap();
+    workspace.write(format!("{RUNFILES}_manifest"), lines.join(&b'\n'));
+    packed(&workspace, &[]);
+    assert!(layers(&workspace) == of_tree, "beside the binary");
+}
+
+#[test]
+fn a_manifest_that_is_damaged_is_named() {
+    let workspace = built();
+    fs::remove_dir_all(workspace.path(RUNFILES)).unwrap();
+    for (line, expected) in [
+        ("no_target".to_string(), "no_target, is malformed"),
+        (" _main/a\\x /x".to_string(), " _main/a\\x /x, is malformed"),
+        (" _main/a\\".to_string(), "is malformed"),
+        ("_main/nul a\0b".to_string(), "is malformed"),
+        ("_main/first ".to_string(), "_main/first , repeats a path"),
+        ("x".repeat(1 << 20), "xxx…, is malformed"),
+    ] {
+        workspace.write(format!("{RUNFILES}/MANIFEST"), format!("_main/first \n{line}\n"));
+        let message = error(&mut pack(&workspace, &[]));
+        assert!(message.starts_with(&format!("pylayer: line 2 of {RUNFILES}/MANIFEST, ")), "{message}");
+        assert!(message.contains(expected) && message.len() < 1000, "{message}");
+        assert_eq!(workspace.leftovers(), [] as [String; 0]);
+    }
+}
+
+// --- what is wrong with runfiles ----------------------------------------------------------------
+
+#[test]
+fn a_runfile_that_leads_nowhere_is_an_error() {
+    let workspace = built();
+    let loops = format!("{RUNFILES}/_main/loop");
+    workspace.link(&loops, absolute(&workspace, &loops));
+    workspace.link(format!("{RUNFILES}/_main/dangling"), absolute(&workspace, "ws/dangling"));
+    for (name, other, problem) in
+        [("dangling", "loop", "No such file"), ("loop", "dangling", "Too many levels")]
+    {
+        let excluded = format!("--exclude=/{other}$");
+        let message = error(&mut pack(&workspace, &[&excluded]));
+        assert!(message.contains(problem), "{message}");
+        let place = format!("it is app/server.runfiles/_main/{name} in the image: build the binary again");
+        assert!(message.contains(&place), "{message}");
+        assert_eq!(workspace.leftovers(), [] as [String; 0]);
+    }
+    packed(&workspace, &["--exclude=/(dangling|loop)$"]);
+}
+
+#[test]
+fn a_link_that_the_rules_validation_refuses_is_refused() {
+    let workspace = built();
+    for (text, problem) in [
+        ("../../../../../../etc/passwd", "which leads out of the image"),
+        ("nothing", "which is not in the image"),
+        ("link", "which leads in a circle"),
+        ("app/server/x", "which leads through a file"),
+    ] {
+        let link = workspace.path(format!("{RUNFILES}/_main/link"));
+        let _ = fs::remove_file(&link);
+        workspace.link(format!("{RUNFILES}/_main/link"), text);
+        let refused = error(&mut pack(&workspace, &[]));
+        assert!(refused.contains(problem) && refused.contains("--validation=warn"), "{refused}");
+        assert_eq!(workspace.leftovers(), [] as [String; 0]);
+
+        let Output { status, stderr, .. } = pack(&workspace, &["--validation=warn"]).output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(status.success() && stderr.contains(problem), "{stderr}");
+        assert_eq!(workspace.leftovers(), ["default.tar"]);
+        packed(&workspace, &["--validation=off"]);
+        fs::remove_file(workspace.path("out/default.tar")).unwrap();
+    }
+}
+
+#[test]
+fn runfiles_that_are_not_there_are_an_error() {
+    let workspace = built();
+    fs::create_dir(workspace.path("empty")).unwrap();
+    fs::create_dir_all(workspace.path("only/directories")).unwrap();
+    workspace.write("file", "");
+    for (runfiles, expected) in [
+        ("nowhere", "nowhere is not there; build the binary with runfiles"),
+        ("empty", "empty is empty; build the binary with runfiles"),
+        ("only", "only is empty; build the binary with runfiles"),
+        ("file", "file is not a directory; name a directory with --runfiles"),
+    ] {
+        let message = error(&mut pack(&workspace, &["--runfiles", runfiles]));
+        assert!(message.starts_with(&format!("pylayer: {expected}")), "{message}");
+    }
+}
+
+#[test]
+fn the_binary_is_looked_at_first() {
+    let workspace = built();
+    let run = |binary: &str| {
+        let mut command = Command::new(PYLAYER);
+        command.args(["pack", "--out=out", "--runfiles=nowhere", "--binary", binary]);
+        error(command.current_dir(workspace.path("")))
+    };
+    assert_eq!(run("app/missing"), "pylayer: --binary app/missing: No such file or directory (os error 2)\n");
+    assert_eq!(run("ws/.."), "pylayer: --binary ws/..: No such file or directory (os error 2)\n");
+    assert_eq!(run("base"), "pylayer: --binary base: it is not a file\n");
+    let long = run(&"long/\x1b[31m".repeat(10_000));
+    assert!(long.len() < 1000 && !long.contains('\x1b'), "{long}");
+}
+
+// --- where the layers go ------------------------------------------------------------------------
+
+#[test]
+fn layers_are_not_written_into_what_is_packed() {
+    let workspace = built();
+    workspace.write("ws/tree/file", "file");
+    workspace.link(format!("{RUNFILES}/_main/tree"), absolute(&workspace, "ws/tree"));
+    workspace.link("link", absolute(&workspace, RUNFILES));
+    let inside = [
+        RUNFILES.to_string(),
+        format!("{RUNFILES}/new/layers"),
+        "link/_main".to_string(),
+        "ws/../link/new".to_string(),
+        "ws/tree/layers".to_string(),
+    ];
+    for out in inside {
+        let message = error(&mut pack(&workspace, &["--out", &out]));
+        assert!(message.starts_with(&format!("pylayer: --out {out} is inside of ")), "{message}");
+    }
+    let names = |path: &str| fs::read_dir(workspace.path(path)).unwrap().count();
+    assert_eq!((names(RUNFILES), names("ws/tree")), (1, 1), "nothing was made there");
+    // Beside the runfiles is well.
+    packed(&workspace, &["--out", BINARY.rsplit_once('/').unwrap().0]);
+}
+
+#[test]
+fn a_layer_of_another_run_is_not_left_among_the_layers() {
+    let workspace = built();
+    runfile(&workspace, "_main/app/data.txt", "ws/app/data.txt");
+    packed(&workspace, &["--group=data=data"]);
+    let earlier = layers(&workspace);
+    assert!(earlier.keys().eq(["data.tar", "default.tar"]));
+    for arguments in [&[][..], &["--group=data=data", "--compress=zstd"]] {
+        let message = error(&mut pack(&workspace, arguments));
+        let way_out = "which is no layer of this image and would be taken for one; remove it";
+        assert!(message.starts_with("pylayer: --out out holds ") && message.contains(way_out), "{message}");
+        assert!(layers(&workspace) == earlier, "earlier layers are left as they were");
+    }
+    // Other files are nobody's layers.
+    workspace.write("out/notes.txt", "");
+    packed(&workspace, &["--group=data=data"]);
+    fs::remove_file(workspace.path("out/data.tar")).unwrap();
+    packed(&workspace, &[]);
+    assert_eq!(workspace.leftovers(), ["default.tar", "notes.txt"]);
+}
+
+/// A binary with a small layer `data`, which comes first, and a default layer that takes long.
+fn slow() -> Workspace {
+    let workspace = built();
+    runfile(&workspace, "_main/app/data.txt", "ws/app/data.txt");
+    workspace.sparse("ws/app/large", 64 << 30);
+    runfile(&workspace, "_main/app/large", "ws/app/large");
+    workspace
+}
+
+#[test]
+fn a_failed_run_leaves_the_earlier_layers() {
+    let workspace = built();
+    runfile(&workspace, "_main/app/data.txt", "ws/app/data.txt");
+    packed(&workspace, &["--group=data=data"]);
+    let earlier = layers(&workspace);
+    workspace.write("ws/app/data.txt", "changed");
+    // Found when the first layer has been written.
+    workspace.link(format!("{RUNFILES}/_main/link"), "nothing");
+    error(&mut pack(&workspace, &["--group=data=data"]));
+    assert!(layers(&workspace) == earlier);
+    packed(&workspace, &["--group=data=data", "--validation=off"]);
+    assert!(layers(&workspace) != earlier);
+}
+
+#[test]
+fn an_interrupted_run_leaves_the_earlier_layers() {
+    let workspace = slow();
+    packed(&workspace, &["--group=data=data", "--exclude=large"]);
+    let earlier = layers(&workspace);
+    workspace.write("ws/app/data.txt", "changed");
+    let is_begun = |entry: &fs::DirEntry| {
+        let name = entry.file_name().into_string().unwrap();
+        name.ends_with(".tmp") && entry.metadata().is_ok_and(|metadata| metadata.len() > 0)
+    };
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut command = pack(&workspace, &["--group=data=data"]);
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while fs::read_dir(workspace.path("out")).unwrap().flatten().filter(|entry| is_begun(entry)).count()
+            < 2
+        {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("the second layer is not begun");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{signal:?}");
+        assert_eq!(output.stderr, b"pylayer: interrupted; no layer was written\n");
+        assert!(layers(&workspace) == earlier, "{signal:?}");
+    }
+}
+
+// --- what is printed ----------------------------------------------------------------------------
+
+#[test]
+fn a_report_that_cannot_be_printed_is_an_error() {
+    let workspace = built();
+    for argument in ["--json", "--jobs=1"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let Output { status, stderr, .. } = pack(&workspace, &[argument]).stdout(full).output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert_eq!(
+            stderr,
+            "pylayer: the layers are complete, but cannot be reported on stdout: No space left on device (os error 28)\n"
+        );
+        assert_eq!(workspace.leftovers(), ["default.tar"]);
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let Output { status, stderr, .. } = pack(&workspace, &[]).stdout(writer).output().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(String::from_utf8(stderr).unwrap().contains("Broken pipe"));
+}
+
+#[test]
+fn warnings_that_cannot_be_printed_are_no_error() {
+    let workspace = built();
+    workspace.link(format!("{RUNFILES}/_main/link"), "nothing");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = pack(&workspace, &["--validation=warn", "--name=bin/server"]);
+    assert!(command.stderr(full).output().unwrap().status.success());
+}
+
+#[test]
+fn a_directory_that_json_cannot_name_is_refused() {
+    let workspace = built();
+    let out = support::path(b"out/caf\xe9");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(PYLAYER);
+        command.args(["pack", "--binary", BINARY]).args(arguments).arg("--out").arg(out);
+        command.current_dir(workspace.path(""));
+        command
+    };
+    let message = error(&mut run(&["--json"]));
+    assert!(message.contains("the name is not UTF-8, and so cannot be printed as JSON"), "{message}");
+    assert_eq!(workspace.leftovers(), [] as [String; 0]);
+    assert!(run(&[]).output().unwrap().status.success());
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    let workspace = built();
+    for argument in
+        ["--jobs=0", "--jobs=100000", "--jobs=99999999999999999999", "--mtime=9223372036854775808"]
+    {
+        let (_, value) = argument.split_once('=').unwrap();
+        let message = error(&mut pack(&workspace, &[argument]));
+        assert!(message.contains(value), "{message}");
+    }
+    packed(&workspace, &["--mtime=9223372036854775807"]);
+}
