@@ -2,7 +2,7 @@
 
 ```starlark
 load("@rules_oci//oci:defs.bzl", "oci_image")
-load("@rules_pylayer//bazel:defs.bzl", "py_image_layer")
+load("@rules_pylayer//bazel:defs.bzl", "pip_package", "py_image_layer")
 
 oci_image(
     name = "image",
@@ -12,12 +12,13 @@ oci_image(
         name = "layers",
         py_binary = "//server",
         root = "/app",
-        layer_groups = {"torch": "pip_deps_torch"},
+        layer_groups = {"torch": pip_package("torch")},
     ),
 )
 ```
 """
 
+load("//bazel/private:layer_groups.bzl", _pip_package = "pip_package")
 load("//bazel/private:py_image_layer.bzl", _py_image_layer = "py_image_layer")
 load(
     "//bazel/private:slim.bzl",
@@ -31,6 +32,7 @@ load(
 )
 load("//bazel/private:toolchain.bzl", _py_image_layer_toolchain = "py_image_layer_toolchain")
 
+pip_package = _pip_package
 py_image_layer = _py_image_layer
 py_image_layer_toolchain = _py_image_layer_toolchain
 

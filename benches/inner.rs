@@ -9,12 +9,13 @@ use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pylayer::chunk::{self, ChunkSizes};
 use pylayer::codec::Codec;
-use pylayer::groups::{self, DEFAULT_EXCLUDE, DEFAULT_GROUPS, LayerGroups};
+use pylayer::groups::{self, DEFAULT_GROUPS, LayerGroups};
 use pylayer::header;
 use pylayer::image_path::ImagePath;
 use pylayer::inputs::{Content, FileContent, Item};
 use pylayer::plan::{self, LayerPlan};
 use pylayer::request::{DEFAULT_DEDUPE_FROM, Metadata, Settings};
+use pylayer::survey::Survey;
 use pylayer::worker::wire::Decoder;
 use pylayer::worker::{Cancel, Protocol};
 
@@ -83,12 +84,13 @@ fn items() -> Vec<Item> {
 
 fn settings() -> Settings {
     let runfiles = ImagePath::new("app/server.runfiles").expect("the path has no odd component");
-    let of_server =
-        |(name, pattern): (&str, &str)| (name.to_string(), groups::for_binary(pattern, &runfiles));
+    let of_server = |(name, pattern): (&str, &str)| {
+        (name.to_string(), groups::for_binary(pattern, &runfiles, &Survey::default()))
+    };
     let owned = |(name, pattern): &(&str, &str)| (name.to_string(), pattern.to_string());
     Settings {
         groups: USER_GROUPS.iter().map(owned).chain(DEFAULT_GROUPS.map(of_server)).collect(),
-        exclude: DEFAULT_EXCLUDE.map(String::from).to_vec(),
+        exclude: Vec::new(),
         root: String::new(),
         codec: Codec::Gzip { level: 6 },
         metadata: Metadata::default(),

@@ -21,7 +21,7 @@ use crate::manifest::{self, Manifest};
 use crate::output::{self, Descriptor, Output};
 use crate::pipeline::{self, Pool, Times, Written};
 use crate::plan::{self, LayerPlan};
-use crate::request::{self, ActionRequest, LayerRequest, Settings, ValidationRequest};
+use crate::request::{self, ActionRequest, LayerRequest, Settings, UnusedGroupsRequest, ValidationRequest};
 use crate::validate::{self, Expected};
 use crate::worker::{Cancel, Handler, Request, Response};
 
@@ -102,6 +102,7 @@ impl Engine {
         match ActionRequest::parse(arguments.iter().map(Bytes::as_ref))? {
             ActionRequest::Layer(request) => self.write_layer(request, &flagfiles, inputs),
             ActionRequest::Validation(request) => self.validate_layers(request, &flagfiles, inputs),
+            ActionRequest::UnusedGroups(request) => report_unused_groups(request, &flagfiles, inputs.base),
         }
     }
 
@@ -130,7 +131,11 @@ impl Engine {
         let wanted = |path: &ImagePath| groups.group_of(path.tar_name()) == Some(layer.as_str());
         let items = debug_span!("inputs").in_scope(|| inputs.items(&manifest, questions, wanted))?;
         let plan = debug_span!("plan").in_scope(|| plan::plan(items, &settings, inputs.cancel))?;
-        let warnings = warnings(&plan, &layer, &settings.groups);
+        let mut warnings = warnings(&plan, &layer);
+        // Of an empty manifest the rule knows at analysis, and another action has warned.
+        if !plan.holds_files() && !manifest.entries.is_empty() {
+            warnings.extend(empty_layer(&layer, &settings.groups));
+        }
         let files = LayerFiles {
             layer: inputs.base.join(output),
             descriptor: descriptor.map(|path| inputs.base.join(path)),
@@ -300,46 +305,85 @@ pub fn write_temporary(
     }
 }
 
-/// What people should know about a layer that is valid. `names_and_patterns` are those of all groups.
-pub fn warnings(plan: &LayerPlan, layer: &str, names_and_patterns: &[(String, String)]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if !plan.holds_files() {
-        let patterns: Vec<&str> = names_and_patterns
-            .iter()
-            .map(|(name, pattern)| (name.as_str(), pattern.as_str()))
-            // A default group is empty wherever a tree might have had files for it: nobody's mistake.
-            .filter(|group| group.0 == layer && !groups::is_default(group.0, group.1))
-            .map(|(_, pattern)| pattern)
-            .collect();
-        if !patterns.is_empty() {
-            warnings.push(empty_layer(layer, &patterns));
-        }
-    }
-    if let Some(entry) = plan::shadows_base_image(plan) {
-        warnings.push(format!(
-            "layer {layer:?} holds {}; in most base images that top-level directory is a symlink, which some tools replace by a directory. Set root = \"/app\" or the like",
-            String::from_utf8_lossy(&entry.name)
-        ));
-    }
-    warnings
+/// What people should know about a layer that is valid.
+pub fn warnings(plan: &LayerPlan, layer: &str) -> Vec<String> {
+    let entry = plan::shadows_base_image(plan);
+    let warning = entry.map(|entry| format!(
+        "layer {layer:?} holds {}; in most base images that top-level directory is a symlink, which some tools replace by a directory. Set root = \"/app\" or the like",
+        String::from_utf8_lossy(&entry.name)
+    ));
+    warning.into_iter().collect()
 }
 
-/// Says that `layer` has no files, and what is a frequent reason for it.
-fn empty_layer(layer: &str, patterns: &[&str]) -> String {
+/// Says that `layer`, of one of these groups, turned out empty.
+fn empty_layer(layer: &str, groups: &[(String, String)]) -> Option<String> {
+    let patterns: Vec<&str> = groups
+        .iter()
+        .map(|(name, pattern)| (name.as_str(), pattern.as_str()))
+        // A default group is empty wherever a tree might have had files for it: nobody's mistake.
+        .filter(|group| group.0 == layer && !groups::is_default(group.0, group.1))
+        .map(|(_, pattern)| pattern)
+        .collect();
+    (!patterns.is_empty()).then(|| unused_group(layer, &patterns.join(" or "), &[]))
+}
+
+/// Writes a line for each group without files.
+fn report_unused_groups(
+    request: UnusedGroupsRequest,
+    flagfiles: &[PathBuf],
+    base: &Path,
+) -> Result<Outcome, Error> {
+    let UnusedGroupsRequest { report, groups, packages } = request;
+    check_outputs(&[&report], flagfiles.iter().map(PathBuf::as_path))?;
+    let warnings: Vec<String> =
+        groups.iter().map(|(name, pattern)| unused_group(name, pattern, &packages)).collect();
+    let lines: String = warnings.iter().map(|line| format!("{line}\n")).collect();
+    Output::keep([Output::with_content(&base.join(report), lines.as_bytes())?])?;
+    Ok(Outcome { summary: format!("{} layer groups without files", groups.len()), warnings })
+}
+
+/// Says that no file belongs to the layer group `name`, and what the reason may be. `packages` are the
+/// normalized names of those in the runfiles.
+pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
     let mut warning =
-        format!("layer {layer:?} is empty: no file is found by its pattern {}", patterns.join(" or "));
-    if patterns.iter().any(|pattern| pattern.contains(r"\\") || pattern.contains("$$")) {
+        format!("layer {name:?} is empty: no file left by earlier groups matches its pattern {pattern}");
+    if pattern.contains(r"\\") || pattern.contains("$$") {
         warning += r". It looks escaped for awk: a dot is \. in a regular expression, and an end is $";
     }
     // Bazel 7 has `~` in the names of other modules' repositories, later versions have `+`. That is
     // also an operator, unless it is escaped or in a class.
-    let of_bazel_7 = |pattern: &&str| pattern.contains('~') && !pattern.contains('+');
-    let of_bazel_8 =
-        |pattern: &&str| !pattern.contains('~') && (pattern.contains(r"\+") || pattern.contains("[+]"));
-    if patterns.iter().any(|pattern| of_bazel_7(pattern) || of_bazel_8(pattern)) {
+    let of_bazel_7 = pattern.contains('~') && !pattern.contains('+');
+    let of_bazel_8 = !pattern.contains('~') && (pattern.contains(r"\+") || pattern.contains("[+]"));
+    if of_bazel_7 || of_bazel_8 {
         warning += ". Bazel 7 spells repositories with ~, later versions with +; [~+] matches both";
     }
+    // pip_deps_torch of a WORKSPACE is pip_deps_311_torch_cp311_… of a module.
+    let by_package = pattern.contains("{pip_package:");
+    match mentioned_package(pattern, packages) {
+        Some(package) if !by_package => {
+            warning += &format!(
+                ". The binary has a package {package:?}: pip_package({package:?}) finds it whatever its repository is called"
+            );
+        }
+        None if by_package => {
+            warning += ". A package goes by its name in a requirements file (pyyaml, not yaml)";
+        }
+        _ => {}
+    }
     warning
+}
+
+/// The package whose name is a word of `pattern`, the longest of several.
+fn mentioned_package<'a>(pattern: &str, packages: &'a [String]) -> Option<&'a String> {
+    let pattern = pattern.to_ascii_lowercase().replace(['_', '.'], "-");
+    let is_mentioned = |package: &&String| {
+        pattern.match_indices(package.as_str()).any(|(start, _)| {
+            let before = pattern[..start].chars().next_back();
+            let after = pattern[start + package.len()..].chars().next();
+            !before.into_iter().chain(after).any(char::is_alphanumeric)
+        })
+    };
+    packages.iter().filter(is_mentioned).max_by_key(|package| package.len())
 }
 
 /// Refuses outputs that are the same path, that an input has, or that are inside an input.
@@ -386,19 +430,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_warning_of_an_empty_layer_knows_frequent_reasons() {
-        let of = |pattern: &str| empty_layer("torch", &[pattern]);
-        let plain =
-            |pattern: &str| format!("layer \"torch\" is empty: no file is found by its pattern {pattern}");
-        for pattern in [r"\.so$", "[a-z]+/x", r"[^/]*[~+]torch"] {
-            assert_eq!(of(pattern), plain(pattern));
+    fn the_warning_of_an_unused_group_knows_frequent_reasons() {
+        let packages = ["audio", "torch", "torch-audio"].map(String::from);
+        for (pattern, reasons) in [
+            (r"\.so$", &[][..]),
+            ("[a-z]+/x", &[]),
+            (r"[^/]*[~+]x", &[]),
+            ("torchvision", &[]),
+            (r"\\.runfiles/x", &["for awk"]),
+            ("x$$", &["for awk"]),
+            ("rules_python~~python~x", &["later versions with +"]),
+            (r"rules_python\+\+x\+y", &["later versions with +"]),
+            ("[+]x", &["later versions with +"]),
+            ("pip_deps_torch", &["pip_package(\"torch\")"]),
+            ("/site-packages/Torch_Audio/", &["pip_package(\"torch-audio\")"]),
+            ("[~]pypi_311_torch/", &["later versions with +", "pip_package(\"torch\")"]),
+            ("{pip_package:yaml}", &["pyyaml, not yaml"]),
+            // An earlier group has it.
+            ("{pip_package:torch}", &[]),
+        ] {
+            let warning = unused_group("x", pattern, &packages);
+            let plain =
+                format!("layer \"x\" is empty: no file left by earlier groups matches its pattern {pattern}");
+            let rest = warning.strip_prefix(&plain).unwrap();
+            assert!(reasons.iter().all(|reason| rest.contains(reason)), "{warning}");
+            assert_eq!(rest.is_empty(), reasons.is_empty(), "{warning}");
         }
-        for pattern in [r"\\.runfiles/torch", "torch$$"] {
-            assert!(of(pattern).starts_with(&plain(pattern)) && of(pattern).contains("for awk"));
-        }
-        for pattern in ["rules_python~~pip~torch", r"rules_python\+\+pip\+torch", "[+]torch"] {
-            assert!(of(pattern).starts_with(&plain(pattern)) && of(pattern).contains("later versions"));
-        }
-        assert!(empty_layer("a", &["x", "y"]).ends_with(" x or y"));
+        let groups =
+            [("a", "x"), ("b", "z"), ("a", "y")].map(|(name, pattern)| (name.into(), pattern.into()));
+        assert!(empty_layer("a", &groups).unwrap().ends_with(" x or y"));
+        assert_eq!(empty_layer("c", &groups), None);
     }
 }

@@ -10,6 +10,7 @@
 use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
 
 use crate::image_path::ImagePath;
+use crate::survey::{self, Survey};
 
 /// The group of everything that no pattern takes.
 pub const DEFAULT_GROUP: &str = "default";
@@ -19,14 +20,22 @@ pub const DEFAULT_GROUP: &str = "default";
 /// files are not known before they are built (a tree artifact) is an input of few layers.
 const RUNFILES: &str = "{runfiles}";
 
-/// A Python interpreter's repository, as rules_python, its forks and aspect_rules_py name it in every
-/// version of Bazel (`python_3_11_x86_64-unknown-linux-gnu`, also after a module's name), and the
-/// copies of its shared library in `_solib_…`. Tried before the packages, so that the interpreter's
-/// own site-packages stay with it.
-const INTERPRETER: (&str, &str) = (
-    "interpreter",
-    r"{runfiles}([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/|{runfiles}[^/]*/_solib_[^/]*/[^/]*python_U[0-9]+_U[0-9]+[^/]*/libpython",
-);
+/// Stands for the directories of interpreters in the runfiles, with the slash behind them.
+const INTERPRETER_DIRECTORY: &str = "{interpreter}";
+
+/// What `{pip_package:NAME}` begins with: the repositories of a package, with the slash behind them.
+const PIP_PACKAGE: &str = "{pip_package:";
+
+/// An interpreter's repository, as rules_python, its forks and aspect_rules_py name it by default in
+/// every version of Bazel (`python_3_11_x86_64-unknown-linux-gnu`, also after a module's name). Others
+/// are [found](Survey) by what is in them, unless that is a tree artifact.
+const INTERPRETER_REPOSITORY: &str =
+    r"([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*";
+
+/// Interpreters, and the copies of their shared library that Bazel makes in `_solib_…`. Tried before
+/// the packages, so that an interpreter's own site-packages stay with it.
+const INTERPRETER: (&str, &str) =
+    ("interpreter", r"{interpreter}|{runfiles}[^/]*/_solib_[^/]*/[^/]*/libpython[0-9.]+t?\.so");
 
 /// Repositories of third-party packages, as a whole.
 const PACKAGE_REPOSITORIES: (&str, &str) = (
@@ -34,11 +43,14 @@ const PACKAGE_REPOSITORIES: (&str, &str) = (
     r"{runfiles}pip_|{runfiles}pypi_|{runfiles}[^/]*[~+]pip_|{runfiles}[^/]*[~+]pypi_|{runfiles}[^/]*[~+]pip[~+]|{runfiles}[^/]*[~+]whl_install__",
 );
 
-/// The virtual environment that a rule set makes for one binary (`_server.venv`, `._server.venv`).
-/// Its links and path files change with the binary, so they stay with it although they lie in a
-/// `site-packages` directory.
-const VIRTUAL_ENVIRONMENT: (&str, &str) =
-    (DEFAULT_GROUP, r"{runfiles}.*/_[^/]*\.venv/|{runfiles}.*/\.[^/]*\.venv/");
+/// The virtual environment that a rule set makes for one binary. Its links and path files change with
+/// the binary, so they stay with it although they lie in a `site-packages` directory. Of `server` it is
+/// `_server.venv` or `._server.venv`, of `sub/server` it is `_sub/server.venv`; aspect_rules_py 1 makes
+/// a tree called `.server`.
+const VIRTUAL_ENVIRONMENT: (&str, &str) = (
+    DEFAULT_GROUP,
+    r"{runfiles}.*/[_.].*\.venv/|{runfiles}.*/\..*/lib/python[0-9]+\.[0-9]+t?/site-packages/",
+);
 
 /// Packages elsewhere: whatever is in a `site-packages` directory.
 const SITE_PACKAGES: (&str, &str) = ("packages", r"{runfiles}.*/site-packages/");
@@ -47,15 +59,43 @@ const SITE_PACKAGES: (&str, &str) = ("packages", r"{runfiles}.*/site-packages/")
 pub const DEFAULT_GROUPS: [(&str, &str); 4] =
     [INTERPRETER, PACKAGE_REPOSITORIES, VIRTUAL_ENVIRONMENT, SITE_PACKAGES];
 
-/// `pattern` with the runfiles directory of a binary in the places that ask for it.
-pub fn for_binary(pattern: &str, runfiles: &ImagePath) -> String {
-    if !pattern.contains(RUNFILES) {
+/// `pattern` with what is known of a binary in the places that ask for it: its runfiles directory, and
+/// what a survey found there.
+pub fn for_binary(pattern: &str, runfiles: &ImagePath, found: &Survey) -> String {
+    if !pattern.contains('{') {
         return pattern.to_string();
     }
-    // A dot stands for each byte of a character that is not ASCII: Starlark knows bytes, Rust text.
-    let name = runfiles.tar_name().iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '\0' });
-    let literal = regex::escape(&name.collect::<String>()).replace('\0', ".");
-    pattern.replace(RUNFILES, &format!("^{literal}/"))
+    let start = format!("^{}/", literal(runfiles.tar_name()));
+    let directories = |known: &[Vec<u8>], pattern: &str| {
+        let known = known.iter().map(|directory| literal(directory));
+        let patterns: Vec<String> = known.chain([pattern.to_string()]).collect();
+        format!("{start}({})/", patterns.join("|"))
+    };
+    let pattern = pattern
+        .replace(RUNFILES, &start)
+        .replace(INTERPRETER_DIRECTORY, &directories(&found.interpreters, INTERPRETER_REPOSITORY));
+    let mut parts = pattern.split(PIP_PACKAGE);
+    let mut expanded = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        // Without the brace, it is no regular expression.
+        let Some((name, rest)) = part.split_once('}') else { return pattern };
+        let distribution = survey::normalize_distribution(name.as_bytes());
+        let repositories = found.packages.get(&distribution).map_or(&[][..], Vec::as_slice);
+        // The files of a tree artifact are not known, but aspect_rules_py delimits the name.
+        let words: Vec<String> = distribution.split(|&byte| byte == b'-').map(literal).collect();
+        let name = words.join("[-_.]");
+        let tree = format!("([^/]*[~+])?whl_install__[^/]*__{name}__[^/]*");
+        expanded += &directories(repositories, &tree);
+        expanded += rest;
+    }
+    expanded
+}
+
+/// A regular expression for these bytes. A dot stands for each that is not ASCII: Starlark knows
+/// bytes, and Rust text.
+fn literal(bytes: &[u8]) -> String {
+    let text = bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '\0' });
+    regex::escape(&text.collect::<String>()).replace('\0', ".")
 }
 
 /// Whether a group is one of [`DEFAULT_GROUPS`], for whatever binary.
@@ -65,9 +105,6 @@ pub fn is_default(name: &str, pattern: &str) -> bool {
         *default == name && end.is_some_and(|end| pattern.ends_with(end))
     })
 }
-
-/// What never belongs into an image: wheels, whose content is there unpacked.
-pub const DEFAULT_EXCLUDE: [&str; 1] = [r"\.whl$"];
 
 /// Layers in the order in which an image stacks them: what changes least comes first, because a
 /// container runtime unpacks every layer above a changed one again.
@@ -229,7 +266,8 @@ mod tests {
     #[test]
     fn default_groups_know_every_rule_sets_repositories() {
         let runfiles = ImagePath::new("app/server.runfiles").unwrap();
-        let patterns = DEFAULT_GROUPS.map(|(name, pattern)| (name, for_binary(pattern, &runfiles)));
+        let patterns =
+            DEFAULT_GROUPS.map(|(name, pattern)| (name, for_binary(pattern, &runfiles, &Survey::default())));
         let groups = groups(&patterns.each_ref().map(|(name, pattern)| (*name, pattern.as_str())), &[]);
         let table = include_str!("../tests/fixtures/default_layers.txt");
         for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -243,7 +281,7 @@ mod tests {
     fn default_groups_are_those_of_one_binary() {
         let runfiles = ImagePath::new("srv/a+b é.runfiles").unwrap();
         for (name, pattern) in DEFAULT_GROUPS {
-            let pattern = for_binary(pattern, &runfiles);
+            let pattern = for_binary(pattern, &runfiles, &Survey::default());
             assert!(is_default(name, &pattern) && !is_default("other", &pattern));
             let groups = groups(&[("found", &pattern)], &[]);
             for (path, layer) in [
@@ -257,7 +295,7 @@ mod tests {
                 assert!(!found || name == layer, "{path} is not of {name}");
             }
         }
-        assert_eq!(for_binary(r"\.runfiles/x", &runfiles), r"\.runfiles/x");
+        assert_eq!(for_binary(r"\.runfiles/x", &runfiles, &Survey::default()), r"\.runfiles/x");
         assert!(!is_default("packages", "site-packages"));
     }
 }

@@ -9,6 +9,7 @@
 //! | [`stamp`] | what a file looks like → whether its content is still the same |
 //! | [`request`] | argument lines → [`request::LayerRequest`] |
 //! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and where their contents come from |
+//! | [`survey`] | paths of the runfiles → [`survey::Survey`]: what their repositories are (pure) |
 //! | [`groups`] | ordered patterns → [`groups::LayerGroups`] → the layer of an image path |
 //! | [`inputs`] | manifest + disk → [`inputs::Item`]s: sizes, digests, link texts, expanded trees |
 //! | [`plan`] | items → [`plan::LayerPlan`]: the ordered tar entries of one layer (pure) |
@@ -38,5 +39,6 @@ pub mod pipeline;
 pub mod plan;
 pub mod request;
 pub mod stamp;
+pub mod survey;
 pub mod validate;
 pub mod worker;

@@ -33,7 +33,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Pack a built binary and its runfiles tree into layers, without Bazel.
+    /// Pack a built binary and its runfiles into layers, without Bazel.
     Pack(pack::Options),
 }
 

@@ -144,16 +144,28 @@ pub struct ValidationRequest {
     pub lenient: bool,
 }
 
+/// One action: warn of groups that no file of the binary belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnusedGroupsRequest {
+    /// Exec path of the report, one line for each group.
+    pub report: PathBuf,
+    /// These groups, with the patterns of the BUILD file.
+    pub groups: Vec<(String, String)>,
+    /// The packages in the runfiles, by their normalized names.
+    pub packages: Vec<String>,
+}
+
 /// What an action may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActionRequest {
     Layer(LayerRequest),
     Validation(ValidationRequest),
+    UnusedGroups(UnusedGroupsRequest),
 }
 
 impl ActionRequest {
-    /// Parses argument lines such as `--compress=gzip`. An action with `--validation=…` validates,
-    /// any other writes a layer.
+    /// Parses argument lines such as `--compress=gzip`. An action with `--validation=…` validates, one
+    /// with `--unused_groups=…` warns of groups, any other writes a layer.
     pub fn parse<'a>(arguments: impl IntoIterator<Item = &'a [u8]>) -> Result<ActionRequest, Error> {
         let mut lists = Lists::default();
         let mut options = Options::default();
@@ -163,13 +175,21 @@ impl ActionRequest {
                 "group" => lists.groups.push(parse_group(&text(name, value)?)?),
                 "exclude" => lists.exclude.push(text(name, value)?),
                 "dropped" => lists.dropped.push(text(name, value)?),
+                "package" => lists.packages.push(text(name, value)?),
                 "layer_listing" => lists.listings.push(parse_listing(value)?),
                 _ => options.add(name, value)?,
             }
         }
-        let request = match options.path("validation", exec_path::output)? {
-            Some(report) => ActionRequest::Validation(ValidationRequest::of(report, lists, &mut options)?),
-            None => ActionRequest::Layer(LayerRequest::of(lists, &mut options)?),
+        let request = if let Some(report) = options.path("validation", exec_path::output)? {
+            ActionRequest::Validation(ValidationRequest::of(report, lists, &mut options)?)
+        } else if let Some(report) = options.path("unused_groups", exec_path::output)? {
+            ActionRequest::UnusedGroups(UnusedGroupsRequest {
+                report,
+                groups: lists.groups,
+                packages: lists.packages,
+            })
+        } else {
+            ActionRequest::Layer(LayerRequest::of(lists, &mut options)?)
         };
         match options.0.into_keys().next() {
             Some(name) => Err(Error::Unknown(format!("--{name}"))),
@@ -196,12 +216,13 @@ struct Lists {
     groups: Vec<(String, String)>,
     exclude: Vec<String>,
     dropped: Vec<String>,
+    packages: Vec<String>,
     listings: Vec<(String, PathBuf)>,
 }
 
 impl ValidationRequest {
     fn of(report: PathBuf, lists: Lists, options: &mut Options) -> Result<ValidationRequest, Error> {
-        let Lists { groups, exclude, dropped, listings } = lists;
+        let Lists { groups, exclude, dropped, listings, .. } = lists;
         let manifest = options.path("manifest", exec_path::input)?.ok_or(Error::Missing("manifest"))?;
         let lenient = match options.text("severity")?.as_deref() {
             None | Some("error") => false,

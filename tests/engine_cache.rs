@@ -327,7 +327,7 @@ fn plan(directory: &Path, digests: &Digests) -> Arc<LayerPlan> {
         metadata: Metadata::default(),
         dedupe_from: None,
     };
-    Arc::new(plan::plan(items, &settings).unwrap())
+    Arc::new(plan::plan(items, &settings, &cancel).unwrap())
 }
 
 /// The digests that are said of a blob are those of the blob.

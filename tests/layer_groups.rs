@@ -9,8 +9,9 @@ use bazel_private::patterns::{Decided, SOURCE, check, strings};
 use bazel_private::{File, Strings};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use pylayer::groups::{DEFAULT_EXCLUDE, DEFAULT_GROUP, DEFAULT_GROUPS, LayerGroups, for_binary, image_order};
+use pylayer::groups::{DEFAULT_GROUP, DEFAULT_GROUPS, LayerGroups, for_binary, image_order};
 use pylayer::image_path::ImagePath;
+use pylayer::survey::Survey;
 use serde_json::json;
 
 /// Patterns of users and of other tools.
@@ -58,18 +59,32 @@ fn default_layers() -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// The default groups of the binary that `default_layers()` is about.
+/// A pattern for the binary that `default_layers()` is about.
+fn for_server(pattern: &str, found: &Survey) -> String {
+    for_binary(pattern, &ImagePath::new("app/server.runfiles").unwrap(), found)
+}
+
+/// The default groups of that binary, if nothing is found by what is in it.
 fn default_groups() -> Vec<(String, String)> {
-    let runfiles = ImagePath::new("app/server.runfiles").unwrap();
-    DEFAULT_GROUPS.map(|(name, pattern)| (name.to_string(), for_binary(pattern, &runfiles))).to_vec()
+    let for_server = |pattern| for_server(pattern, &Survey::default());
+    DEFAULT_GROUPS.map(|(name, pattern)| (name.to_string(), for_server(pattern))).to_vec()
+}
+
+/// `SLIM_INTERPRETER` for that binary.
+fn slim_interpreter(file: &File) -> Vec<String> {
+    let slim = strings(&file.call("constants", &[])[2]);
+    slim.iter().map(|pattern| for_server(pattern, &Survey::default())).collect()
 }
 
 /// The patterns of `default_layers()`' groups, of `SLIM_INTERPRETER`, and those in use.
 fn known_patterns(file: &File) -> Vec<String> {
-    let slim = strings(&file.call("constants", &[])[3]);
     let defaults = default_groups().into_iter().map(|(_, pattern)| pattern);
-    let others = DEFAULT_EXCLUDE.iter().chain(PATTERNS_IN_USE).map(|pattern| pattern.to_string());
-    defaults.chain(others).chain(slim).collect()
+    let in_use = PATTERNS_IN_USE.iter().map(|pattern| pattern.to_string());
+    defaults.chain(in_use).chain(slim_interpreter(file)).collect()
+}
+
+fn survey_of(paths: &[&str], binary: &str) -> Survey {
+    Survey::of(paths.iter().map(|path| path.as_bytes()), binary.as_bytes())
 }
 
 fn files() -> [File; 2] {
@@ -426,7 +441,7 @@ fn patterns_in_use_are_decided() {
 #[test]
 fn a_file_is_an_input_of_its_layer() {
     let file = File::new(SOURCE, Strings::Bytes);
-    let slim = strings(&file.call("constants", &[])[3]);
+    let slim = slim_interpreter(&file);
     let corpus: Vec<String> = default_layers().into_iter().map(|(_, path)| path).collect();
     let directories: Vec<String> =
         corpus.iter().map(|path| path.rsplit_once('/').unwrap().0.to_string()).collect();
@@ -445,7 +460,6 @@ fn a_file_is_an_input_of_its_layer() {
         let own = |(name, pattern): &(&str, &str)| (name.to_string(), pattern.to_string());
         let groups: Vec<_> = user.iter().map(own).chain(default_groups()).collect();
         let groups: Vec<_> = groups.into_iter().filter(|(_, pattern)| !pattern.contains(r"\pL")).collect();
-        let exclude: Vec<_> = DEFAULT_EXCLUDE.iter().map(|p| p.to_string()).chain(exclude).collect();
         let program = LayerGroups::compile(&groups, &exclude).unwrap();
         let layers = file.call("layers", &[json!(groups), json!(exclude), json!(corpus), json!(directories)]);
         for (i, path) in corpus.iter().enumerate() {
@@ -472,7 +486,6 @@ fn the_rule_and_the_program_have_the_same_defaults() {
     let constants = file.call("constants", &[]);
     assert_eq!(constants[0], json!(DEFAULT_GROUP));
     assert_eq!(constants[1], json!(DEFAULT_GROUPS));
-    assert_eq!(constants[2], json!(DEFAULT_EXCLUDE));
     for names in [
         &["torch", "interpreter", "default", "packages"][..],
         &["packages", "b", "a", "interpreter", "default"],
@@ -483,15 +496,277 @@ fn the_rule_and_the_program_have_the_same_defaults() {
     assert_eq!(file.call("ordered", &[json!(["b", "default", "a", "b"])]), json!(["b", "a", "default"]));
 }
 
+/// Runfiles, and what a survey finds in them.
+struct Surveyed {
+    paths: &'static [&'static str],
+    interpreters: &'static [&'static str],
+    packages: &'static [(&'static str, &'static [&'static str])],
+    wheels: &'static [&'static str],
+}
+
+const NOTHING: Surveyed = Surveyed { paths: &[], interpreters: &[], packages: &[], wheels: &[] };
+
+/// All for the binary `app/server`.
+const SURVEYS: &[Surveyed] = &[
+    NOTHING,
+    // Names that `WORKSPACE` files give an interpreter.
+    Surveyed {
+        paths: &[
+            "python39_x86_64-unknown-linux-gnu/lib/python3.9/os.py",
+            "python_toolchain_x86_64-unknown-linux-gnu/lib/python3.12/os.py",
+            "py311_toolchain/lib/python3.11/os.py",
+            "+python+é/lib/python3.13t/os.py",
+            "_main/app/server",
+        ],
+        interpreters: &[
+            "+python+é",
+            "py311_toolchain",
+            "python39_x86_64-unknown-linux-gnu",
+            "python_toolchain_x86_64-unknown-linux-gnu",
+        ],
+        ..NOTHING
+    },
+    // In a directory of a repository.
+    Surveyed {
+        paths: &["_main/python/runtime/lib/python3.11/os.py", "_main/app/server", "x/a/lib/python3.9/os.py"],
+        interpreters: &["_main/python/runtime", "x/a"],
+        ..NOTHING
+    },
+    // Beside the binary, in a package, and nearly a standard library.
+    Surveyed {
+        paths: &[
+            "_main/lib/python3.11/os.py",
+            "_main/app/lib/python3.11/os.py",
+            "_main/app/server",
+            "pypi_bpy/site-packages/bpy/python/lib/python3.11/os.py",
+            "venv/lib/python3.11/site-packages/os.py",
+            "a/lib/python/os.py",
+            "a/lib/python3/os.py",
+            "a/lib/python3./os.py",
+            "a/lib/python3.1x/os.py",
+            "a/lib/pypy3.9/os.py",
+            "a/lib/python3.11/json/os.py",
+            "a/lib/python3.11/posixos.py",
+            "a/mylib/python3.11/os.py",
+            "lib/python3.11/os.py",
+        ],
+        ..NOTHING
+    },
+    // The binary is elsewhere, under the same name.
+    Surveyed {
+        paths: &["py/app/server/lib/python3.11/os.py", "other/deep/app/server", "py/lib/python3.11/os.py"],
+        interpreters: &["py", "py/app/server"],
+        ..NOTHING
+    },
+    Surveyed {
+        paths: &[
+            "pypi_yaml/site-packages/PyYAML-6.0.1.dist-info/METADATA",
+            "pip_deps_3_11_flask_sqlalchemy/site-packages/Flask_SQLAlchemy-3.1.dist-info/METADATA",
+            "a/site-packages/zope.interface-6.0+local.1.dist-info/METADATA",
+            "b/site-packages/zope_interface-6.0.dist-info/METADATA",
+            "old/site-packages/with-dash-1.0.dist-info/METADATA",
+            // Vendored, and not a repository's own.
+            "pypi_setuptools/site-packages/setuptools/_vendor/wheel-0.43.dist-info/METADATA",
+            "py/lib/python3.11/site-packages/pip-24.0.dist-info/METADATA",
+            "_main/site-packages/METADATA",
+        ],
+        packages: &[
+            ("flask-sqlalchemy", &["pip_deps_3_11_flask_sqlalchemy"]),
+            ("pyyaml", &["pypi_yaml"]),
+            ("with-dash", &["old"]),
+            ("zope-interface", &["a", "b"]),
+        ],
+        ..NOTHING
+    },
+    // Wheels beside their content, and wheels that are data.
+    Surveyed {
+        paths: &[
+            "pypi_six/six-1.16.0-py2.py3-none-any.whl",
+            "pypi_six/site-packages/six.py",
+            "pypi_tree/tree-1.0-py3-none-any.whl",
+            "pypi_tree/site-packages/",
+            "pypi_data/data-1.0-py3-none-any.whl",
+            "pypi_data/other/site-packages/data.py",
+            "pypi_sub/wheels/sub-1.0-py3-none-any.whl",
+            "pypi_sub/site-packages/sub.py",
+            "_main/plugin-1.0-py3-none-any.whl",
+            "_main/site-packages/plugin.py",
+            "_main/app/server",
+            "_main/app/plugin-1.0-py3-none-any.whl",
+            "py/lib/python3.11/ensurepip/_bundled/pip-24.0-py3-none-any.whl",
+            "root-1.0-py3-none-any.whl",
+            "pypi_six/menu.whl.txt",
+        ],
+        wheels: &["pypi_six/six-1.16.0-py2.py3-none-any.whl", "pypi_tree/tree-1.0-py3-none-any.whl"],
+        ..NOTHING
+    },
+];
+
+#[test]
+fn a_survey_finds_interpreters_packages_and_wheels() {
+    for strings in [Strings::Bytes, Strings::Unicode] {
+        let file = File::new(SOURCE, strings);
+        for Surveyed { paths, interpreters, packages, wheels } in SURVEYS {
+            let found = survey_of(paths, "app/server");
+            let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
+            let texts = |list: &[Vec<u8>]| list.iter().map(text).collect::<Vec<_>>();
+            assert_eq!(texts(&found.interpreters), *interpreters);
+            let of_names: Vec<_> = found.packages.iter().map(|(name, of)| (text(name), texts(of))).collect();
+            let expected = packages.iter().map(|(name, of)| {
+                (name.to_string(), of.iter().map(|repository| repository.to_string()).collect::<Vec<_>>())
+            });
+            assert_eq!(of_names, expected.collect::<Vec<_>>());
+            assert_eq!(texts(&found.wheels), *wheels);
+
+            let at_analysis = file.call("survey", &[json!(paths), json!("app/server")]);
+            let bytes = |text: &str| match strings {
+                Strings::Bytes => text.bytes().map(char::from).collect(),
+                Strings::Unicode => text.to_string(),
+            };
+            let interpreters: Vec<String> = interpreters.iter().map(|directory| bytes(directory)).collect();
+            assert_eq!(at_analysis[0], json!(interpreters));
+            assert_eq!(
+                at_analysis[1],
+                json!(std::collections::BTreeMap::from_iter(packages.iter().copied()))
+            );
+            assert_eq!(at_analysis[2], json!(wheels));
+        }
+    }
+}
+
 #[test]
 fn the_rule_and_the_program_put_a_binary_into_patterns_alike() {
     let file = File::new(SOURCE, Strings::Bytes);
+    let patterns = [
+        "{runfiles}pip_|{runfiles}.*/x",
+        "no",
+        r"\.runfiles/x{2}",
+        "{interpreter}(a|b)",
+        "{pip_package:zope-interface}|{pip_package:Missing.Name}x",
+        "{pip_package:a+b",
+        "{pip_package:a+b}{runfiles}",
+    ];
     for runfiles in ["app/server.runfiles", "a", "a.b+c/{d}[e]^f$g&h-i~j#k|(l) *?<m>", "srv/é/日本"] {
         let path = ImagePath::new(runfiles).unwrap();
-        for pattern in ["{runfiles}pip_|{runfiles}.*/x", "no", r"\.runfiles/x{2}"] {
-            let found = file.call("of_binary", &[json!(pattern), json!(runfiles)]);
-            assert_eq!(found, json!(for_binary(pattern, &path)));
+        for Surveyed { paths, .. } in SURVEYS {
+            let arguments = [json!(patterns), json!(runfiles), json!(paths), json!("app/server")];
+            let found = survey_of(paths, "app/server");
+            let expected = patterns.map(|pattern| for_binary(pattern, &path, &found));
+            assert_eq!(file.call("of_binary", &arguments), json!(expected));
         }
+    }
+}
+
+/// The layers that both engines choose for `path`, which must be a single one.
+fn layer_of(file: &File, groups: &[(String, String)], path: &str) -> String {
+    let path = format!("app/server.runfiles/{path}");
+    let none: [String; 0] = [];
+    let program = LayerGroups::compile(groups, &none).unwrap();
+    let layer = program.group_of(format!("./{path}").as_bytes()).unwrap().to_string();
+    let found = file.call("layers", &[json!(groups), json!(none), json!([path]), json!(none)]);
+    assert_eq!(strings(&found[0][0]), [&layer[..]], "{path}");
+    layer
+}
+
+#[test]
+fn an_interpreter_is_known_by_its_standard_library() {
+    let file = File::new(SOURCE, Strings::Bytes);
+    for repository in [
+        "python39_x86_64-unknown-linux-gnu",
+        "python3_11_aarch64-unknown-linux-gnu",
+        "python_x86_64-unknown-linux-gnu",
+        "python_toolchain_x86_64-unknown-linux-gnu",
+        "rules_poetry_python3_10_x86_64-unknown-linux-gnu",
+        "python_3_8_x86_64-unknown-linux-gnu",
+        "py311_toolchain_x86_64-unknown-linux-gnu",
+        "_main/python/runtime",
+    ] {
+        let standard_library = format!("{repository}/lib/python3.11/os.py");
+        let found = survey_of(&["_main/app/server", &standard_library], "app/server");
+        let groups =
+            DEFAULT_GROUPS.map(|(name, pattern)| (name.to_string(), for_server(pattern, &found))).to_vec();
+        for below in
+            ["bin/python3", "lib/python3.11/site-packages/pip/__init__.py", "include/python3.11/Python.h"]
+        {
+            assert_eq!(layer_of(&file, &groups, &format!("{repository}/{below}")), "interpreter");
+            assert_ne!(layer_of(&file, &groups, &format!("x_{repository}/{below}")), "interpreter");
+        }
+        // SLIM_INTERPRETER knows it as well.
+        let slim: Vec<_> = strings(&file.call("constants", &[])[2])
+            .iter()
+            .map(|pattern| ("slim".to_string(), for_server(pattern, &found)))
+            .collect();
+        assert_eq!(layer_of(&file, &slim, &format!("{repository}/include/python3.11/Python.h")), "slim");
+        assert_eq!(layer_of(&file, &slim, &format!("{repository}/bin/python3")), "default");
+    }
+}
+
+/// What is in the repository of a wheel, and what is not: `+` and `-`, names of packages, a path.
+const PACKAGES: &str = "\
++ torch pip_deps_torch/site-packages/torch/__init__.py
++ torch pip_deps_torch/site-packages/torch-2.1.0.dist-info/METADATA
++ torch pip_deps_torch/site-packages/torch.libs/libx.so
++ torch pip_deps_torch/site-packages/functorch/__init__.py
++ torch pip_deps_torch/bin/torchrun
++ torch pip_deps_torch/include/torch.h
++ torch pip_deps_torch/data/share/man
+- torch pip_deps_torchvision/site-packages/torchvision/__init__.py
+- torch pip_deps_torch_audio/site-packages/torch_audio/__init__.py
+- torch pip_deps_my_torch/site-packages/my_torch/__init__.py
+- torch _main/app/pip_deps_torch/x.py
+- torch _main/app/_server.venv/lib/python3.11/site-packages/torch/__init__.py
++ torch-audio pip_deps_torch_audio/site-packages/torch_audio/__init__.py
++ Torch.Audio pip_deps_torch_audio/bin/x
++ torch,torchvision pip_deps_torchvision/bin/x
++ torch,torchvision pip_deps_torch/bin/x
++ pyyaml pypi_pyyaml/site-packages/yaml/__init__.py
+- yaml pypi_pyyaml/site-packages/yaml/__init__.py
++ packaging pypi__packaging/site-packages/packaging/__init__.py
++ torch pip_deps_3_11_torch/site-packages/torch/__init__.py
++ torch rules_python~~pip~pip_deps_311_torch/bin/torchrun
++ torch rules_python~0.27.1~pip~pip_deps_311_torch/bin/torchrun
++ torch rules_python++pip+pip_deps_311_torch_cp311_cp311_manylinux_2_17_x86_64_666dbfb6/bin/torchrun
++ torch rules_python++pip+pip_deps_311_torch_cp311_none_macosx_11_0_arm64_0bdfb35c/bin/torchrun
+- torch rules_python++pip+pip_deps_311_torchvision_cp311_cp311_manylinux_2_17_x86_64_1bb0d34f/bin/x
+- torch rules_python++pip+pip_deps_311_torch_audio_cp311_cp311_manylinux_2_17_x86_64_8bb0d34f/bin/x
++ torch-audio rules_python++pip+pip_deps_311_torch_audio_cp311_cp311_manylinux_2_17_x86_64_8bb0d34f/bin/x
++ torch rules_python++pip+pip_deps_311_torch_sdist_9ab2c7de/bin/torchrun
++ torch rules_python++pip+pip_deps_311_torch_2_1_0_cp311_cp311_manylinux_2_17_x86_64/bin/torchrun
++ torch rules_python++pip+pip_deps_311_torch_linux_x86_64/bin/torchrun
++ torch _main~wheels~pip_deps_torch/bin/torchrun
++ torch aspect_rules_py++uv+whl_install__my_project__torch__2_1_0/actual_install.install/bin/torchrun
++ torch whl_install__my_project__torch__2_1_0/actual_install.install/bin/torchrun
+- torch aspect_rules_py++uv+whl_install__my_project__torchvision__2_1_0/actual_install.install/bin/x
+- torch aspect_rules_py++uv+whl_install__my_project__torch_audio__2_1_0/actual_install.install/bin/x
+- torch aspect_rules_py++uv+whl_install__torch__numpy__2_1_0/actual_install.install/bin/x
++ torch_audio aspect_rules_py++uv+whl_install__my_project__torch-audio__2_1_0/actual_install.install/bin/x
+";
+
+#[test]
+fn a_package_is_found_under_any_name_of_its_repository() {
+    let file = File::new(SOURCE, Strings::Bytes);
+    // Each repository of the table that is no tree has metadata.
+    let distribution = regex::Regex::new(
+        r"^[^/]*?(?:_3_?11_|pip_deps_|pypi__?)(torchvision|torch_audio|my_torch|torch|pyyaml|packaging)(_[^/]*)?/",
+    )
+    .unwrap();
+    let lines = || PACKAGES.lines().map(|line| line.splitn(3, ' ').collect::<Vec<_>>());
+    let metadata: Vec<String> = lines()
+        .filter_map(|line| {
+            let repository = line[2].split('/').next().unwrap();
+            let name = &distribution.captures(line[2])?[1];
+            Some(format!("{repository}/site-packages/{name}-2.1.0.dist-info/METADATA"))
+        })
+        .collect();
+    let found = survey_of(&metadata.iter().map(String::as_str).collect::<Vec<_>>(), "app/server");
+    for line in lines() {
+        let [sign, names, path] = line[..] else { panic!("{line:?}") };
+        let names: Vec<&str> = names.split(',').collect();
+        let pattern = file.call("packages", &[json!(names)]).as_str().unwrap().to_string();
+        let groups = [("found".to_string(), for_server(&pattern, &found))];
+        let expected = if sign == "+" { "found" } else { "default" };
+        assert_eq!(layer_of(&file, &groups, path), expected, "{names:?} in {path}");
+        check(&file, &groups[0].1, &[format!("app/server.runfiles/{path}")], &Decided::default());
     }
 }
 

@@ -193,7 +193,7 @@ fn a_layer_without_files_is_the_empty_tar_and_a_warning() {
 }
 
 #[test]
-fn a_layer_without_files_holds_its_root_and_is_still_warned_of() {
+fn a_layer_without_files_holds_its_root() {
     let workspace = Workspace::new();
     for (root, expected) in [
         ("/app", &[directory("./app")][..]),
@@ -208,7 +208,28 @@ fn a_layer_without_files_holds_its_root_and_is_still_warned_of() {
         let warning = String::from_utf8(output.stderr).unwrap();
         assert!(warning.starts_with("pylayer: layer \"torch\" is empty"), "{root}: {warning}");
         assert_eq!(readers::members(&workspace.path("out/layer")), expected, "{root}");
+        // Of an empty manifest the rule knows, and has warned.
+        let output = workspace.run(&Manifest::new(), &options);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        assert_eq!(readers::members(&workspace.path("out/layer")), expected, "{root}");
     }
+}
+
+#[test]
+fn groups_without_files_are_reported() {
+    let workspace = Workspace::new();
+    let arguments = ["--unused_groups=out/report", "--group=a=x", "--group=b=pip_six$", "--package=six"];
+    let output = workspace.command(&arguments.map(String::from)).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report = std::fs::read_to_string(workspace.path("out/report")).unwrap();
+    assert_eq!(
+        report,
+        "layer \"a\" is empty: no file left by earlier groups matches its pattern x\n\
+         layer \"b\" is empty: no file left by earlier groups matches its pattern pip_six$. The binary has a \
+         package \"six\": pip_package(\"six\") finds it whatever its repository is called\n"
+    );
+    let printed: String = report.lines().map(|line| format!("pylayer: {line}\n")).collect();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), printed);
 }
 
 #[test]

@@ -400,6 +400,11 @@ fn a_layer_of_another_run_is_not_left_among_the_layers() {
         assert!(message.starts_with("pylayer: --out out holds ") && message.contains(way_out), "{message}");
         assert!(layers(&workspace) == earlier, "earlier layers are left as they were");
     }
+    fs::remove_file(workspace.path("out/default.tar")).unwrap();
+    fs::create_dir(workspace.path("out/default.tar")).unwrap();
+    let message = error(&mut pack(&workspace, &["--group=data=data"]));
+    assert!(message.starts_with("pylayer: --out out holds default.tar, "), "{message}");
+    fs::remove_dir(workspace.path("out/default.tar")).unwrap();
     // Other files are nobody's layers.
     workspace.write("out/notes.txt", "");
     packed(&workspace, &["--group=data=data"]);

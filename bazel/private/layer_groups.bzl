@@ -8,6 +8,7 @@ to; the program decides, so this costs a little work and never correctness.
 
 load(":automaton.bzl", "FIRST_STATE", "advance", "find", "find_below", "new_automaton")
 load(":regex.bzl", "parse_pattern")
+load(":survey.bzl", "NOTHING_FOUND", "normalize_distribution")
 
 # The group of everything that no pattern takes.
 DEFAULT_GROUP = "default"
@@ -15,34 +16,85 @@ DEFAULT_GROUP = "default"
 # The groups that are tried after the user's own: names and patterns. `DEFAULT_GROUPS` in
 # src/groups.rs holds the same, and says why.
 DEFAULT_GROUPS = [
-    ("interpreter", "{runfiles}([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/|{runfiles}[^/]*/_solib_[^/]*/[^/]*python_U[0-9]+_U[0-9]+[^/]*/libpython"),
+    ("interpreter", "{interpreter}|{runfiles}[^/]*/_solib_[^/]*/[^/]*/libpython[0-9.]+t?\\.so"),
     ("packages", "{runfiles}pip_|{runfiles}pypi_|{runfiles}[^/]*[~+]pip_|{runfiles}[^/]*[~+]pypi_|{runfiles}[^/]*[~+]pip[~+]|{runfiles}[^/]*[~+]whl_install__"),
-    (DEFAULT_GROUP, "{runfiles}.*/_[^/]*\\.venv/|{runfiles}.*/\\.[^/]*\\.venv/"),
+    (DEFAULT_GROUP, "{runfiles}.*/[_.].*\\.venv/|{runfiles}.*/\\..*/lib/python[0-9]+\\.[0-9]+t?/site-packages/"),
     ("packages", "{runfiles}.*/site-packages/"),
 ]
 
-# Wheels never belong into an image: their content is there unpacked.
-DEFAULT_EXCLUDE = ["\\.whl$"]
+# Repositories of interpreters, by name: a tree artifact does not show what is in it.
+_INTERPRETER_REPOSITORY = "([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*"
 
-def for_binary(pattern, runfiles):
-    """Puts the runfiles directory of a binary into a pattern.
+_PIP_PACKAGE = "{pip_package:"
+_NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+
+def for_binary(pattern, runfiles, found):
+    """Puts what is known of a binary into a pattern.
 
     Args:
-        pattern: a pattern, with `{runfiles}` where it asks for the directory.
-        runfiles: the directory's image path, such as `app/server.runfiles`.
+        pattern: a pattern, in which `{runfiles}` stands for the runfiles directory, `{interpreter}` for
+            the directory of an interpreter in it, and `{pip_package:NAME}` for the repository of a
+            package.
+        runfiles: the runfiles directory's image path, such as `app/server.runfiles`.
+        found: what `survey` found in the directory.
 
     Returns:
         The regular expression.
     """
-    if "{runfiles}" not in pattern:
+    if "{" not in pattern:
         return pattern
+    start = "^\\./" + _literal(runfiles) + "/"
+    interpreters = [_literal(directory) for directory in found.interpreters]
+    pattern = pattern.replace("{runfiles}", start)
+    pattern = pattern.replace("{interpreter}", _directories(start, interpreters + [_INTERPRETER_REPOSITORY]))
+    parts = pattern.split(_PIP_PACKAGE)
+    expanded = parts[0]
+    for part in parts[1:]:
+        name, brace, rest = part.partition("}")
+        if not brace:
+            return pattern  # which is no regular expression
+        distribution = normalize_distribution(name)
+        repositories = [_literal(directory) for directory in found.packages.get(distribution, [])]
 
-    # A dot stands for each byte that is not ASCII.
-    literal = "".join([
+        # The files of a tree artifact are not known, but aspect_rules_py delimits the name.
+        name = "[-_.]".join([_literal(word) for word in distribution.split("-")])
+        tree = "([^/]*[~+])?whl_install__[^/]*__" + name + "__[^/]*"
+        expanded += _directories(start, repositories + [tree]) + rest
+    return expanded
+
+def _directories(start, patterns):
+    return start + "(" + "|".join(patterns) + ")/"
+
+def _literal(text):
+    """A regular expression for a text. A dot stands for each byte that is not ASCII."""
+    return "".join([
         "." if char > "~" else ("\\" + char if char in "\\.+*?()|[]{}^$#&-~" else char)
-        for char in runfiles.elems()
+        for char in text.elems()
     ])
-    return pattern.replace("{runfiles}", "^\\./" + literal + "/")
+
+def pip_package(*names):
+    """Makes a pattern, for `layer_groups` and `exclude`, that takes Python packages as a whole.
+
+    It takes the repository of each package, however rules_python, aspect_rules_py and Bazel call it: all
+    that the wheel brought, and no other package whose name begins alike. Packages are found by the
+    metadata in their repositories, `site-packages/*.dist-info/METADATA`. A wheel that aspect_rules_py
+    unpacks into a tree artifact, whose files are not known at analysis, is found by the name of its
+    repository.
+
+    Args:
+        *names: Names of distributions, as in a requirements file: `pyyaml`, not `yaml`. Upper case and
+            the kind of separator do not matter.
+
+    Returns:
+        The pattern. It can be a part of a longer one: `pip_package("torch") + "|/models/"`.
+    """
+    if not names:
+        fail("pip_package: name at least one package, as in a requirements file")
+    for name in names:
+        is_name = type(name) == "string" and name.strip("-_.") and not [char for char in name.lower().elems() if char not in _NAME_CHARACTERS]
+        if not is_name:
+            fail("pip_package: {} is not the name of a package: give it as in a requirements file, without version or extras".format(repr(name)))
+    return "|".join([_PIP_PACKAGE + normalize_distribution(name) + "}" for name in names])
 
 def image_order(names):
     """Orders layers as an image stacks them: what changes least comes first.
@@ -92,7 +144,7 @@ def pattern_problem(pattern):
     """
     if not is_line(pattern):
         return "has a line break in it: write it as \\n, or \\r"
-    _, problem = parse_pattern(pattern)
+    _, problem = parse_pattern(for_binary(pattern, "", NOTHING_FOUND))
     return problem and "is not a regular expression: " + problem
 
 def layer_finder(groups, exclude):

@@ -3,7 +3,6 @@
 load(":binary_closure.bzl", "BinaryClosureInfo", "binary_closure")
 load(
     ":layer_groups.bzl",
-    "DEFAULT_EXCLUDE",
     "DEFAULT_GROUP",
     "DEFAULT_GROUPS",
     "for_binary",
@@ -14,6 +13,7 @@ load(
     "pattern_problem",
 )
 load(":platform_transition.bzl", "platform_transition")
+load(":survey.bzl", "survey")
 load(":tar_args.bzl", "parse_tar_args")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 
@@ -54,9 +54,10 @@ def py_image_layer(
 
     A file belongs to the first group whose pattern is found in its path in the image, such as
     `./app/server/server.runfiles/pip_deps_numpy/site-packages/numpy/__init__.py`. Groups are tried in
-    this order: those of `layer_groups`; `interpreter`, which takes a Python interpreter's repository;
+    this order: those of `layer_groups`; `interpreter`, which takes what holds a Python interpreter;
     `packages`, which takes third-party packages; `default`, which takes the rest, and the virtual
-    environment that a rule set makes for the binary. Wheels (`.whl`) are always left out.
+    environment that a rule set makes for the binary. The wheel that a rule set keeps beside its unpacked
+    content is left out.
 
     Args:
         name: Name of the target for all layers.
@@ -64,6 +65,7 @@ def py_image_layer(
         root: Absolute directory of the image in which everything is put. The image's root if unset.
         layer_groups: Layers of their own: a dict from names to regular expressions, in the syntax
             of [Rust's regex](https://docs.rs/regex/latest/regex/#syntax), which match bytes.
+            `pip_package("torch")` makes one for a package.
             Patterns that were escaped twice for awk (`"\\\\\\\\.runfiles/"`) keep their meaning. A
             group named `interpreter` or `packages` takes the place of the default one; `None`
             instead of a pattern leaves what belongs to the default one out of the image.
@@ -134,7 +136,7 @@ def py_image_layer(
 
 def _check_group(where, name, pattern):
     if pattern == None:
-        defaults = [default for default, _ in DEFAULT_GROUPS if default != DEFAULT_GROUP]
+        defaults = {default: None for default, _ in DEFAULT_GROUPS if default != DEFAULT_GROUP}.keys()
         if name not in defaults:
             fail("{}: only the default groups {} can be left out by None; give layer group {} a pattern, or use exclude".format(
                 where,
@@ -162,12 +164,14 @@ def _py_image_layer_impl(ctx):
     layers = {}
     descriptors = []
     listings = {}
-    groups = [
-        (name, for_binary(pattern, runfiles.prefix.removesuffix("/")))
-        for name, pattern in zip(ctx.attr.group_names, ctx.attr.group_patterns)
-    ]
-    patterns = struct(groups = groups, exclude = settings.exclude)
+    directory = runfiles.prefix.removesuffix("/")
+    groups = zip(ctx.attr.group_names, ctx.attr.group_patterns)
+    patterns = struct(
+        groups = [(name, for_binary(pattern, directory, runfiles.found)) for name, pattern in groups],
+        exclude = [for_binary(pattern, directory, runfiles.found) for pattern in settings.exclude],
+    )
     members = _partition(runfiles, patterns)
+    unused = [pair for pair in groups if pair not in DEFAULT_GROUPS and not members[pair[0]].files and not members[pair[0]].lines]
     for layer in image_order(ctx.attr.group_names):
         if layer in ctx.attr.dropped or not (members[layer].files or members[layer].lines):
             continue
@@ -175,6 +179,8 @@ def _py_image_layer_impl(ctx):
         descriptors.append(descriptor)
         listings[layer] = listing
     validation = _validate(ctx, patterns, runfiles, listings) if ctx.attr.validation != "off" else []
+    if unused:
+        validation = validation + [_report_unused_groups(ctx, unused, runfiles.found.packages.keys())]
     return [
         DefaultInfo(files = depset(layers.values(), order = "preorder")),
         OutputGroupInfo(
@@ -212,7 +218,7 @@ def _settings(ctx):
             fail("exclude: {} {}".format(repr(pattern), problem))
     return struct(
         root = "/".join([part for part in root.split("/") if part]),
-        exclude = DEFAULT_EXCLUDE + tar_args.exclude + ctx.attr.exclude,
+        exclude = tar_args.exclude + ctx.attr.exclude,
         compress = ctx.attr.compress,
         level = tar_args.level,
         owner = ctx.attr.owner or tar_args.owner,
@@ -242,27 +248,44 @@ def _runfiles(ctx, root):
     places = {}  # files to image paths
     for file in info.default_runfiles.files.to_list():
         places[file.path] = (file, prefix + _runfiles_path(file.short_path, workspace))
+    links = [
+        (start + entry.path, entry.target_file)
+        for start, entries in [
+            (prefix + workspace + "/", info.default_runfiles.symlinks),
+            (prefix, info.default_runfiles.root_symlinks),
+        ]
+        for entry in entries.to_list()
+    ]
+
+    # Files of other repositories come as external/<repository>/…, or as ../<repository>/… with
+    # --nolegacy_external_runfiles.
+    empties = [
+        prefix + _runfiles_path("../" + path.removeprefix("external/") if path.startswith("external/") else path, workspace)
+        for path in info.default_runfiles.empty_filenames.to_list()
+    ]
+
+    paths = [(path, file.is_directory) for file, path in places.values()]
+    paths += [(path, file.is_directory) for path, file in links] + [(path, False) for path in empties]
+    found = survey(
+        [path.removeprefix(prefix) + ("/" if is_tree else "") for path, is_tree in paths],
+        _repository_relative(executable),
+    )
+    unneeded = {prefix + wheel: None for wheel in found.wheels}
+    if unneeded:
+        places = {key: place for key, place in places.items() if place[1] not in unneeded}
+        links = [link for link in links if link[0] not in unneeded]
 
     # What is in the image besides these files.
     extra = [_extra("f", executable_path, executable)]
     repo_mapping = getattr(info.files_to_run, "repo_mapping_manifest", None)
     if repo_mapping:
         extra.append(_extra("f", prefix + "_repo_mapping", repo_mapping))
-    for start, entries in [
-        (prefix + workspace + "/", info.default_runfiles.symlinks),
-        (prefix, info.default_runfiles.root_symlinks),
-    ]:
-        for entry in entries.to_list():
-            path, target = start + entry.path, entry.target_file
-            if target.path in places:
-                extra.append(_extra("s", path, text = _relative(path, places[target.path][1])))
-            else:
-                extra.append(_extra(_kind(target, declared_symlinks), path, target))
-    for empty in info.default_runfiles.empty_filenames.to_list():
-        # Files of other repositories come as external/<repository>/…, or as ../<repository>/… with
-        # --nolegacy_external_runfiles.
-        short_path = "../" + empty.removeprefix("external/") if empty.startswith("external/") else empty
-        extra.append(_extra("e", prefix + _runfiles_path(short_path, workspace)))
+    for path, target in links:
+        if target.path in places:
+            extra.append(_extra("s", path, text = _relative(path, places[target.path][1])))
+        else:
+            extra.append(_extra(_kind(target, declared_symlinks), path, target))
+    extra.extend([_extra("e", path) for path in empties])
 
     trees = [file for file, _ in places.values() if file.is_directory]
     return struct(
@@ -270,7 +293,8 @@ def _runfiles(ctx, root):
         files = places.values(),
         extra = extra,
         trees = trees + [entry.file for entry in extra if entry.file and entry.file.is_directory],
-        depset = info.default_runfiles.files,
+        depset = depset([file for file, _ in places.values()]) if unneeded else info.default_runfiles.files,
+        found = found,
         prefix = prefix,
         workspace = workspace,
         declared_symlinks = declared_symlinks,
@@ -441,6 +465,27 @@ def _validate(ctx, patterns, runfiles, listings):
         toolchain = TOOLCHAIN_TYPE,
     )
     return [report]
+
+def _report_unused_groups(ctx, groups, packages):
+    """Declares the action that warns of groups without files, and returns its report.
+
+    An action's output is shown when it runs, once; that of print() would be shown whenever a server analyzes
+    the target. And this action has no inputs, so an edit of the binary is no reason to run it again.
+    """
+    report = ctx.actions.declare_file(ctx.label.name + ".unused_groups")
+    args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
+    args.add(report, format = "--unused_groups=%s")
+    args.add_all(["{}={}".format(name, pattern) for name, pattern in groups], format_each = "--group=%s")
+    args.add_all(sorted(packages), format_each = "--package=%s")
+    ctx.actions.run(
+        executable = ctx.toolchains[TOOLCHAIN_TYPE].pylayer,
+        outputs = [report],
+        arguments = [args],
+        mnemonic = "PyImageLayerGroups",
+        progress_message = "Checking the layer groups of %{label}",
+        toolchain = TOOLCHAIN_TYPE,
+    )
+    return report
 
 _py_image_layer = rule(
     implementation = _py_image_layer_impl,

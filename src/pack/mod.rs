@@ -4,15 +4,16 @@
 //!
 //! | step | from → to |
 //! |---|---|
-//! | [`runfiles`] | the runfiles on disk → [`Manifest`] entries |
-//! | [`out`] | whether the layers can go where they should |
+//! | `runfiles` | the runfiles on disk → [`Manifest`] entries |
+//! | `out` | whether the layers can go where they should |
 //! | this module | entries → layers under temporary names → validation → layers |
-//! | [`report`] | layers → a table, or JSON |
+//! | `report` | layers → a table, or JSON |
 
 mod out;
 mod report;
 mod runfiles;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
@@ -38,6 +39,7 @@ use crate::output::{Descriptor, Output};
 use crate::pipeline::{self, Pool};
 use crate::plan;
 use crate::request::{self, DEFAULT_DEDUPE_FROM, DEFAULT_MTIME, Metadata, ModeRule, Settings};
+use crate::survey::Survey;
 use crate::validate::{self, Expected};
 use crate::worker::Cancel;
 
@@ -46,7 +48,7 @@ const MAX_JOBS: i64 = 1024;
 /// The most bytes of a path that a message shows.
 const SHOWN_BYTES: usize = 300;
 
-/// Packs a built binary and its runfiles tree into layers.
+/// Packs a built binary and its runfiles into layers.
 #[derive(Debug, Args)]
 pub struct Options {
     /// The binary that Bazel built, such as bazel-bin/app/server
@@ -143,12 +145,15 @@ pub enum Error {
 /// Packs the binary and returns the report to print. `bar` shows progress on stderr.
 pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String, Error> {
     check(options)?;
-    let executable = executable(options)?;
+    let name = name(options)?;
+    let executable = executable(options, &name)?;
     let runfiles = ImagePath::new([executable.as_bytes(), b".runfiles"].concat())?;
-    let settings = settings(options, &runfiles)?;
+    let mut manifest = info_span!("manifest").in_scope(|| manifest(options, executable, &runfiles))?;
+    let found = survey(&manifest, &runfiles, &name);
+    manifest.entries.retain(|entry| !is_unneeded_wheel(&entry.path, &runfiles, &found));
+    let settings = settings(options, &runfiles, &found)?;
     let groups = LayerGroups::compile(&settings.groups, &settings.exclude).map_err(action::Error::from)?;
-    let manifest = info_span!("manifest").in_scope(|| manifest(options, executable, &runfiles))?;
-    let rows = pack(options, &settings, &groups, &manifest, bar, cancel);
+    let rows = pack(options, &settings, &groups, &manifest, &found, bar, cancel);
     let rows = rows.map_err(|error| explain(error, &manifest, cancel))?;
     Ok(if options.json { report::json(&rows) } else { report::table(&rows) })
 }
@@ -159,6 +164,7 @@ fn pack(
     settings: &Settings,
     groups: &LayerGroups,
     manifest: &Manifest,
+    found: &Survey,
     bar: bool,
     cancel: &Cancel,
 ) -> Result<Vec<Row>, Error> {
@@ -175,6 +181,13 @@ fn pack(
         bar.suspend(|| drop(writeln!(io::stderr(), "pylayer: {warning}")));
     };
     let layers = divide(items, groups);
+    for (name, pattern) in &options.groups {
+        if !layers.iter().any(|(layer, _)| layer == name) {
+            let packages: Vec<String> =
+                found.packages.keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+            warn(&action::unused_group(name, pattern, &packages));
+        }
+    }
     let file_name = |layer: &str| format!("{layer}{}", settings.codec.extension());
     out::prepare(&options.out, &layers.iter().map(|(layer, _)| file_name(layer)).collect::<Vec<_>>())?;
     let pool = Pool::new(options.jobs.map(usize::from), None).map_err(Error::Threads)?;
@@ -184,7 +197,7 @@ fn pack(
         let plan = info_span!("plan")
             .in_scope(|| plan::plan(items, settings, cancel))
             .map_err(action::Error::from)?;
-        action::warnings(&plan, layer, &settings.groups).iter().for_each(|warning| warn(warning));
+        action::warnings(&plan, layer).iter().for_each(|warning| warn(warning));
         let (path, plan) = (options.out.join(file_name(layer)), Arc::new(plan));
         let (output, written) =
             action::write_temporary(&plan, settings.codec, &path, cancel, &pool, &|bytes| bar.inc(bytes))?;
@@ -279,15 +292,15 @@ fn explain(error: Error, manifest: &Manifest, cancel: &Cancel) -> Error {
     }
 }
 
-fn settings(options: &Options, runfiles: &ImagePath) -> Result<Settings, Error> {
+fn settings(options: &Options, runfiles: &ImagePath, found: &Survey) -> Result<Settings, Error> {
     let own = |name: &str| name != DEFAULT_GROUP && options.groups.iter().any(|(other, _)| other == name);
     let defaults = groups::DEFAULT_GROUPS.iter().filter(|(name, _)| !own(name));
     let defaults = defaults.map(|(name, pattern)| (name.to_string(), pattern.to_string()));
     let groups = options.groups.iter().cloned().chain(defaults);
-    let wheels = groups::DEFAULT_EXCLUDE.iter().map(|pattern| pattern.to_string());
+    let for_binary = |pattern: &String| groups::for_binary(pattern, runfiles, found);
     Ok(Settings {
-        groups: groups.map(|(name, pattern)| (name, groups::for_binary(&pattern, runfiles))).collect(),
-        exclude: wheels.chain(options.exclude.iter().cloned()).collect(),
+        groups: groups.map(|(name, pattern)| (name, for_binary(&pattern))).collect(),
+        exclude: options.exclude.iter().map(for_binary).collect(),
         root: options.root.clone(),
         codec: Codec::new(&options.compress, options.level)?,
         metadata: Metadata {
@@ -301,15 +314,41 @@ fn settings(options: &Options, runfiles: &ImagePath) -> Result<Settings, Error> 
     })
 }
 
-/// Where the executable is in the image.
-fn executable(options: &Options) -> Result<ImagePath, Error> {
+/// The executable's path below the root, and below its repository in the runfiles.
+fn name(options: &Options) -> Result<Vec<u8>, Error> {
     let no_name = || Error::Binary { path: options.binary.clone(), problem: "it has no file name".into() };
-    let name = match &options.name {
-        Some(name) => name.clone().into_bytes(),
-        None => short_path(&options.binary).ok_or_else(no_name)?,
-    };
+    match &options.name {
+        Some(name) => Ok(name.clone().into_bytes()),
+        None => short_path(&options.binary).ok_or_else(no_name),
+    }
+}
+
+/// Where the executable is in the image.
+fn executable(options: &Options, name: &[u8]) -> Result<ImagePath, Error> {
     let root = options.root.as_bytes();
-    Ok(ImagePath::new(if root.is_empty() { name } else { [root, &name].join(&b'/') })?)
+    Ok(ImagePath::new(if root.is_empty() { name.to_vec() } else { [root, name].join(&b'/') })?)
+}
+
+/// Surveys the runfiles, as the Bazel rule does at analysis.
+fn survey(manifest: &Manifest, runfiles: &ImagePath, name: &[u8]) -> Survey {
+    let paths: Vec<Cow<[u8]>> = manifest
+        .entries
+        .iter()
+        .filter_map(|entry| {
+            let path = below(&entry.path, runfiles)?;
+            let is_tree = matches!(entry.source, Source::Tree(_));
+            Some(if is_tree { Cow::Owned([path, b"/"].concat()) } else { Cow::Borrowed(path) })
+        })
+        .collect();
+    Survey::of(paths.iter().map(AsRef::as_ref), name)
+}
+
+fn is_unneeded_wheel(path: &ImagePath, runfiles: &ImagePath, found: &Survey) -> bool {
+    below(path, runfiles).is_some_and(|path| found.wheels.iter().any(|wheel| wheel == path))
+}
+
+fn below<'a>(path: &'a ImagePath, directory: &ImagePath) -> Option<&'a [u8]> {
+    path.as_bytes().strip_prefix(directory.as_bytes())?.strip_prefix(b"/")
 }
 
 /// What the Bazel rule would have written: the executable and everything in its runfiles.

@@ -48,9 +48,12 @@ pub fn prepare(out: &Path, names: &[String]) -> Result<(), Error> {
     std::fs::create_dir_all(out).map_err(error)?;
     let extensions = [Codec::None, Codec::Gzip { level: 0 }, Codec::Zstd { level: 0 }].map(Codec::extension);
     for entry in std::fs::read_dir(out).map_err(error)? {
-        let name = entry.map_err(error)?.file_name();
+        let entry = entry.map_err(error)?;
+        let (name, is_directory) = (entry.file_name(), entry.file_type().map_err(error)?.is_dir());
         let is_layer = extensions.iter().any(|extension| name.as_bytes().ends_with(extension.as_bytes()));
-        if is_layer && !names.iter().any(|ours| name == ours.as_str()) {
+        // No file can replace a directory, which would be found when other layers are in place.
+        let is_ours = !is_directory && names.iter().any(|ours| name == ours.as_str());
+        if is_layer && !is_ours {
             return Err(Error::OtherLayer { out: out.to_path_buf(), name });
         }
     }

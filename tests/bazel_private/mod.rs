@@ -18,6 +18,7 @@ const FILES: &[(&str, &str)] = &[
     ("layer_groups.bzl", include_str!("../../bazel/private/layer_groups.bzl")),
     ("regex.bzl", include_str!("../../bazel/private/regex.bzl")),
     ("slim.bzl", include_str!("../../bazel/private/slim.bzl")),
+    ("survey.bzl", include_str!("../../bazel/private/survey.bzl")),
     ("tar_args.bzl", include_str!("../../bazel/private/tar_args.bzl")),
 ];
 

@@ -15,9 +15,10 @@ const YES: u64 = 2;
 
 pub const SOURCE: &str = r#"
 load(":automaton.bzl", "FIRST_STATE", "advance", "find", "find_below", "new_automaton")
-load(":layer_groups.bzl", "DEFAULT_EXCLUDE", "DEFAULT_GROUP", "DEFAULT_GROUPS", "for_binary", "image_order", "layer_finder", "normalize_pattern", "pattern_problem")
+load(":layer_groups.bzl", "DEFAULT_GROUP", "DEFAULT_GROUPS", "for_binary", "image_order", "layer_finder", "normalize_pattern", "pattern_problem", "pip_package")
 load(":regex.bzl", "parse_pattern")
 load(":slim.bzl", "SLIM_INTERPRETER")
+load(":survey.bzl", _survey = "survey")
 
 def _answer(automaton, search, text):
     numbers, certain = search(automaton, advance(automaton, FIRST_STATE, text))
@@ -39,7 +40,7 @@ def layers(groups, exclude, paths, directories):
     return [[layers_of(path, False) for path in paths], [layers_of(path, True) for path in directories]]
 
 def constants():
-    return [DEFAULT_GROUP, DEFAULT_GROUPS, DEFAULT_EXCLUDE, SLIM_INTERPRETER]
+    return [DEFAULT_GROUP, DEFAULT_GROUPS, SLIM_INTERPRETER]
 
 def normalized(patterns):
     return [normalize_pattern(pattern) for pattern in patterns]
@@ -47,8 +48,16 @@ def normalized(patterns):
 def problems(patterns):
     return [pattern_problem(pattern) for pattern in patterns]
 
-def of_binary(pattern, runfiles):
-    return for_binary(pattern, runfiles)
+def survey(paths, binary):
+    found = _survey(paths, binary)
+    return [found.interpreters, found.packages, found.wheels]
+
+def of_binary(patterns, runfiles, paths, binary):
+    found = _survey(paths, binary)
+    return [for_binary(pattern, runfiles, found) for pattern in patterns]
+
+def packages(names):
+    return pip_package(*names)
 
 def ordered(names):
     return image_order(names)

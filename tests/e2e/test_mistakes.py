@@ -25,6 +25,15 @@ AT_ANALYSIS = {
         'layer group "torch" wants a regular expression, not ["torch"]',
     ),
     "group_twice": ('layer_groups = {"torch": "a", "torch": "b"}', 'dictionary expression has duplicate key: "torch"'),
+    "group_none": (
+        'layer_groups = {"torch": None}',
+        "only the default groups interpreter and packages can be left out by None; give layer group \"torch\" a pattern",
+    ),
+    "package_version": (
+        'layer_groups = {"torch": pip_package("torch>=2")}',
+        'pip_package: "torch>=2" is not the name of a package: give it as in a requirements file, without version',
+    ),
+    "package_none": ("exclude = [pip_package()]", "pip_package: name at least one package, as in a requirements file"),
     "regex_parenthesis": (
         'layer_groups = {"torch": "tor(ch"}',
         'py_image_layer(name = "layers"): the pattern of layer group "torch", "tor(ch", is not a regular '
@@ -120,7 +129,7 @@ def mistakes(options):
         folder.mkdir(parents=True)
         binary = "" if "py_binary" in attributes else 'py_binary = "//app:tool", '
         (folder / "BUILD.bazel").write_text(
-            'load("@rules_pylayer//bazel:defs.bzl", "py_image_layer")\n'
+            'load("@rules_pylayer//bazel:defs.bzl", "pip_package", "py_image_layer")\n'
             f'py_image_layer(name = "layers", {binary}{attributes})\n'
         )
     return options

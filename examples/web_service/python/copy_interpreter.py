@@ -4,8 +4,8 @@ usage: python3 copy_interpreter.py DESTINATION
 
 The result is laid out like python-build-standalone: bin/python3.x with the links python3 and python,
 the standard library, the headers, and libpython where the executable needs it. What the machine added
-(site-packages, caches) and what no program needs at run time (the test suite, static libraries) stays
-behind.
+(site-packages, caches) and what no program needs at run time (the test suite, static libraries, the
+wheels of ensurepip) stays behind.
 
 A shared libpython is found through the executable's run path, an absolute folder of this machine. It
 is overwritten with `$ORIGIN/../lib`. Where the executable has no run path, because libpython lies in a
@@ -26,6 +26,7 @@ LEFT_BEHIND = shutil.ignore_patterns(
     "test",
     "*.a",
     "libpython*",
+    "_bundled",  # the wheels that ensurepip installs
     "*[:\\\\]*",  # a Bazel label cannot hold these
 )
 

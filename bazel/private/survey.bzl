@@ -1,0 +1,63 @@
+"""Learns from the paths of a binary's runfiles what its repositories are.
+
+Names of repositories are up to users, rule sets and versions of Bazel; what is in a repository is not.
+An interpreter has a standard library, and the repository of a package has the metadata of its wheel.
+`src/survey.rs` does the same for `pylayer pack`, and says more.
+"""
+
+# What is known of runfiles before their paths are.
+NOTHING_FOUND = struct(interpreters = [], packages = {}, wheels = [])
+
+_STANDARD_LIBRARY = "/os.py"
+_METADATA = ".dist-info/METADATA"
+_WHEEL = ".whl"
+
+def survey(paths, binary):
+    """Finds interpreters, packages, and wheels that the image does not need.
+
+    Args:
+        paths: list of paths below the runfiles directory; that of a tree artifact ends in a slash.
+        binary: path of the executable within its repository.
+
+    Returns:
+        A struct of
+        interpreters: sorted directories that hold an interpreter;
+        packages: dict from normalized names of distributions to sorted repositories;
+        wheels: sorted paths of wheels whose content is in the runfiles, unpacked.
+    """
+    landmarks = {
+        path: path.split("/")
+        for path in paths
+        if path.endswith((_STANDARD_LIBRARY, _METADATA, _WHEEL, "/" + binary))
+    }
+    own = {parts[0]: None for path, parts in landmarks.items() if path == parts[0] + "/" + binary}
+    interpreters = {}
+    packages = {}
+    wheels = []
+    for path, parts in landmarks.items():
+        if path.endswith(_STANDARD_LIBRARY) and len(parts) > 3 and parts[-3] == "lib" and _is_versioned(parts[-2]):
+            directory = "/".join(parts[:-3])
+            holds_binary = parts[0] in own and (parts[0] + "/" + binary).startswith(directory + "/")
+            if "site-packages" not in parts and not holds_binary:
+                interpreters[directory] = None
+        elif path.endswith(_METADATA) and len(parts) == 4 and parts[1] == "site-packages":
+            distribution = parts[2].removesuffix(".dist-info").rpartition("-")[0]
+            packages.setdefault(normalize_distribution(distribution), {})[parts[0]] = None
+        elif path.endswith(_WHEEL) and len(parts) == 2 and parts[0] not in own:
+            wheels.append(path)
+    starts = tuple({wheel.partition("/")[0] + "/site-packages/": None for wheel in wheels})
+    unpacked = {path.partition("/")[0]: None for path in paths if path.startswith(starts)} if wheels else {}
+    return struct(
+        interpreters = sorted(interpreters),
+        packages = {distribution: sorted(repositories) for distribution, repositories in packages.items()},
+        wheels = sorted([wheel for wheel in wheels if wheel.partition("/")[0] in unpacked]),
+    )
+
+def _is_versioned(name):
+    """Whether this is the name of a standard library: `python3.11`, `python3.13t`."""
+    major, dot, minor = name.removeprefix("python").removesuffix("t").partition(".")
+    return name.startswith("python") and bool(dot) and major.isdigit() and minor.isdigit()
+
+def normalize_distribution(name):
+    """The normalized name of a distribution: `flask-sqlalchemy` of `Flask_SQLAlchemy` (PEP 503)."""
+    return "-".join([part for part in name.lower().replace("_", "-").replace(".", "-").split("-") if part])
