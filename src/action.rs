@@ -13,17 +13,18 @@ use tracing::{debug_span, info_span};
 use crate::cache::Cache;
 use crate::codec::Codec;
 use crate::exec_path;
-use crate::groups::{self, LayerGroups};
+use crate::groups::{self, Exceptions, LayerGroups};
 use crate::image_path::ImagePath;
 use crate::inputs::{self, Digests, Inputs, KnownFiles, LastingContent, Questions};
 use crate::listing;
 use crate::manifest::{self, Manifest};
 use crate::output::{self, Descriptor, Output};
 use crate::pipeline::{self, Pool, Times, Written};
-use crate::plan::{self, LayerPlan};
+use crate::plan::{self, ExcludedLink, LayerPlan};
 use crate::request::{self, ActionRequest, LayerRequest, Settings, UnusedGroupsRequest, ValidationRequest};
+use crate::show::show;
 use crate::validate::{self, Expected};
-use crate::worker::{Cancel, Handler, Request, Response};
+use crate::worker::{Cancel, Cancelled, Handler, Request, Response};
 
 /// Why a layer was not written.
 #[derive(Debug, thiserror::Error)]
@@ -44,16 +45,20 @@ pub enum Error {
     Pipeline(#[from] pipeline::Error),
     #[error(transparent)]
     Output(#[from] output::Error),
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}", show(path.as_os_str().as_encoded_bytes()))]
     Listing { path: PathBuf, error: listing::Error },
-    #[error("--layer={layer}: there is no such layer group; the groups are {known}")]
+    #[error("--layer={}: there is no such layer group; the groups are {}", show(layer.as_bytes()), show(known.as_bytes()))]
     UnknownLayer { layer: String, known: String },
-    #[error("{} is named as two outputs of one action; give each a path of its own", .0.display())]
+    #[error("{} is named as two outputs of one action; give each a path of its own", show(.0.as_os_str().as_bytes()))]
     SameOutput(PathBuf),
-    #[error("{} is an output of the action and {} an input; an output must not replace or be inside an input", output.display(), input.display())]
+    #[error("{} is an output of the action and {} an input; an output must not replace or be inside an input", show(output.as_os_str().as_bytes()), show(input.as_os_str().as_bytes()))]
     OutputIsInput { output: PathBuf, input: PathBuf },
-    #[error("the layers are not what the binary asks for (attribute validation: \"warn\" to build all the same)\n  {}", .0.join("\n  "))]
-    Violations(Vec<String>),
+    #[error(
+        "{0}\n  to build anyway, set validation = \"warn\"; to accept single paths, name them in validation_exceptions"
+    )]
+    Violations(String),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 /// Lists of patterns, by the length of their text in KiB. One image has one list of about 1 KiB.
@@ -63,6 +68,9 @@ const MAX_GROUPS: u64 = 64;
 const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 /// Files of which it is remembered whether they can be executed: 250 bytes each.
 const MAX_FILES: u64 = 1 << 18;
+
+/// How many patterns that accept nothing are named.
+const MAX_UNUSED: usize = 5;
 
 /// A list of groups, and one of patterns to exclude.
 type Patterns = (Vec<(String, String)>, Vec<String>);
@@ -129,7 +137,8 @@ impl Engine {
         }
         let questions = questions(&settings);
         let wanted = |path: &ImagePath| groups.group_of(path.tar_name()) == Some(layer.as_str());
-        let items = debug_span!("inputs").in_scope(|| inputs.items(&manifest, questions, wanted))?;
+        let mut items = debug_span!("inputs").in_scope(|| inputs.items(&manifest, questions, wanted))?;
+        let excluded_links = plan::take_excluded_links(&mut items, &groups, inputs.cancel)?;
         let plan = debug_span!("plan").in_scope(|| plan::plan(items, &settings, inputs.cancel))?;
         let mut warnings = warnings(&plan, &layer);
         // Of an empty manifest the rule knows at analysis, and another action has warned.
@@ -139,7 +148,7 @@ impl Engine {
         let files = LayerFiles {
             layer: inputs.base.join(output),
             descriptor: descriptor.map(|path| inputs.base.join(path)),
-            listing: listing.map(|path| inputs.base.join(path)),
+            listing: listing.map(|path| (inputs.base.join(path), excluded_links)),
         };
         let entries = plan.entries.len();
         let planned = start.elapsed();
@@ -164,25 +173,32 @@ impl Engine {
         let read = flagfiles.iter().chain([&request.manifest]).chain(listings).map(PathBuf::as_path);
         check_outputs(&[&request.report], read.chain(manifest.sources()))?;
         let groups = self.groups(&request.groups, &request.exclude)?;
+        let exceptions = Exceptions::compile(&request.exceptions)?;
         let mut layers = Vec::with_capacity(request.listings.len());
         for (layer, path) in request.listings {
             let (text, _) = inputs.read(&path)?;
-            let listed = listing::parse(&String::from_utf8_lossy(&text));
+            let listed = listing::parse(&String::from_utf8_lossy(&text), inputs.cancel);
             layers.push((layer, listed.map_err(|error| Error::Listing { path, error })?));
         }
-        let paths = inputs.paths(&manifest)?;
-        let dropped = |layer: &str| request.dropped.iter().any(|dropped| dropped == layer);
-        let expected = paths.iter().filter_map(|path| {
-            let layer = groups.group_of(path.tar_name()).filter(|layer| !dropped(layer))?;
-            Some((path, layer))
-        });
-        let violations = validate::violations(&layers, &Expected::new(expected, request.machine));
-        if !violations.is_empty() && !request.lenient {
-            return Err(Error::Violations(violations));
+        let expected = Expected {
+            paths: &inputs.paths(&manifest)?,
+            links: manifest.links().collect(),
+            groups: &groups,
+            dropped: &request.dropped,
+            machine: request.machine,
+            exceptions: &exceptions,
+        };
+        let findings = validate::check(&layers, &expected, inputs.cancel)?;
+        // Also where the action fails: Bazel keeps what a failed action has written.
+        let report = inputs.base.join(&request.report);
+        Output::keep([Output::with_content(&report, findings.report().as_bytes())?])?;
+        let unused = unused_exceptions(&findings.unused_exceptions);
+        let message = (!findings.is_empty()).then(|| findings.message(Some(&request.report)));
+        let messages: Vec<String> = message.into_iter().chain(unused).collect();
+        if !findings.is_empty() && !request.lenient {
+            return Err(Error::Violations(messages.join("\n  ")));
         }
-        let report: String = violations.iter().map(|line| format!("{line}\n")).collect();
-        Output::keep([Output::with_content(&inputs.base.join(request.report), report.as_bytes())?])?;
-        Ok(Outcome { summary: format!("{} layers validated", layers.len()), warnings: violations })
+        Ok(Outcome { summary: format!("{} layers validated", layers.len()), warnings: messages })
     }
 
     fn groups(&self, groups: &[(String, String)], exclude: &[String]) -> Result<Arc<LayerGroups>, Error> {
@@ -263,7 +279,8 @@ pub fn questions(settings: &Settings) -> Questions {
 struct LayerFiles {
     layer: PathBuf,
     descriptor: Option<PathBuf>,
-    listing: Option<PathBuf>,
+    /// Besides the path, the links that are not in the layer although they are in its manifest.
+    listing: Option<(PathBuf, Vec<ExcludedLink>)>,
 }
 
 /// Writes `plan` to `files`: all of them or none.
@@ -280,8 +297,9 @@ fn write(
     if let Some(path) = &files.descriptor {
         outputs.push(Output::with_content(path, Descriptor::new(codec, &written).to_json().as_bytes())?);
     }
-    if let Some(path) = &files.listing {
-        outputs.push(Output::with_content(path, listing::listing(&plan, &written.machines).as_bytes())?);
+    if let Some((path, excluded_links)) = &files.listing {
+        let text = listing::listing(&plan, &written.machines, excluded_links);
+        outputs.push(Output::with_content(path, text.as_bytes())?);
     }
     Output::keep(outputs)?;
     Ok(written)
@@ -325,6 +343,18 @@ fn empty_layer(layer: &str, groups: &[(String, String)]) -> Option<String> {
         .map(|(_, pattern)| pattern)
         .collect();
     (!patterns.is_empty()).then(|| unused_group(layer, &patterns.join(" or "), &[]))
+}
+
+/// Says that the patterns `unused`, which are to accept problems of layers, accept none.
+fn unused_exceptions(unused: &[&str]) -> Option<String> {
+    let shown: Vec<String> = unused.iter().take(MAX_UNUSED).map(|pattern| show(pattern.as_bytes())).collect();
+    let more = if unused.len() > MAX_UNUSED { " and more" } else { "" };
+    (!unused.is_empty()).then(|| {
+        format!(
+            "no problem is found at a path that matches {}{more}, so validation_exceptions need not have it",
+            shown.join(" or ")
+        )
+    })
 }
 
 /// Writes a line for each group without files.

@@ -151,14 +151,10 @@ impl LayerGroups {
             check(pattern, || "the exclude pattern".to_string())?;
         }
         let all: Vec<&String> = groups.iter().map(|(_, pattern)| pattern).chain(exclude).collect();
-        let patterns = RegexSetBuilder::new(&all)
-            .unicode(false)
-            .dot_matches_new_line(true)
-            .size_limit((all.len() + 1) * PATTERN_BYTES)
-            .dfa_size_limit(MATCHER_BYTES)
-            .build()
-            .map_err(|error| problem(&error, "the list of patterns,", &format!("{all:?}")))?;
-        Ok(LayerGroups { groups: groups.iter().map(|(name, _)| name.clone()).collect(), patterns })
+        Ok(LayerGroups {
+            groups: groups.iter().map(|(name, _)| name.clone()).collect(),
+            patterns: pattern_set(&all)?,
+        })
     }
 
     /// The group of the entry that a tar calls `name` (`./app/main.py`), or `None` when it is excluded.
@@ -168,6 +164,12 @@ impl LayerGroups {
             return None;
         }
         Some(found.iter().next().map_or(DEFAULT_GROUP, |first| &self.groups[first]))
+    }
+
+    /// Whether `exclude` leaves out what is at `place`: the file, or all files in the directory.
+    pub fn excludes(&self, place: &ImagePath) -> bool {
+        let name = place.tar_name();
+        self.group_of(name).is_none() || self.group_of(&[name, b"/"].concat()).is_none()
     }
 
     /// The names of all groups in matching order, each once, [`DEFAULT_GROUP`] last.
@@ -181,6 +183,41 @@ impl LayerGroups {
         names.push(DEFAULT_GROUP);
         names
     }
+}
+
+/// Patterns of paths that validation accepts although something is wrong with them.
+#[derive(Debug, Default)]
+pub struct Exceptions(RegexSet);
+
+impl Exceptions {
+    /// Compiles the patterns.
+    pub fn compile(patterns: &[String]) -> Result<Exceptions, Error> {
+        for pattern in patterns {
+            check(pattern, || "the pattern of validation_exceptions".to_string())?;
+        }
+        Ok(Exceptions(pattern_set(&patterns.iter().collect::<Vec<_>>())?))
+    }
+
+    /// The patterns.
+    pub fn patterns(&self) -> &[String] {
+        self.0.patterns()
+    }
+
+    /// The patterns that are found in the path of the entry that a tar calls `name`, by number.
+    pub fn found_in(&self, name: &[u8]) -> Vec<usize> {
+        self.0.matches(name).iter().collect()
+    }
+}
+
+/// Compiles patterns that are valid each alone.
+fn pattern_set(patterns: &[&String]) -> Result<RegexSet, Error> {
+    RegexSetBuilder::new(patterns)
+        .unicode(false)
+        .dot_matches_new_line(true)
+        .size_limit((patterns.len() + 1) * PATTERN_BYTES)
+        .dfa_size_limit(MATCHER_BYTES)
+        .build()
+        .map_err(|error| problem(&error, "the list of patterns,", &format!("{patterns:?}")))
 }
 
 /// Finds out whether `pattern` can be compiled.

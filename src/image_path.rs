@@ -68,6 +68,35 @@ impl ImagePath {
         self.0
     }
 
+    /// The path that the text of a symlink at this path names: `..` is taken literally, as if no
+    /// directory on the way were a symlink itself. `None` if the text leads out of the image, names
+    /// the image's root, or makes a path that no image can hold.
+    pub fn named_by_link(&self, text: &[u8]) -> Option<ImagePath> {
+        let mut place: Vec<&[u8]> = if text.starts_with(b"/") {
+            Vec::new()
+        } else {
+            self.as_bytes().split(|&byte| byte == b'/').collect()
+        };
+        place.pop();
+        for component in text.split(|&byte| byte == b'/') {
+            match component {
+                b"" | b"." => {}
+                b".." => {
+                    place.pop()?;
+                }
+                name => place.push(name),
+            }
+        }
+        ImagePath::new(place.join(&b'/')).ok()
+    }
+
+    /// The paths of the directories above this one, from the outermost on, and then this path.
+    pub fn with_parents(&self) -> impl Iterator<Item = &[u8]> {
+        let path = self.as_bytes();
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(index, _)| index);
+        slashes.chain([path.len()]).map(|end| &path[..end])
+    }
+
     /// The path `below` this one.
     pub fn join(&self, below: &[u8]) -> Result<ImagePath, Error> {
         ImagePath::new([self.as_bytes(), below].join(&b'/'))
@@ -98,6 +127,25 @@ mod tests {
         assert!(ImagePath::new(&"a/".repeat(2048)[..4095]).is_ok());
         assert!(ImagePath::new("a/".repeat(2048) + "a").is_err());
         assert!(ImagePath::new("a/..b/.c/.wh").is_ok());
+    }
+
+    #[test]
+    fn the_text_of_a_link_names_a_path() {
+        let link = ImagePath::new("a/b/link").unwrap();
+        let named = |text: &str| link.named_by_link(text.as_bytes()).map(|path| path.to_string());
+        for (text, path) in [
+            ("x", "a/b/x"),
+            ("./x//y/.", "a/b/x/y"),
+            ("../x", "a/x"),
+            ("../../x/../y", "y"),
+            ("/srv/x", "srv/x"),
+            ("..", "a"),
+        ] {
+            assert_eq!(named(text).as_deref(), Some(path), "{text}");
+        }
+        for text in ["../..", "../../../x", "/", "/..", "a\0b", &"a".repeat(256)] {
+            assert_eq!(named(text), None, "{text}");
+        }
     }
 
     #[test]

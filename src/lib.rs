@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`worker`] | bytes on stdin → `Request` → `Response` bytes on stdout; knows nothing of layers |
 //! | [`image_path`], [`exec_path`], [`codec`], [`cache`] | the vocabulary: a place in the image, one on the machine, a compression, a bounded memory |
+//! | [`show`] | bytes of any origin → text for a message (pure) |
 //! | [`stamp`] | what a file looks like → whether its content is still the same |
 //! | [`request`] | argument lines → [`request::LayerRequest`] |
 //! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and where their contents come from |
@@ -38,6 +39,7 @@ pub mod pack;
 pub mod pipeline;
 pub mod plan;
 pub mod request;
+pub mod show;
 pub mod stamp;
 pub mod survey;
 pub mod validate;

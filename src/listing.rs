@@ -4,22 +4,35 @@
 //! header can answer. A hard link is listed as the file that it is. Bytes of a name that are not
 //! printable ASCII are written as a backslash and three octal digits.
 //!
-//! What mtree has no keyword for, the processor an ELF image is made for, stands in comments of the
-//! form `#elf machine=62 ./app/server.runfiles/…`, which other readers skip.
+//! What mtree has no keyword for stands in comments, which other readers skip: the processor that an
+//! ELF image is made for (`#elf machine=62 ./app/server.runfiles/…`), and the links that are not in the
+//! layer because they lead to what is excluded (`#excluded link=../numpy/tests ./app/server.runfiles/…`).
 
 use std::fmt::Write;
 
-use crate::plan::{Body, Entry, LayerPlan};
+use crate::plan::{Body, Entry, ExcludedLink, LayerPlan};
+use crate::show::show;
+use crate::worker::{Cancel, Cancelled};
 
 /// What a line has between its name and what all lines have in common.
 const TYPICAL_KEYWORDS: &str = " type=file size=1234567 mode=0755";
 
-/// A line of a listing that is none.
+/// Why a listing cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("line {line} of the listing is malformed: {text:?}")]
-pub struct Error {
-    pub line: usize,
-    pub text: String,
+pub enum Error {
+    #[error("line {line} of the listing is malformed: {text}")]
+    Malformed { line: usize, text: String },
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// What a listing tells of a layer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub entries: Vec<Listed>,
+    /// Paths and texts of links that are left out because they lead to what is excluded. One that
+    /// leads to another stands after it.
+    pub excluded_links: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What a listed entry is.
@@ -54,8 +67,9 @@ pub fn elf_machine(content: &[u8]) -> Option<u16> {
     }
 }
 
-/// The listing of `plan`. `machines` are the ELF images among its entries, by entry number.
-pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)]) -> String {
+/// The listing of `plan`. `machines` are the ELF images among its entries, by entry number;
+/// `excluded_links` are not among them.
+pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)], excluded_links: &[ExcludedLink]) -> String {
     let metadata = &plan.metadata;
     // What all lines have in common, but for the mode before it. Writing to a String cannot fail.
     let mut common = format!(" uid={} gid={}", metadata.owner, metadata.group);
@@ -81,6 +95,13 @@ pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)]) -> String {
         escape(&plan.entries[*entry].name, &mut text);
         text.push('\n');
     }
+    for ExcludedLink { path, text: target } in excluded_links {
+        text.push_str("#excluded link=");
+        escape(target, &mut text);
+        text.push(' ');
+        escape(path.tar_name(), &mut text);
+        text.push('\n');
+    }
     text
 }
 
@@ -99,11 +120,12 @@ fn push_kind(entry: &Entry, text: &mut String) {
 }
 
 /// Reads a listing that [`listing`] wrote.
-pub fn parse(text: &str) -> Result<Vec<Listed>, Error> {
-    let mut entries: Vec<Listed> = Vec::new();
+pub fn parse(text: &str, cancel: &Cancel) -> Result<Listing, Error> {
+    let Listing { mut entries, mut excluded_links } = Listing::default();
     let mut index = std::collections::HashMap::new();
     for (number, line) in text.lines().enumerate() {
-        let malformed = || Error { line: number + 1, text: line.to_string() };
+        cancel.check()?;
+        let malformed = || Error::Malformed { line: number + 1, text: show(line.as_bytes()) };
         if let Some(comment) = line.strip_prefix("#elf machine=") {
             let (machine, name) = comment.split_once(' ').ok_or_else(malformed)?;
             let machine = machine.parse().map_err(|_| malformed())?;
@@ -111,6 +133,10 @@ pub fn parse(text: &str) -> Result<Vec<Listed>, Error> {
             let entry: &mut Listed =
                 index.get(&path).and_then(|at: &usize| entries.get_mut(*at)).ok_or_else(malformed)?;
             entry.kind = Kind::File { machine: Some(machine) };
+        } else if let Some(comment) = line.strip_prefix("#excluded link=") {
+            let (target, name) = comment.split_once(' ').ok_or_else(malformed)?;
+            let target = unescape(target).ok_or_else(malformed)?;
+            excluded_links.push((path(name).ok_or_else(malformed)?, target));
         } else if !line.starts_with('#') {
             let mut words = line.split(' ');
             let path = words.next().and_then(path).ok_or_else(malformed)?;
@@ -124,7 +150,7 @@ pub fn parse(text: &str) -> Result<Vec<Listed>, Error> {
             entries.push(Listed { path, kind });
         }
     }
-    return Ok(entries);
+    return Ok(Listing { entries, excluded_links });
 
     fn path(name: &str) -> Option<Vec<u8>> {
         let name = unescape(name)?;
@@ -167,6 +193,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image_path::ImagePath;
     use crate::inputs::FileContent;
     use crate::request::Metadata;
     use std::sync::Arc;
@@ -186,7 +213,9 @@ mod tests {
         let entries =
             bodies.into_iter().map(|(name, body)| Entry { name: name.into(), mode: 0o755, body }).collect();
         let metadata = Metadata { owner_name: "app user".into(), ..Metadata::default() };
-        let text = listing(&LayerPlan { entries, metadata }, &[(1, 62)]);
+        let excluded_links = [("d/gone", &b"/a b"[..]), ("e", b"d/gone")]
+            .map(|(path, text)| ExcludedLink { path: ImagePath::new(path).unwrap(), text: text.to_vec() });
+        let text = listing(&LayerPlan { entries, metadata }, &[(1, 62)], &excluded_links);
         assert_eq!(
             text,
             "#mtree\n\
@@ -195,11 +224,14 @@ mod tests {
              ./d/g type=file size=7 mode=0755 uid=0 gid=0 uname=app\\040user time=1672560000.0\n\
              ./d/l type=link link=a\\040b\\011c\\012\\303\\251\\134\\043\\075 mode=0755 uid=0 gid=0 uname=app\\040user time=1672560000.0\n\
              ./a\\040b\\011c\\012\\303\\251\\134\\043\\075 type=file size=0 mode=0755 uid=0 gid=0 uname=app\\040user time=1672560000.0\n\
-             #elf machine=62 ./d/f\n"
+             #elf machine=62 ./d/f\n\
+             #excluded link=/a\\040b ./d/gone\n\
+             #excluded link=d/gone ./e\n"
         );
         let listed = |path: &[u8], kind| Listed { path: path.to_vec(), kind };
+        let Listing { entries, excluded_links } = parse(&text, &Cancel::new()).unwrap();
         assert_eq!(
-            parse(&text).unwrap(),
+            entries,
             [
                 listed(b"d", Kind::Directory),
                 listed(b"d/f", Kind::File { machine: Some(62) }),
@@ -207,6 +239,10 @@ mod tests {
                 listed(b"d/l", Kind::Symlink(odd.to_vec())),
                 listed(odd, Kind::File { machine: None }),
             ]
+        );
+        assert_eq!(
+            excluded_links,
+            [(b"d/gone".to_vec(), b"/a b".to_vec()), (b"e".to_vec(), b"d/gone".to_vec())]
         );
     }
 
@@ -219,9 +255,28 @@ mod tests {
             "./a type=link mode=1",
             "./a\\9 type=dir",
             "#elf machine=x ./a",
+            "#excluded link=./a",
+            "#excluded link=\\9 ./a",
+            "#excluded link=x a",
         ] {
-            assert_eq!(parse(&format!("#mtree\n{line}\n")).unwrap_err().line, 2, "{line}");
+            let error = parse(&format!("#mtree\n{line}\n"), &Cancel::new()).unwrap_err();
+            assert_eq!(error, Error::Malformed { line: 2, text: show(line.as_bytes()) });
         }
+    }
+
+    #[test]
+    fn a_long_or_unprintable_line_is_shown_in_short() {
+        let line = format!("./a\u{1b}{}", "b".repeat(1 << 20));
+        let message = parse(&line, &Cancel::new()).unwrap_err().to_string();
+        assert!(message.starts_with("line 1 of the listing is malformed: ./a\\u{1b}b"), "{message}");
+        assert!(message.len() < 300, "{} bytes", message.len());
+    }
+
+    #[test]
+    fn a_cancelled_listing_is_not_read() {
+        let cancel = Cancel::new();
+        cancel.cancel();
+        assert_eq!(parse("#mtree\n", &cancel), Err(Error::Cancelled(Cancelled)));
     }
 
     #[test]

@@ -86,6 +86,14 @@ impl Manifest {
         })
     }
 
+    /// The image paths of symlinks.
+    pub fn links(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().filter_map(|entry| match &entry.source {
+            Source::Symlink(_) | Source::DeclaredSymlink(_) => Some(entry.path.as_bytes()),
+            Source::File(_) | Source::Tree(_) | Source::Empty => None,
+        })
+    }
+
     /// What the manifest takes in memory, in bytes.
     pub fn weight(&self) -> u64 {
         let texts = self.entries.iter().map(|entry| {

@@ -10,15 +10,17 @@
 //! directories that base images come with, nor above the root.
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::HashMap as FoldHashMap;
 
+use crate::groups::LayerGroups;
 use crate::image_path::ImagePath;
 use crate::inputs::{Content, FileContent, Item};
 use crate::request::{Metadata, Settings};
-use crate::worker::Cancel;
+use crate::worker::{Cancel, Cancelled};
 
 /// Directories of the image's root that are symlinks in common base images. A directory entry would
 /// replace the link, and with it the base image's programs.
@@ -114,6 +116,83 @@ impl Entry {
             _ => None,
         }
     }
+}
+
+/// A symlink that is left out because it leads to what `exclude` leaves out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExcludedLink {
+    pub path: ImagePath,
+    pub text: Vec<u8>,
+}
+
+/// Takes the links out of `items`, the members of one layer, that would dangle because of `exclude`: those whose text names an
+/// excluded path, or leads to or through another link that is taken out.
+///
+/// A package that is excluded should leave nothing behind in a virtual environment: by a dangling link
+/// to its metadata, `importlib.metadata` would find a distribution without name and version.
+///
+/// Where a link leads is read off its text, because the links of other layers are not known here. A
+/// link that leads to an excluded path only through one of these is kept. In the result, a link that
+/// leads to another stands after it.
+pub fn take_excluded_links(
+    items: &mut Vec<Item>,
+    groups: &LayerGroups,
+    cancel: &Cancel,
+) -> Result<Vec<ExcludedLink>, Cancelled> {
+    let mut links: BTreeMap<&[u8], Link> = BTreeMap::new();
+    for item in items.iter() {
+        if let Content::Symlink(text) = &item.content
+            && let Some(place) = item.path.named_by_link(text)
+        {
+            links.insert(item.path.as_bytes(), Link { path: &item.path, text, place });
+        }
+    }
+    // Two contents for one path are an error, which is left to `plan`.
+    for item in items.iter() {
+        if let Content::File(_) = item.content {
+            links.remove(item.path.as_bytes());
+        }
+    }
+    let mut taken: Vec<&Link> = Vec::new();
+    for link in links.values() {
+        cancel.check()?;
+        if groups.excludes(&link.place) {
+            taken.push(link);
+        }
+    }
+    if taken.is_empty() {
+        return Ok(Vec::new());
+    }
+    // By the first link on the way of each.
+    let mut leading_to: HashMap<&[u8], Vec<&Link>> = HashMap::new();
+    for link in links.values() {
+        cancel.check()?;
+        if let Some((next, _)) = link.place.with_parents().find_map(|path| links.get_key_value(path)) {
+            leading_to.entry(next).or_default().push(link);
+        }
+    }
+    let mut known: HashSet<&[u8]> = taken.iter().map(|link| link.path.as_bytes()).collect();
+    let mut done = 0;
+    while let Some(link) = taken.get(done) {
+        let more = leading_to.remove(link.path.as_bytes()).unwrap_or_default();
+        taken.extend(more.into_iter().filter(|link| known.insert(link.path.as_bytes())));
+        done += 1;
+    }
+    let excluded: Vec<ExcludedLink> = taken
+        .into_iter()
+        .map(|link| ExcludedLink { path: link.path.clone(), text: link.text.to_vec() })
+        .collect();
+    let paths: HashSet<&ImagePath> = excluded.iter().map(|link| &link.path).collect();
+    items.retain(|item| !paths.contains(&item.path));
+    Ok(excluded)
+}
+
+/// A symlink among the members of a layer.
+struct Link<'a> {
+    path: &'a ImagePath,
+    text: &'a [u8],
+    /// Where the text leads.
+    place: ImagePath,
 }
 
 /// Plans the layer that holds `items`. A layer without items holds its root, unless that belongs to the

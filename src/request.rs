@@ -128,7 +128,7 @@ pub struct LayerRequest {
 /// One action: prove that the layers of an image are right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidationRequest {
-    /// Exec path of the report, one line for each violation.
+    /// Exec path of the report, one line for each violation. Written whatever the result.
     pub report: PathBuf,
     /// Exec path of the manifest of the whole image.
     pub manifest: PathBuf,
@@ -140,6 +140,8 @@ pub struct ValidationRequest {
     pub dropped: Vec<String>,
     /// `e_machine` of the image's platform.
     pub machine: Option<u16>,
+    /// Patterns of paths whose violations are accepted.
+    pub exceptions: Vec<String>,
     /// Whether a violation only warns.
     pub lenient: bool,
 }
@@ -176,6 +178,7 @@ impl ActionRequest {
                 "exclude" => lists.exclude.push(text(name, value)?),
                 "dropped" => lists.dropped.push(text(name, value)?),
                 "package" => lists.packages.push(text(name, value)?),
+                "exception" => lists.exceptions.push(text(name, value)?),
                 "layer_listing" => lists.listings.push(parse_listing(value)?),
                 _ => options.add(name, value)?,
             }
@@ -217,12 +220,13 @@ struct Lists {
     exclude: Vec<String>,
     dropped: Vec<String>,
     packages: Vec<String>,
+    exceptions: Vec<String>,
     listings: Vec<(String, PathBuf)>,
 }
 
 impl ValidationRequest {
     fn of(report: PathBuf, lists: Lists, options: &mut Options) -> Result<ValidationRequest, Error> {
-        let Lists { groups, exclude, dropped, listings, .. } = lists;
+        let Lists { groups, exclude, dropped, exceptions, listings, .. } = lists;
         let manifest = options.path("manifest", exec_path::input)?.ok_or(Error::Missing("manifest"))?;
         let lenient = match options.text("severity")?.as_deref() {
             None | Some("error") => false,
@@ -230,7 +234,17 @@ impl ValidationRequest {
             Some(other) => return Err(invalid("severity", other, "expected error or warn")),
         };
         let machine = options.number("machine")?;
-        Ok(ValidationRequest { report, manifest, listings, groups, exclude, dropped, machine, lenient })
+        Ok(ValidationRequest {
+            report,
+            manifest,
+            listings,
+            groups,
+            exclude,
+            dropped,
+            machine,
+            exceptions,
+            lenient,
+        })
     }
 }
 
@@ -407,6 +421,7 @@ mod tests {
             "--dropped=interpreter",
             "--layer_listing=a=x/a=b.mtree",
             "--machine=62",
+            "--exception=\\.so$",
             "--severity=warn",
         ];
         let request = ActionRequest::parse(arguments.map(str::as_bytes)).unwrap();
@@ -418,6 +433,7 @@ mod tests {
             exclude: vec![],
             dropped: vec!["interpreter".into()],
             machine: Some(62),
+            exceptions: vec![r"\.so$".into()],
             lenient: true,
         };
         assert_eq!(request, ActionRequest::Validation(expected));

@@ -3,7 +3,7 @@
 mod support;
 
 use support::readers::{self, Member, directory, file, hard_link, symlink};
-use support::{Manifest, Workspace, noise};
+use support::{Manifest, Outputs, Workspace, noise};
 
 const BOTH_UNPACKERS: [&str; 2] = ["tar", "bsdtar"];
 
@@ -175,6 +175,59 @@ fn only_the_layers_own_files_are_looked_at() {
         .file("app/x.whl", "not/an/input");
     let members = workspace.members(&manifest, &["--group=packages=/site-packages/", r"--exclude=\.whl$"]);
     assert_eq!(readers::names(&members), ["./app", "./app/main.py"]);
+}
+
+#[test]
+fn links_to_what_is_excluded_are_left_out() {
+    let workspace = Workspace::new();
+    workspace.link("in/python3", "../../py/bin/python3");
+    let manifest = Manifest::new()
+        // Not in the layer's manifest is what these lead to: that is for other layers.
+        .symlink("app/venv/numpy/core/tests", "../../../pip/numpy/core/tests")
+        .symlink("app/venv/numpy/core/tests.py", "../../../pip/numpy/core/tests.py")
+        .symlink("app/venv/wheel", "./x/..//numpy.whl")
+        .symlink("app/venv/absolute", "/app/pip/numpy/core/tests/x.py")
+        // By other links.
+        .symlink("app/venv/a", "b")
+        .symlink("app/venv/b", "./c/x")
+        .symlink("app/venv/c", "numpy/core/tests/y")
+        .symlink("app/venv/d", "e")
+        .symlink("app/venv/e", "d")
+        .symlink("app/venv/out", "../../../../tests/")
+        .symlink("app/venv/tests/x", "../numpy")
+        .declared_symlink("app/venv/bin/python3", "in/python3")
+        .symlink("app/venv/bin/python", "python3")
+        .empty("app/venv/main.py");
+    let options = ["--root=/app/venv", r"--exclude=/tests/", r"--exclude=\.whl$", "--exclude=/py/"];
+    let expected = [
+        directory("./app/venv"),
+        symlink("./app/venv/d", "e"),
+        symlink("./app/venv/e", "d"),
+        file("./app/venv/main.py", ""),
+        directory("./app/venv/numpy"),
+        directory("./app/venv/numpy/core"),
+        symlink("./app/venv/numpy/core/tests.py", "../../../pip/numpy/core/tests.py"),
+        symlink("./app/venv/out", "../../../../tests/"),
+    ];
+    assert_eq!(workspace.members(&manifest, &options), expected);
+    let listing = Outputs::read(&workspace.path("out")).listing;
+    let (_, excluded) = listing.split_once("#excluded").unwrap();
+    let excluded: Vec<&str> = excluded.lines().collect();
+    assert_eq!(
+        excluded,
+        [
+            " link=/app/pip/numpy/core/tests/x.py ./app/venv/absolute",
+            "#excluded link=../../py/bin/python3 ./app/venv/bin/python3",
+            "#excluded link=numpy/core/tests/y ./app/venv/c",
+            "#excluded link=../../../pip/numpy/core/tests ./app/venv/numpy/core/tests",
+            "#excluded link=./x/..//numpy.whl ./app/venv/wheel",
+            "#excluded link=python3 ./app/venv/bin/python",
+            "#excluded link=./c/x ./app/venv/b",
+            "#excluded link=b ./app/venv/a",
+        ]
+    );
+    assert_eq!(workspace.members(&manifest.reversed(), &options), expected);
+    assert_eq!(Outputs::read(&workspace.path("out")).listing, listing);
 }
 
 #[test]

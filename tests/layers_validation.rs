@@ -4,9 +4,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Output;
 
 use support::worker::{Work, Worker};
-use support::{Manifest, Workspace};
+use support::{Manifest, Outputs, Workspace};
 
 /// The layers of a small image by name, and the arguments of the action that validates them.
 struct Image {
@@ -15,12 +16,20 @@ struct Image {
     arguments: Vec<String>,
 }
 
+/// What a line begins with that tells of a bug.
+const CONTENTS: &str = "file missing, repeated or in the wrong layer: ";
+
 const SETTINGS: [&str; 3] =
     ["--group=interpreter=/py/", "--group=packages=/site-packages/", r"--exclude=\.whl$"];
 
 impl Image {
     /// An image with something of everything, the way the program writes it.
     fn new() -> Image {
+        Image::with_options(&[])
+    }
+
+    /// The same with more options of all actions.
+    fn with_options(more: &[&str]) -> Image {
         let mut extension = [0; 64];
         extension[..6].copy_from_slice(b"\x7fELF\x02\x01");
         extension[18] = 62;
@@ -30,6 +39,7 @@ impl Image {
         workspace.write("in/wheel/sub/a b.py", "a b");
         workspace.write("in/wheel/x.whl", "never");
         workspace.link("in/python3", "../run.runfiles/py/bin/python3");
+        workspace.link("in/python", "./python3");
         let manifest = Manifest::new()
             .file("app/run", "in/main.py")
             .file("app/run.runfiles/main.py", "in/main.py")
@@ -38,19 +48,21 @@ impl Image {
             .symlink("app/run.runfiles/lib", "site-packages/sub")
             .symlink("app/run.runfiles/a.py", "lib/a b.py")
             .declared_symlink("app/venv/python3", "in/python3")
+            .declared_symlink("app/venv/python", "in/python")
             .file("app/run.runfiles/py/bin/python3.11", "in/wheel/core.so")
             .symlink("app/run.runfiles/py/bin/python3", "python3.11");
         let mut listings = BTreeMap::new();
         for layer in ["interpreter", "packages", "default"] {
             let layer_option = format!("--layer={layer}");
-            let options = [&SETTINGS[..], &["--root=/app", &layer_option]].concat();
-            listings.insert(layer, workspace.outputs(&manifest, &options).listing);
+            let options = [&SETTINGS[..], more, &["--root=/app", &layer_option]].concat();
+            workspace.run(&manifest, &options);
+            listings.insert(layer, Outputs::read(&workspace.path("out")).listing);
         }
         for output in support::OUTPUTS {
             fs::remove_file(workspace.path("out").join(output)).unwrap();
         }
         let mut arguments = ["--validation=out/report", "--manifest=manifest", "--machine=62"].to_vec();
-        arguments.extend(SETTINGS);
+        arguments.extend(SETTINGS.iter().chain(more));
         let listed = listings.keys().map(|layer| format!("--layer_listing={layer}=listings/{layer}"));
         let arguments = arguments.into_iter().map(String::from).chain(listed).collect();
         Image { workspace, listings, arguments }
@@ -76,60 +88,70 @@ impl Image {
         }
     }
 
-    /// The violations, which are the same whether they are errors or warnings.
-    fn violations(&self) -> Vec<String> {
-        self.write_listings();
-        let message = self.workspace.error_of(&mut self.workspace.command(&self.arguments));
-        let way_out = "pylayer: the layers are not what the binary asks for (attribute validation: \"warn\" to build all the same)\n";
-        let lines = message.strip_prefix(way_out).unwrap_or_else(|| panic!("{message}"));
-        let violations: Vec<String> = lines.lines().map(|line| line.trim().to_string()).collect();
-
-        let lenient = [&self.arguments[..], &["--severity=warn".to_string()]].concat();
-        let output = self.workspace.command(&lenient).output().unwrap();
-        assert!(output.status.success());
-        let joined = |prefix: &str| -> String {
-            violations.iter().map(|violation| format!("{prefix}{violation}\n")).collect()
-        };
-        assert_eq!(String::from_utf8(output.stderr).unwrap(), joined("pylayer: "));
-        assert_eq!(fs::read_to_string(self.workspace.path("out/report")).unwrap(), joined(""));
-        fs::remove_file(self.workspace.path("out/report")).unwrap();
-        violations
+    /// The lines of the report, which are the same whether they are errors or warnings.
+    fn report(&self) -> Vec<String> {
+        let failed = self.run("error");
+        let lenient = self.run("warn");
+        assert_eq!((failed.status.code(), lenient.status.code()), (Some(1), Some(0)));
+        let way_out = "  to build anyway, set validation = \"warn\"; to accept single paths, name them in validation_exceptions\n";
+        let message = String::from_utf8(failed.stderr).unwrap();
+        assert_eq!(message, String::from_utf8(lenient.stderr).unwrap() + way_out);
+        let report = fs::read_to_string(self.workspace.path("out/report")).unwrap();
+        let count = report.lines().count();
+        let problems = if count == 1 { "problem" } else { "problems" };
+        let headline = format!(
+            "pylayer: validation found {count} {problems} in the image's layers, listed in out/report\n"
+        );
+        assert!(message.starts_with(&headline), "{message}");
+        report.lines().map(String::from).collect()
     }
 
-    /// The only violation.
-    fn violation(&self) -> String {
-        let mut violations = self.violations();
-        assert_eq!(violations.len(), 1, "{violations:#?}");
-        violations.remove(0)
+    /// Validates, with a new report.
+    fn run(&self, severity: &str) -> Output {
+        self.write_listings();
+        let _ = fs::remove_file(self.workspace.path("out/report"));
+        let arguments = [&self.arguments[..], &[format!("--severity={severity}")]].concat();
+        let output = self.workspace.command(&arguments).output().unwrap();
+        assert_eq!(self.workspace.leftovers(), ["report"]);
+        output
+    }
+
+    /// The only line of the report.
+    fn only_finding(&self) -> String {
+        let mut report = self.report();
+        assert_eq!(report.len(), 1, "{report:#?}");
+        report.remove(0)
+    }
+
+    fn is_right(&self) {
+        let output = self.run("error");
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        assert_eq!(fs::read(self.workspace.path("out/report")).unwrap(), b"");
     }
 }
 
 #[test]
 fn what_the_program_writes_is_right() {
     let image = Image::new();
-    image.write_listings();
-    for severity in [&[][..], &["--severity=error".to_string()], &["--severity=warn".to_string()]] {
-        let arguments = [&image.arguments, severity].concat();
-        let output = image.workspace.command(&arguments).output().unwrap();
-        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-        assert_eq!(fs::read(image.workspace.path("out/report")).unwrap(), b"");
-        assert_eq!(image.workspace.leftovers(), ["report"]);
-    }
+    image.is_right();
+    assert!(image.run("warn").stderr.is_empty());
 }
 
 #[test]
 fn a_worker_finds_the_same() {
     let image = Image::new().edit("default", "link=lib/", "link=lob/");
-    image.write_listings();
-    let expected = format!("pylayer: {}\n", image.violation());
+    let outputs = ["error", "warn"].map(|severity| image.run(severity));
     let mut worker = Worker::start(&std::env::temp_dir());
-    let mut arguments = image.arguments.clone();
-    arguments.push("--severity=warn".to_string());
-    let sandbox_dir = image.workspace.sandbox_dir();
-    worker.send(&Work { id: 1, arguments, sandbox_dir, ..Work::default() });
-    let response = worker.receive();
-    assert_eq!((response.exit_code, response.output), (0, expected));
-    assert_eq!(image.workspace.leftovers(), ["report"]);
+    for (id, (severity, output)) in (1..).zip(["error", "warn"].into_iter().zip(outputs)) {
+        fs::remove_file(image.workspace.path("out/report")).unwrap();
+        let arguments = [&image.arguments[..], &[format!("--severity={severity}")]].concat();
+        let sandbox_dir = image.workspace.sandbox_dir();
+        worker.send(&Work { id, arguments, sandbox_dir, ..Work::default() });
+        let response = worker.receive();
+        let expected = (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!((response.exit_code, response.output), expected);
+        assert_eq!(image.workspace.leftovers(), ["report"]);
+    }
     worker.close();
 }
 
@@ -137,17 +159,43 @@ fn a_worker_finds_the_same() {
 fn a_dropped_group_is_not_missed() {
     let mut image = Image::new();
     image.arguments.retain(|argument| !argument.starts_with("--layer_listing=interpreter="));
-    let violations = image.violations();
-    assert!(violations.iter().any(|line| {
-        line.starts_with("app/run.runfiles/py/bin/python3 belongs to layer interpreter but is in none")
-    }));
+    let report = image.report();
+    let missing = "app/run.runfiles/py/bin/python3 belongs to layer interpreter but is in none";
+    assert!(report.contains(&format!("{CONTENTS}{missing}")), "{report:#?}");
 
+    // Nor is it where a link of another layer leads: the base image may have it.
     image.arguments.push("--dropped=interpreter".to_string());
-    // What is missed then is only where a link of another layer leads.
+    image.is_right();
+}
+
+#[test]
+fn links_to_what_is_excluded_are_left_out_with_it() {
+    let image = Image::with_options(&["--exclude=/py/bin/python3"]);
+    assert!(image.listings["default"].ends_with(
+        "#excluded link=../run.runfiles/py/bin/python3 ./app/venv/python3\n\
+         #excluded link=./python3 ./app/venv/python\n"
+    ));
+    image.is_right();
+    let image = image.edit("default", "#excluded link=../run.runfiles/py/", "#excluded link=../");
     assert_eq!(
-        image.violation(),
-        "app/venv/python3 in layer default is a symlink to ../run.runfiles/py/bin/python3, which is not in the image; add the target to the binary's data, or exclude the link"
+        image.report(),
+        [
+            "app/venv/python -> ./python3 is left out of layer default but is not excluded",
+            "app/venv/python belongs to layer default but is in none",
+            "app/venv/python3 -> ../bin/python3 is left out of layer default but is not excluded",
+            "app/venv/python3 belongs to layer default but is in none",
+        ]
+        .map(|line| format!("{CONTENTS}{line}"))
     );
+}
+
+#[test]
+fn what_is_in_no_layer_because_of_exclude_may_be_linked_to() {
+    // No pattern is found in the directory that the link names, but in all files in it.
+    let image = Image::with_options(&["--exclude=site-packages/sub/a b"]);
+    assert!(!image.listings["packages"].contains("sub"));
+    assert!(image.listings["default"].contains("link=site-packages/sub"));
+    image.is_right();
 }
 
 #[test]
@@ -159,11 +207,8 @@ fn a_missing_file_is_found() {
         "#elf machine=62 ./app/run.runfiles/site-packages/core.so\n",
         "",
     );
-    assert!(
-        image
-            .violation()
-            .starts_with("app/run.runfiles/site-packages/core.so belongs to layer packages but is in none")
-    );
+    let missing = "app/run.runfiles/site-packages/core.so belongs to layer packages but is in none";
+    assert_eq!(image.only_finding(), format!("{CONTENTS}{missing}"));
 }
 
 #[test]
@@ -171,22 +216,17 @@ fn a_file_in_the_wrong_layer_is_found() {
     let image = Image::new();
     let line = image.line("default", "./app/run.runfiles/__init__.py");
     let image = image.edit("default", &line, "").edit("packages", "#mtree\n", &format!("#mtree\n{line}"));
-    assert!(
-        image
-            .violation()
-            .starts_with("app/run.runfiles/__init__.py belongs to layer default but is in packages")
-    );
+    let wrong = "app/run.runfiles/__init__.py belongs to layer default but is in packages";
+    assert_eq!(image.only_finding(), format!("{CONTENTS}{wrong}"));
 }
 
 #[test]
 fn a_file_in_two_layers_is_found() {
     let image = Image::new();
     let line = image.line("default", "./app/run.runfiles/main.py");
-    let violations = image.edit("packages", "#mtree\n", &format!("#mtree\n{line}")).violations();
-    assert!(
-        violations[0].starts_with("app/run.runfiles/main.py is in the layers default and packages"),
-        "{violations:#?}"
-    );
+    let report = image.edit("packages", "#mtree\n", &format!("#mtree\n{line}")).report();
+    let twice = "app/run.runfiles/main.py is in the layers default and packages";
+    assert!(report.contains(&format!("{CONTENTS}{twice}")), "{report:#?}");
 }
 
 #[test]
@@ -194,33 +234,34 @@ fn a_file_that_is_twice_in_a_layer_is_found() {
     let image = Image::new();
     let line = image.line("default", "./app/run.runfiles/main.py");
     let image = image.edit("default", &line, &line.repeat(2));
-    assert!(image.violation().starts_with("app/run.runfiles/main.py is twice in layer default"));
+    let twice = "app/run.runfiles/main.py is twice in layer default";
+    assert_eq!(image.only_finding(), format!("{CONTENTS}{twice}"));
 }
 
 #[test]
 fn an_excluded_file_is_found() {
     let image = Image::new();
     let image = image.edit("packages", "site-packages/sub/a\\040b.py", "site-packages/sub/x.whl");
-    let violations = image.violations();
-    assert!(violations.contains(&"app/run.runfiles/site-packages/sub/x.whl is in layer packages but is no runfile, or an excluded one; this is a bug in pylayer".to_string()), "{violations:#?}");
-    assert!(violations.iter().any(|line| {
-        line.starts_with("app/run.runfiles/site-packages/sub/a b.py belongs to layer packages but is in none")
-    }));
+    let report = image.report();
+    for line in [
+        "app/run.runfiles/site-packages/sub/x.whl is in layer packages but is not a runfile, or an excluded one",
+        "app/run.runfiles/site-packages/sub/a b.py belongs to layer packages but is in none",
+    ] {
+        assert!(report.contains(&format!("{CONTENTS}{line}")), "{report:#?}");
+    }
 }
 
 #[test]
 fn links_that_lead_nowhere_are_found() {
     for (target, problem) in [
-        ("lib/c.py", "which is not in the image"),
-        ("../../../x", "which leads out of the image"),
-        ("main.py/x", "which leads through a file as if it were a directory"),
-        ("a.py", "which leads in a circle"),
+        ("lib/c.py", "symlink to a path that is not in the image"),
+        ("../../../x", "symlink that leads out of the image"),
+        ("main.py/x", "symlink that leads through a file as if it were a directory"),
+        ("a.py", "symlink that leads in a circle or through more than 40 symlinks"),
     ] {
         let image = Image::new().edit("default", "link=lib/a\\040b.py", &format!("link={target}"));
-        let expected = format!(
-            "app/run.runfiles/a.py in layer default is a symlink to {target}, {problem}; add the target to the binary's data, or exclude the link"
-        );
-        assert_eq!(image.violation(), expected);
+        let expected = format!("{problem}: app/run.runfiles/a.py -> {target} (layer default)");
+        assert_eq!(image.only_finding(), expected);
     }
 }
 
@@ -229,24 +270,74 @@ fn a_file_where_another_layer_has_a_directory_is_found() {
     let directory = "#mtree\n./app/run.runfiles/main.py/ type=dir mode=0755\n";
     let image = Image::new().edit("interpreter", "#mtree\n", directory);
     assert_eq!(
-        image.violation(),
-        "app/run.runfiles/main.py is a file or link in layer default and a directory elsewhere; exclude one of them"
+        image.only_finding(),
+        "file or symlink in one layer, directory in another: app/run.runfiles/main.py (layer default)"
     );
 }
 
 #[test]
-fn an_image_for_another_processor_is_found() {
-    let image = Image::new().edit("packages", "#elf machine=62 ", "#elf machine=183 ");
-    let violation = image.violation();
-    assert!(violation.starts_with("app/run.runfiles/site-packages/core.so in layer packages is made for aarch64, the image for x86_64; build the binary for the image's platform"), "{violation}");
-    let mut image = image;
+fn a_file_for_another_processor_is_found() {
+    let mut image = Image::new().edit("packages", "#elf machine=62 ", "#elf machine=183 ");
+    assert_eq!(
+        image.only_finding(),
+        "file for another processor than x86_64, the image's: app/run.runfiles/site-packages/core.so is for aarch64 (layer packages)"
+    );
     image.arguments.retain(|argument| argument != "--machine=62");
-    image.write_listings();
-    assert!(image.workspace.command(&image.arguments).status().unwrap().success());
+    image.is_right();
 }
 
 #[test]
-fn a_listing_that_is_none_is_named() {
+fn code_for_a_gpu_is_no_file_for_another_processor() {
+    Image::new().edit("packages", "#elf machine=62 ", "#elf machine=190 ").is_right();
+}
+
+#[test]
+fn a_message_is_bounded_and_the_report_is_not() {
+    let line = |n: usize| {
+        format!("./app/run.runfiles/links/{n} type=link link={}{n} mode=0777\n", "x/".repeat(1500))
+    };
+    let lines: String = (0..1000).map(line).collect();
+    let image = Image::new().edit("default", "#mtree\n", &format!("#mtree\n{lines}"));
+    assert_eq!(image.report().len(), 2000);
+    let message = image.run("error").stderr;
+    assert!(message.len() < 64 << 10, "{} bytes", message.len());
+    assert!(message.iter().filter(|byte| **byte == b'\n').count() < 100);
+}
+
+#[test]
+fn exceptions_accept_single_paths() {
+    let mut image = Image::new().edit("packages", "#elf machine=62 ", "#elf machine=183 ").edit(
+        "default",
+        "link=lib/",
+        "link=lob/",
+    );
+    assert_eq!(image.report().len(), 2);
+    image.arguments.push(r"--exception=/core\.so$".to_string());
+    assert!(image.only_finding().contains("a.py -> lob/"));
+    image.arguments.push("--exception=/a.py$".to_string());
+    image.is_right();
+
+    image.arguments.push("--exception=/b.py$".to_string());
+    let output = image.run("error");
+    assert!(output.status.success());
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "pylayer: no problem is found at a path that matches /b.py$, so validation_exceptions need not have it\n"
+    );
+
+    image.arguments.push("--exception=(".to_string());
+    fs::remove_file(image.workspace.path("out/report")).unwrap();
+    let message = image.workspace.error_of(&mut image.workspace.command(&image.arguments));
+    assert!(
+        message.starts_with(
+            "pylayer: the pattern of validation_exceptions \"(\" is not a valid regular expression"
+        ),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_malformed_listing_is_named() {
     let image = Image::new().edit("packages", "type=dir", "type=socket");
     image.write_listings();
     let message = image.workspace.error_of(&mut image.workspace.command(&image.arguments));

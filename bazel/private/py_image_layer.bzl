@@ -45,6 +45,7 @@ def py_image_layer(
         dedupe = True,
         exclude = [],
         validation = "error",
+        validation_exceptions = [],
         compute_unused_inputs = None,  # buildifier: disable=unused-variable
         **kwargs):
     """Packs a Python binary and its runfiles into container image layers, one per layer group.
@@ -83,9 +84,12 @@ def py_image_layer(
             scripts, 0644 for other files.
         dedupe: Whether files of equal content, from 4 KiB on, are stored once per layer, as hard links.
         exclude: Regular expressions, as in `layer_groups`; a file in whose path one is found is left
-            out. See also `SLIM_INTERPRETER`.
+            out, and so are symlinks to it. See also `SLIM_INTERPRETER`.
         validation: What happens when the layers turn out not to be the binary's runfiles, or a link
             leads nowhere, or a binary is made for another processor: `error`, `warn` or `off`.
+        validation_exceptions: Regular expressions, as in `exclude`. Validation accepts a symlink that
+            leads nowhere, a file for another processor, and a file where another layer has a directory,
+            if one is found in its path.
         compute_unused_inputs: Ignored: each layer's inputs are its own files in any case.
         **kwargs: Attributes of all targets, such as `visibility`, `testonly` and `tags`.
 
@@ -123,6 +127,7 @@ def py_image_layer(
         mode = mode,
         dedupe = dedupe,
         validation = validation,
+        validation_exceptions = [normalize_pattern(pattern) for pattern in validation_exceptions or []],
         **kwargs
     )
     for layer in layers:
@@ -212,10 +217,14 @@ def _settings(ctx):
     mode = ctx.attr.mode
     if mode != "detect" and (not mode.isdigit() or len(mode) > 5 or "8" in mode or "9" in mode):
         fail("mode is {}: use octal permissions such as \"0755\", or \"detect\"".format(repr(mode)))
-    for pattern in ctx.attr.exclude + tar_args.exclude:
-        problem = pattern_problem(pattern)
-        if problem:
-            fail("exclude: {} {}".format(repr(pattern), problem))
+    for attribute, patterns in [
+        ("exclude", ctx.attr.exclude + tar_args.exclude),
+        ("validation_exceptions", ctx.attr.validation_exceptions),
+    ]:
+        for pattern in patterns:
+            problem = pattern_problem(pattern)
+            if problem:
+                fail("{}: {} {}".format(attribute, repr(pattern), problem))
     return struct(
         root = "/".join([part for part in root.split("/") if part]),
         exclude = tar_args.exclude + ctx.attr.exclude,
@@ -452,6 +461,7 @@ def _validate(ctx, patterns, runfiles, listings):
     _add_patterns(args, patterns)
     args.add_all(ctx.attr.dropped, format_each = "--dropped=%s")
     args.add(ctx.attr.validation, format = "--severity=%s")
+    args.add_all(ctx.attr.validation_exceptions, format_each = "--exception=%s")
     if runfiles.elf_machine:
         args.add(runfiles.elf_machine, format = "--machine=%s")
     ctx.actions.run(
@@ -502,6 +512,7 @@ _py_image_layer = rule(
         "mode": attr.string(),
         "dedupe": attr.bool(default = True),
         "validation": attr.string(values = ["error", "warn", "off"]),
+        "validation_exceptions": attr.string_list(),
         "platform": attr.label(),
         "owner": attr.string(),
         "group": attr.string(),

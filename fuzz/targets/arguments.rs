@@ -101,8 +101,17 @@ impl Written {
     }
 
     fn validation(&mut self, request: &ValidationRequest) {
-        let ValidationRequest { report, manifest, listings, groups, exclude, dropped, machine, lenient } =
-            request;
+        let ValidationRequest {
+            report,
+            manifest,
+            listings,
+            groups,
+            exclude,
+            dropped,
+            machine,
+            exceptions,
+            lenient,
+        } = request;
         self.path("validation", report);
         self.path("manifest", manifest);
         for (layer, path) in listings {
@@ -115,6 +124,9 @@ impl Written {
         }
         if let Some(machine) = machine {
             self.argument("machine", machine.to_string());
+        }
+        for exception in exceptions {
+            self.argument("exception", exception);
         }
         self.argument("severity", if *lenient { "warn" } else { "error" });
     }

@@ -8,17 +8,18 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use pylayer::codec::Codec;
+use pylayer::groups::LayerGroups;
 use pylayer::inputs::{Content, FileContent, Item};
-use pylayer::listing::{Kind, Listed, listing, parse};
+use pylayer::listing::{Kind, Listed, Listing, listing, parse};
 use pylayer::manifest::{Entry, Manifest, Source};
-use pylayer::plan::{Body, plan};
+use pylayer::plan::{Body, plan, take_excluded_links};
 use pylayer::request::{Metadata, Settings};
 use pylayer::worker::Cancel;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
         // No more than that it comes back.
-        let _ = parse(text);
+        let _ = parse(text, &Cancel::new());
     }
     let Ok(manifest) = Manifest::parse(bytes) else { return };
     let lines: Vec<u8> = manifest.entries.iter().flat_map(line).collect();
@@ -26,13 +27,16 @@ fuzz_target!(|bytes: &[u8]| {
 
     let settings = Settings {
         groups: Vec::new(),
-        exclude: Vec::new(),
+        exclude: vec!["x".to_string()],
         root: String::new(),
         codec: Codec::None,
         metadata: Metadata { owner_name: "a b".to_string(), ..Metadata::default() },
         dedupe_from: Some(1),
     };
-    let Ok(plan) = plan(manifest.entries.into_iter().map(item).collect(), &settings, &Cancel::new()) else { return };
+    let groups = LayerGroups::compile(&settings.groups, &settings.exclude).unwrap();
+    let mut items = manifest.entries.into_iter().map(item).collect();
+    let excluded_links = take_excluded_links(&mut items, &groups, &Cancel::new()).unwrap();
+    let Ok(plan) = plan(items, &settings, &Cancel::new()) else { return };
     let machines: Vec<(usize, u16)> = plan
         .entries
         .iter()
@@ -40,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
         .filter(|(_, entry)| matches!(entry.body, Body::File(_)))
         .map(|(index, _)| (index, index as u16))
         .collect();
-    let expected: Vec<Listed> = plan
+    let entries = plan
         .entries
         .iter()
         .enumerate()
@@ -55,7 +59,10 @@ fuzz_target!(|bytes: &[u8]| {
             Listed { path: path.strip_suffix(b"/").unwrap_or(path).to_vec(), kind }
         })
         .collect();
-    assert_eq!(parse(&listing(&plan, &machines)), Ok(expected));
+    let text = listing(&plan, &machines, &excluded_links);
+    let excluded_links =
+        excluded_links.into_iter().map(|link| (link.path.as_bytes().to_vec(), link.text)).collect();
+    assert_eq!(parse(&text, &Cancel::new()), Ok(Listing { entries, excluded_links }));
 });
 
 /// The line of the manifest that an entry comes from.

@@ -15,7 +15,6 @@ mod runfiles;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -30,23 +29,22 @@ use self::report::Row;
 use self::runfiles::Runfiles;
 use crate::action;
 use crate::codec::{self, Codec};
-use crate::groups::{self, DEFAULT_GROUP, LayerGroups};
+use crate::groups::{self, DEFAULT_GROUP, Exceptions, LayerGroups};
 use crate::image_path::{self, ImagePath};
 use crate::inputs::{self, Content, Digests, Inputs, Item, KnownFiles};
-use crate::listing::{self, Listed};
+use crate::listing::{self, Listing};
 use crate::manifest::{Entry, Manifest, Source};
 use crate::output::{Descriptor, Output};
 use crate::pipeline::{self, Pool};
 use crate::plan;
 use crate::request::{self, DEFAULT_DEDUPE_FROM, DEFAULT_MTIME, Metadata, ModeRule, Settings};
+use crate::show::{show, show_path};
 use crate::survey::Survey;
 use crate::validate::{self, Expected};
 use crate::worker::Cancel;
 
 /// More threads than this are a mistake: each holds some chunks of a layer in memory.
 const MAX_JOBS: i64 = 1024;
-/// The most bytes of a path that a message shows.
-const SHOWN_BYTES: usize = 300;
 
 /// Packs a built binary and its runfiles into layers.
 #[derive(Debug, Args)]
@@ -118,16 +116,16 @@ pub enum Validation {
 /// Why nothing was packed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("--binary {}: {problem}", show(path))]
+    #[error("--binary {}: {problem}", show_path(path))]
     Binary { path: PathBuf, problem: String },
-    #[error("--out {}: the name is not UTF-8, and so cannot be printed as JSON; leave out --json, or name another directory", show(.0))]
+    #[error("--out {}: the name is not UTF-8, and so cannot be printed as JSON; leave out --json, or name another directory", show_path(.0))]
     NotJson(PathBuf),
     #[error("cannot start the threads: {0}; try a smaller number of --jobs")]
     Threads(io::Error),
-    #[error("{} cannot be read: {error}; it is {} in the image: build the binary again, or leave it out with --exclude", show(path), show(OsStr::from_bytes(place.as_bytes())))]
+    #[error("{} cannot be read: {error}; it is {} in the image: build the binary again, or leave it out with --exclude", show_path(path), show(place.as_bytes()))]
     Unreadable { path: PathBuf, place: ImagePath, error: io::Error },
-    #[error("the layers are not what the binary asks for (--validation=warn to write them all the same)\n  {}", .0.join("\n  "))]
-    Violations(Vec<String>),
+    #[error("{0}\n  to write the layers anyway, use --validation=warn")]
+    Violations(String),
     #[error("interrupted; no layer was written")]
     Interrupted,
     #[error(transparent)]
@@ -192,7 +190,9 @@ fn pack(
     out::prepare(&options.out, &layers.iter().map(|(layer, _)| file_name(layer)).collect::<Vec<_>>())?;
     let pool = Pool::new(options.jobs.map(usize::from), None).map_err(Error::Threads)?;
     let (mut outputs, mut rows, mut listings) = (Vec::new(), Vec::new(), Vec::new());
-    for (layer, items) in layers {
+    for (layer, mut items) in layers {
+        let excluded_links =
+            plan::take_excluded_links(&mut items, groups, cancel).map_err(action::Error::from)?;
         let files = items.len();
         let plan = info_span!("plan")
             .in_scope(|| plan::plan(items, settings, cancel))
@@ -202,7 +202,7 @@ fn pack(
         let (output, written) =
             action::write_temporary(&plan, settings.codec, &path, cancel, &pool, &|bytes| bar.inc(bytes))?;
         outputs.push(output);
-        listings.push((layer.to_string(), listing::listing(&plan, &written.machines)));
+        listings.push((layer.to_string(), listing::listing(&plan, &written.machines, &excluded_links)));
         rows.push(Row {
             layer: layer.to_string(),
             path: path.to_string_lossy().into_owned(),
@@ -211,13 +211,14 @@ fn pack(
             descriptor: Descriptor::new(settings.codec, &written),
         });
     }
-    if options.validation != Validation::Off {
-        let violations =
-            info_span!("validation").in_scope(|| violations(listings, manifest, groups, inputs))?;
-        if !violations.is_empty() && options.validation == Validation::Error {
+    if options.validation != Validation::Off
+        && let Some(violations) =
+            info_span!("validation").in_scope(|| violations(listings, manifest, groups, inputs))?
+    {
+        if options.validation == Validation::Error {
             return Err(Error::Violations(violations));
         }
-        violations.iter().for_each(|violation| warn(violation));
+        warn(&violations);
     }
     if cancel.is_cancelled() {
         return Err(Error::Interrupted);
@@ -259,15 +260,22 @@ fn violations(
     manifest: &Manifest,
     groups: &LayerGroups,
     inputs: Inputs,
-) -> Result<Vec<String>, Error> {
-    let parse = |(layer, text): (String, String)| match listing::parse(&text) {
+) -> Result<Option<String>, Error> {
+    let parse = |(layer, text): (String, String)| match listing::parse(&text, inputs.cancel) {
         Ok(listed) => Ok((layer, listed)),
         Err(error) => Err(action::Error::Listing { path: layer.into(), error }),
     };
-    let layers: Vec<(String, Vec<Listed>)> = listings.into_iter().map(parse).collect::<Result<_, _>>()?;
-    let paths = inputs.paths(manifest).map_err(action::Error::from)?;
-    let expected = paths.iter().filter_map(|path| Some((path, groups.group_of(path.tar_name())?)));
-    Ok(validate::violations(&layers, &Expected::new(expected, None)))
+    let layers: Vec<(String, Listing)> = listings.into_iter().map(parse).collect::<Result<_, _>>()?;
+    let expected = Expected {
+        paths: &inputs.paths(manifest).map_err(action::Error::from)?,
+        links: manifest.links().collect(),
+        groups,
+        dropped: &[],
+        machine: None,
+        exceptions: &Exceptions::default(),
+    };
+    let findings = validate::check(&layers, &expected, inputs.cancel).map_err(action::Error::from)?;
+    Ok((!findings.is_empty()).then(|| findings.message(None)))
 }
 
 /// Says of an input that cannot be read where it belongs, and of a run that was cancelled that it was.
@@ -398,14 +406,6 @@ fn progress_bar(items: &[Item]) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");
     ProgressBar::new(items.iter().map(size).sum())
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// A path as a message shows it: printable, and shortened.
-fn show(path: impl AsRef<OsStr>) -> String {
-    let bytes = path.as_ref().as_bytes();
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]);
-    let dots = if bytes.len() > SHOWN_BYTES { "…" } else { "" };
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect::<String>() + dots
 }
 
 #[cfg(test)]

@@ -5,21 +5,25 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::show;
 use crate::codec::Codec;
+use crate::show::show_path;
 
 /// Why the layers cannot go to a directory.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("--out {} is inside of {}, which is packed; name another directory", show(out), show(inside))]
+    #[error(
+        "--out {} is inside of {}, which is packed; name another directory",
+        show_path(out),
+        show_path(inside)
+    )]
     Inside { out: PathBuf, inside: PathBuf },
     #[error(
         "--out {} holds {}, which is no layer of this image and would be taken for one; remove it, or name another directory",
-        show(out),
-        show(name)
+        show_path(out),
+        show_path(name)
     )]
     OtherLayer { out: PathBuf, name: OsString },
-    #[error("--out {}: {error}", show(path))]
+    #[error("--out {}: {error}", show_path(path))]
     Directory { path: PathBuf, error: io::Error },
 }
 

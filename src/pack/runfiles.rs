@@ -12,9 +12,9 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::show;
 use crate::image_path::{self, ImagePath};
 use crate::manifest::{Entry, Source};
+use crate::show::{show, show_path};
 
 /// The list of the runfiles, at the root of a runfiles tree. No runfile itself.
 const MANIFEST: &str = "MANIFEST";
@@ -24,16 +24,16 @@ const WORKSPACE_PATH: &str = "DO_NOT_BUILD_HERE";
 /// Why there are no runfiles to pack.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read {}: {error}", show(path))]
+    #[error("cannot read {}: {error}", show_path(path))]
     Read { path: PathBuf, error: io::Error },
     #[error(
         "{} {problem}; build the binary with runfiles (Bazel's default on Linux is --enable_runfiles), or name a directory with --runfiles",
-        show(path)
+        show_path(path)
     )]
     Missing { path: PathBuf, problem: &'static str },
-    #[error("{} is not a directory; name a directory with --runfiles", show(path))]
+    #[error("{} is not a directory; name a directory with --runfiles", show_path(path))]
     NotADirectory { path: PathBuf },
-    #[error("line {line} of {}, {text}, {problem}; build the binary again", show(path))]
+    #[error("line {line} of {}, {text}, {problem}; build the binary again", show_path(path))]
     Line { path: PathBuf, line: usize, text: String, problem: &'static str },
 }
 
@@ -262,7 +262,7 @@ fn parse_manifest(text: &[u8], manifest: &Path) -> Result<BTreeMap<Vec<u8>, Runf
         let error = |problem| Error::Line {
             path: manifest.to_path_buf(),
             line: index + 1,
-            text: show(OsStr::from_bytes(line)),
+            text: show(line),
             problem,
         };
         let (path, target) = parse_line(line).ok_or_else(|| error("is malformed"))?;

@@ -5,6 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+/// Why a handler stopped early: its request is no longer wanted.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("cancelled")]
+pub struct Cancelled;
+
 /// A flag that the server raises and a [`Handler`](super::Handler) looks at.
 ///
 /// Clones share the flag, so a handler can give one to each of its threads. Once raised it stays
@@ -32,6 +37,11 @@ impl Cancel {
         // Relaxed: the flag guards no other data, and a reader that sees it a moment late is a
         // reader that was cancelled a moment later.
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// An error if the flag is raised, for loops that end with `?`.
+    pub fn check(&self) -> Result<(), Cancelled> {
+        if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 
     /// Whether the flag is raised. Costs one load: ask once per file or chunk, or oftener.

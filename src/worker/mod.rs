@@ -41,7 +41,7 @@ mod process;
 mod serve;
 pub mod wire;
 
-pub use cancel::Cancel;
+pub use cancel::{Cancel, Cancelled};
 pub use error::Error;
 pub use message::{Input, Protocol, Request, Response};
 pub use process::{cancel_on_signals, run, run_with};

@@ -49,6 +49,10 @@ AT_ANALYSIS = {
         'exclude = ["tor\\rch"]',
         'exclude: "tor\\rch" has a line break in it: write it as \\n, or \\r',
     ),
+    "exception_parenthesis": (
+        'validation_exceptions = ["tor(ch"]',
+        'validation_exceptions: "tor(ch" is not a regular expression: a parenthesis is never closed',
+    ),
     "root_line_break": ('root = "/a\\nb"', 'root is "/a\\nb": leave out line breaks'),
     "regex_lookahead": ('layer_groups = {"torch": "(?!torch)"}', "look-around, such as (?!…), is not supported"),
     "tar_args_unknown": (
@@ -102,6 +106,10 @@ BY_THE_PROGRAM = {
         'the pattern of layer group "torch", "[z-a]" is not a valid regular expression: invalid character class range',
     ),
     "regex_repetition": ('layer_groups = {"torch": "a{2,1}"}', "is not a valid regular expression: invalid repetition"),
+    "exception_range": (
+        'validation_exceptions = ["[z-a]"]',
+        'the pattern of validation_exceptions "[z-a]" is not a valid regular expression: invalid character class range',
+    ),
     "regex_class": ('layer_groups = {"torch": "\\\\p{Klingon}"}', "is not a valid regular expression: Unicode"),
 }
 

@@ -72,6 +72,14 @@ def test_declared_symlinks_and_trees_are_the_same_remotely(name, make_workspace,
     workspace.shutdown()
 
 
+def test_the_report_of_a_failed_validation_comes_back(runfiles, address) -> None:
+    result = runfiles.build(f"--remote_executor={address}", *ALL_REMOTE, "//faults:many", check=False)
+    assert result.status != 0
+    assert "validation found 300 problems" in result.log
+    report = (runfiles.folder / "bazel-bin/faults/many.validation").read_text()
+    assert len(report.splitlines()) == 300
+
+
 def layer_targets(workspace: Workspace, pattern: str) -> list[str]:
     """The `py_image_layer` targets that a pattern of targets names."""
     return workspace.run("query", f"kind('py_image_layer rule', {pattern})").output.split()

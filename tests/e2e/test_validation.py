@@ -1,37 +1,54 @@
 """Every build proves its layers right; what is wrong is named, with the way out."""
 
+import re
+
 import pytest
 
 from bazel import Result
 
 SRV = "srv/faults/binary_{0}.runfiles/_main/faults"
-LINK = f"{SRV}/{{0}}/link in layer default is a symlink to "
-LINK_ADVICE = "; add the target to the binary's data, or exclude the link"
-
-# Targets of `//faults` → the lines that say what is wrong.
-FAULTS = {
-    "dangling": [LINK + "nowhere.txt, which is not in the image" + LINK_ADVICE],
-    "out_of_the_image": [LINK + "../../../../../../../etc/passwd, which leads out of the image" + LINK_ADVICE],
-    "through_a_file": [
-        LINK
-        + "../binary_through_a_file/nowhere.txt, which leads through a file as if it were a directory"
-        + LINK_ADVICE
-    ],
-    "circle": [
-        f"{SRV}/circle/another in layer default is a symlink to one, which leads in a circle" + LINK_ADVICE,
-        f"{SRV}/circle/one in layer default is a symlink to another, which leads in a circle" + LINK_ADVICE,
-    ],
-    "excluded": [LINK + "../../at_root.txt, which is not in the image" + LINK_ADVICE],
-    "dropped": [f"{SRV}/dropped/python3 in layer default is a symlink to ../../../"],
-    "foreign": [
-        f"{SRV}/foreign.so in layer default is made for aarch64, the image for x86_64; build the binary for the "
-        "image's platform (attribute platform), and check that its wheels are selected by platform"
-    ],
-    "place_in_two_layers": [
-        "srv/faults/binary_place.runfiles/_main/faults/place is a file or link in layer default and a directory "
-        "elsewhere; exclude one of them"
-    ],
+LINK = f"{SRV}/{{0}}/link"
+TO_NOTHING = "symlink to a path that is not in the image"
+IN_A_CIRCLE = "symlink that leads in a circle or through more than 40 symlinks"
+ADVICE = {
+    TO_NOTHING: "add the target to the binary's data, or exclude the symlink",
+    IN_A_CIRCLE: "correct the rule that makes the symlink, or exclude it",
 }
+
+# Targets of `//faults` → what is wrong, and where.
+FAULTS = {
+    "dangling": (TO_NOTHING, [LINK + " -> nowhere.txt (layer default)"]),
+    "out_of_the_image": (
+        "symlink that leads out of the image",
+        [LINK + " -> ../../../../../../../etc/passwd (layer default)"],
+    ),
+    "through_a_file": (
+        "symlink that leads through a file as if it were a directory",
+        [LINK + " -> ../binary_through_a_file/nowhere.txt (layer default)"],
+    ),
+    "circle": (
+        IN_A_CIRCLE,
+        [
+            f"{SRV}/circle/another -> one (layer default)",
+            f"{SRV}/circle/one -> another (layer default)",
+        ],
+    ),
+    "foreign": (
+        "file for another processor than x86_64, the image's",
+        [f"{SRV}/foreign.so is for aarch64 (layer default)"],
+    ),
+    "place_in_two_layers": (
+        "file or symlink in one layer, directory in another",
+        ["srv/faults/binary_place.runfiles/_main/faults/place (layer default)"],
+    ),
+    "many": (
+        TO_NOTHING,
+        [f"{SRV}/many/{number} -> nowhere/{'x' * 100} (layer default)" for number in range(100, 400)],
+    ),
+}
+
+# How many places of one fault a message names.
+NAMED = 5
 
 # What makes a layer impossible, so that its own action fails.
 IMPOSSIBLE = {
@@ -41,8 +58,12 @@ IMPOSSIBLE = {
     "container image (OCI image-spec, layer.md) and cannot be shipped; rename or exclude it",
 }
 
-# The same binaries with what the messages advise; and a link that is left to the base image.
-MENDED = ["absolute", "foreign_mended", "place_mended", "whiteout_mended"]
+# The same binaries with what the messages advise; a link that is left to the base image; links to what is
+# left out; and code for a GPU.
+SOUND = ["absolute", "dropped", "excluded", "foreign_mended", "gpu", "place_mended", "whiteout_mended"]
+
+# With exceptions for what is wrong.
+ACCEPTED = ["dangling_accepted", "foreign_accepted", "place_accepted"]
 
 WARNING_OF_LIB = (
     'pylayer: layer "default" holds ./lib/tool/; in most base images that top-level directory is a symlink, which '
@@ -65,15 +86,48 @@ def reported(log: str, action: str) -> list[str]:
     return lines[:end]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_reported(fault, attempt) -> None:
-    headline, *lines = reported(attempt.log, f"Validating image layers //faults:{fault}")
-    assert headline == (
-        'the layers are not what the binary asks for (attribute validation: "warn" to build all the same)'
+def report(workspace, fault: str) -> list[str]:
+    """The report of a target of `//faults`, as far as it can be told beforehand."""
+    return (workspace.folder / f"bazel-bin/faults/{fault}.validation").read_text().splitlines()
+
+
+def expected_report(fault: str) -> list[str]:
+    """What the report of a faulty target says."""
+    title, places = FAULTS[fault]
+    return [f"{title}: {place.format(fault)}" for place in places]
+
+
+def check_message(fault: str, headline: str, lines: list[str]) -> None:
+    """Compares the message about a faulty target to what is wrong with it."""
+    title, places = FAULTS[fault]
+    count = len(places)
+    assert re.fullmatch(
+        rf"validation found {count} problems? in the image's layers, listed in bazel-out/[^/]+/bin/faults/\S+\.validation",
+        headline,
     )
-    assert len(lines) == len(FAULTS[fault])
-    for line, expected in zip(lines, FAULTS[fault], strict=True):
-        assert line.startswith("  " + expected.format(fault))
+    summary, *named = lines
+    assert summary.startswith(f"  {title} ({count}): ")
+    assert summary.endswith(ADVICE.get(title, ""))
+    more = [f"    … and {count - NAMED} more"] if count > NAMED else []
+    assert named == ["    " + place.format(fault) for place in places[:NAMED]] + more
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_reported(fault, attempt, runfiles) -> None:
+    headline, *lines, way_out = reported(attempt.log, f"Validating image layers //faults:{fault}")
+    check_message(fault, headline, lines)
+    assert way_out == (
+        '  to build anyway, set validation = "warn"; to accept single paths, name them in validation_exceptions'
+    )
+    assert report(runfiles, fault) == expected_report(fault)
+
+
+@pytest.mark.parametrize("strategy", ["local", "sandboxed"])
+def test_a_failed_validation_leaves_its_report(strategy, runfiles, attempt) -> None:
+    (runfiles.folder / "bazel-bin/faults/many.validation").unlink(missing_ok=True)
+    result = runfiles.build(f"--strategy=PyImageLayerValidation={strategy}", "//faults:many", check=False)
+    assert result.status != 0
+    assert report(runfiles, "many") == expected_report("many")
 
 
 @pytest.mark.parametrize("fault", IMPOSSIBLE)
@@ -82,21 +136,56 @@ def test_an_impossible_layer_is_refused(fault, attempt) -> None:
     assert reported(attempt.log, action) == [IMPOSSIBLE[fault]]
 
 
-def test_the_advice_helps(runfiles) -> None:
-    runfiles.build(*(f"//faults:{name}" for name in MENDED))
-    for name in MENDED:
-        assert (runfiles.folder / f"bazel-bin/faults/{name}.validation").read_text() == ""
-    paths = [path for layer in runfiles.layers("//faults:whiteout_mended").values() for path in layer.paths]
-    assert "srv/faults/binary_whiteout" in paths
-    assert not [path for path in paths if ".wh." in path]
+def test_what_is_right_passes(runfiles) -> None:
+    result = runfiles.build(*(f"//faults:{name}" for name in SOUND))
+    assert "validation found" not in result.log
+    for name in SOUND:
+        assert report(runfiles, name) == []
+    assert "srv/faults/binary_whiteout" in paths(runfiles, "whiteout_mended")
+    assert not [path for path in paths(runfiles, "whiteout_mended") if ".wh." in path]
+
+
+def test_links_to_what_is_excluded_are_left_out(runfiles) -> None:
+    runfiles.build("//faults:excluded")
+    place = SRV.format("excluded") + "/excluded/"
+    there = [path.removeprefix(place) for path in paths(runfiles, "excluded") if path.startswith(place)]
+    assert [path for path in there if path.strip("/")] == ["wheel", "wheel/core.py"]
+
+
+def test_links_to_a_group_that_is_left_out_are_kept(runfiles) -> None:
+    runfiles.build("//faults:dropped")
+    assert SRV.format("dropped") + "/dropped/python3" in paths(runfiles, "dropped")
+
+
+def paths(workspace, target: str) -> list[str]:
+    """All paths in the layers of a target of `//faults`."""
+    return [path for layer in workspace.layers(f"//faults:{target}").values() for path in layer.paths]
+
+
+def test_exceptions_accept_what_is_wrong(runfiles) -> None:
+    result = runfiles.build(*(f"//faults:{name}" for name in ACCEPTED))
+    assert "pylayer: " not in result.log
+    for name in ACCEPTED:
+        assert report(runfiles, name) == []
+
+
+def test_an_exception_without_a_use_is_named(runfiles) -> None:
+    result = runfiles.build("//faults:many_accepted")
+    assert (
+        "INFO: From Validating image layers //faults:many_accepted:\npylayer: no problem is found at a path that "
+        "matches /few/, so validation_exceptions need not have it\n"
+    ) in result.log
+    assert report(runfiles, "many_accepted") == []
 
 
 def test_a_warning_is_printed_and_the_layers_are_built(runfiles) -> None:
     result = runfiles.build("//faults:dangling_warn")
-    message = FAULTS["dangling"][0].format("dangling")
-    assert f"INFO: From Validating image layers //faults:dangling_warn:\npylayer: {message}\n" in result.log
+    _, found, rest = result.log.partition("INFO: From Validating image layers //faults:dangling_warn:\npylayer: ")
+    assert found, result.log
+    headline, *lines = rest.splitlines()[:3]
+    check_message("dangling", headline, lines)
     assert all(file.exists() for file in runfiles.files("//faults:dangling_warn"))
-    assert (runfiles.folder / "bazel-bin/faults/dangling_warn.validation").read_text() == f"{message}\n"
+    assert report(runfiles, "dangling_warn") == expected_report("dangling")
 
 
 def test_nothing_is_validated_where_that_is_off(runfiles) -> None:

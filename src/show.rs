@@ -1,0 +1,75 @@
+//! Makes bytes of any origin fit for a message: printable and, where asked for, short.
+
+use std::ffi::OsStr;
+use std::fmt::Write;
+
+/// The longest text that [`show`] leaves whole, in characters. Paths of real images are shorter.
+const MAX_CHARS: usize = 200;
+
+/// `bytes` as printable text of at most 200 characters. A longer text loses its middle, because both
+/// ends of a path tell more.
+pub fn show(bytes: &[u8]) -> String {
+    let text = escape(bytes);
+    let count = text.chars().count();
+    if count <= MAX_CHARS {
+        return text;
+    }
+    let start = text.chars().take(MAX_CHARS / 2);
+    let end = text.chars().skip(count - (MAX_CHARS / 2 - 1));
+    start.chain(['…']).chain(end).collect()
+}
+
+/// [`show`] of a path on this machine.
+pub fn show_path(path: impl AsRef<OsStr>) -> String {
+    show(path.as_ref().as_encoded_bytes())
+}
+
+/// `bytes` as printable text: control characters and backslashes as in a Rust string, bytes that are
+/// not UTF-8 as `\xNN`.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        // Quotes are printable, although `escape_debug` escapes them.
+        for part in chunk.valid().split_inclusive(['\'', '"']) {
+            let plain = part.trim_end_matches(['\'', '"']);
+            text.extend(plain.escape_debug());
+            text.push_str(&part[plain.len()..]);
+        }
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printable_stays_as_it_is() {
+        for text in ["", "app/server.runfiles/_main/a b's \"c\".py", "café/日本/हिन्दी"] {
+            assert_eq!(show(text.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_printable_is_escaped() {
+        assert_eq!(show(b"a\nb\tc\\\x1b[31m\0\x7f"), r"a\nb\tc\\\u{1b}[31m\0\u{7f}");
+        assert_eq!(show("\u{202e}\u{200b}\u{85}".as_bytes()), r"\u{202e}\u{200b}\u{85}");
+        assert_eq!(show(b"caf\xe9/\xff\xc3"), r"caf\xe9/\xff\xc3");
+    }
+
+    #[test]
+    fn a_long_text_loses_its_middle() {
+        let whole = "é".repeat(MAX_CHARS);
+        assert_eq!(show(whole.as_bytes()), whole);
+        let long = format!("start{}end", "é".repeat(MAX_CHARS));
+        let shown = show(long.as_bytes());
+        assert_eq!(shown.chars().count(), MAX_CHARS);
+        assert!(shown.starts_with("start") && shown.contains('…') && shown.ends_with("end"));
+        assert_eq!(escape(long.as_bytes()), long);
+        assert_eq!(show(&[0xff; 1 << 20]).chars().count(), MAX_CHARS);
+    }
+}
