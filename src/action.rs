@@ -1,6 +1,7 @@
 //! One action, `PyImageLayer` or `PyImageLayerValidation`, from its arguments to its outputs. The same
 //! code serves a persistent worker and a process that Bazel or a remote executor starts for one action.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use crate::codec::Codec;
 use crate::exec_path;
 use crate::groups::{self, Exceptions, LayerGroups};
 use crate::image_path::ImagePath;
-use crate::inputs::{self, Digests, Inputs, KnownFiles, LastingContent, Questions};
+use crate::inputs::{self, Digests, Inputs, KnownFiles, LastingContent, Links, Questions};
 use crate::listing;
 use crate::manifest::{self, Manifest};
 use crate::output::{self, Descriptor, Output};
@@ -105,7 +106,8 @@ impl Engine {
         digests: &Digests,
         cancel: &Cancel,
     ) -> Result<Outcome, Error> {
-        let inputs = Inputs { base, digests, known: &self.files, cancel, now: SystemTime::now() };
+        let (now, links) = (SystemTime::now(), Links::Ambiguous);
+        let inputs = Inputs { base, digests, known: &self.files, cancel, now, links };
         let (arguments, flagfiles) = expand_flagfiles(arguments, inputs)?;
         match ActionRequest::parse(arguments.iter().map(Bytes::as_ref))? {
             ActionRequest::Layer(request) => self.write_layer(request, &flagfiles, inputs),
@@ -123,6 +125,7 @@ impl Engine {
         let LayerRequest { layer, manifest: manifest_path, output, descriptor, listing, settings } = request;
         let _span = info_span!("layer", layer).entered();
         let start = Instant::now();
+        let inputs = inputs.compared_to(&manifest_path);
         let manifest = debug_span!("manifest").in_scope(|| self.manifest(&manifest_path, inputs))?;
         let outputs: Vec<&Path> = [Some(&output), descriptor.as_ref(), listing.as_ref()]
             .into_iter()
@@ -168,10 +171,12 @@ impl Engine {
         inputs: Inputs,
     ) -> Result<Outcome, Error> {
         let _span = info_span!("validation").entered();
-        let manifest = self.manifest(&request.manifest, inputs)?;
+        let manifests: Vec<_> =
+            request.manifests.iter().map(|path| self.manifest(path, inputs)).collect::<Result<_, _>>()?;
         let listings = request.listings.iter().map(|(_, path)| path);
-        let read = flagfiles.iter().chain([&request.manifest]).chain(listings).map(PathBuf::as_path);
-        check_outputs(&[&request.report], read.chain(manifest.sources()))?;
+        let read = flagfiles.iter().chain(&request.manifests).chain(listings).map(PathBuf::as_path);
+        let sources = manifests.iter().flat_map(|manifest| manifest.sources());
+        check_outputs(&[&request.report], read.chain(sources))?;
         let groups = self.groups(&request.groups, &request.exclude)?;
         let exceptions = Exceptions::compile(&request.exceptions)?;
         let mut layers = Vec::with_capacity(request.listings.len());
@@ -180,15 +185,21 @@ impl Engine {
             let listed = listing::parse(&String::from_utf8_lossy(&text), inputs.cancel);
             layers.push((layer, listed.map_err(|error| Error::Listing { path, error })?));
         }
+        // What may be in several layers is in the manifests of all of them.
+        let mut seen = HashSet::new();
+        let entries = manifests.iter().flat_map(|manifest| &manifest.entries);
+        let entries: Vec<_> = entries.filter(|entry| seen.insert(*entry)).collect();
         let expected = Expected {
-            paths: &inputs.paths(&manifest)?,
-            links: manifest.links().collect(),
+            paths: &inputs.paths(entries.iter().copied())?,
+            links: manifests.iter().flat_map(|manifest| manifest.links()).collect(),
             groups: &groups,
             dropped: &request.dropped,
             machine: request.machine,
             exceptions: &exceptions,
         };
-        let findings = validate::check(&layers, &expected, inputs.cancel)?;
+        let mut findings = validate::check(&layers, &expected, inputs.cancel)?;
+        let found = entries.iter().map(|entry| &entry.path).collect::<HashSet<_>>().len();
+        findings.lost = request.paths.filter(|runfiles| *runfiles != found).map(|runfiles| (runfiles, found));
         // Also where the action fails: Bazel keeps what a failed action has written.
         let report = inputs.base.join(&request.report);
         Output::keep([Output::with_content(&report, findings.report().as_bytes())?])?;

@@ -1,10 +1,14 @@
 //! Reads what the manifest names: the sizes, digests and link texts that planning needs, and later
 //! the contents themselves. The only module that reads inputs from disk.
 //!
-//! What a file *is* comes from the manifest, never from the disk: in a sandbox every input is a
+//! What a file *is* comes from the manifest, not from the disk: in a sandbox every input is a
 //! symlink, under remote execution none is, and mode bits differ from machine to machine. So files
 //! are followed through any link, trees are walked through theirs, and only a declared symlink is
 //! ever asked for its text.
+//!
+//! The exception are outputs of which Bazel 7 does not say whether they are declared symlinks. There a
+//! link on the disk is taken for one only where that is certain, and where it is neither certain nor
+//! ruled out, the action fails: see [`Inputs::declared_text`].
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata, OpenOptions};
@@ -22,6 +26,7 @@ use sha2::{Digest, Sha256};
 use crate::cache::Cache;
 use crate::image_path::{self, ImagePath};
 use crate::manifest::{self, Manifest, Source};
+use crate::show::show_path;
 use crate::stamp::Stamp;
 use crate::worker::Cancel;
 
@@ -40,17 +45,30 @@ const MAGIC_BYTES: usize = 4;
 /// Why an input cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read {}: {error}{}", path.display(), hint(error))]
+    #[error("cannot read {}: {error}{}", show_path(path), hint(error))]
     Read { path: PathBuf, error: io::Error },
-    #[error("{} is {what}, which cannot be put into a layer", path.display())]
+    #[error("{} is {what}, which cannot be put into a layer", show_path(path))]
     Kind { path: PathBuf, what: &'static str },
-    #[error("{} is nested more than {MAX_TREE_DEPTH} directories deep; does a symlink in it lead back to a parent?", path.display())]
+    #[error(
+        "{} is nested more than {MAX_TREE_DEPTH} directories deep; does a symlink in it lead back to a parent?",
+        show_path(path)
+    )]
     Depth { path: PathBuf },
-    #[error("{} has more than {MAX_TREE_FILES} files; do symlinks in it lead to directories with further such links?", path.display())]
+    #[error(
+        "{} has more than {MAX_TREE_FILES} files; do symlinks in it lead to directories with further such links?",
+        show_path(path)
+    )]
     Fan { path: PathBuf },
-    #[error("{} changed while it was read; build again", path.display())]
+    #[error("{} is a source directory, whose files Bazel does not track; in data, list the files instead of the directory: glob([\"{}/**\"])", show_path(path), show_path(path.file_name().unwrap_or_default()))]
+    SourceDirectory { path: PathBuf },
+    #[error(
+        "{} is a symlink, and nothing tells whether it was declared as one or stands for the file that it leads to; use --strategy=PyImageLayer=worker or sandboxed, or make it by ctx.actions.symlink(target_path = …), or build with Bazel 8",
+        show_path(path)
+    )]
+    Ambiguous { path: PathBuf },
+    #[error("{} changed while it was read; build again", show_path(path))]
     Changed { path: PathBuf },
-    #[error("{}: {error}", tree.display())]
+    #[error("{}: {error}", show_path(tree))]
     Path { tree: PathBuf, error: image_path::Error },
     #[error("cancelled")]
     Cancelled,
@@ -119,6 +137,17 @@ pub type LastingContent = (Bytes, Stamp);
 /// three system calls.
 pub type KnownFiles = Cache<LastingContent, bool>;
 
+/// What a symlink among the inputs can be, if neither its digest nor its text tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// A declared symlink: regular files are no links here, or are known by their text.
+    Declared,
+    /// A declared symlink, unless it is absolute: regular files are links to somewhere.
+    DeclaredIfRelative,
+    /// Either.
+    Ambiguous,
+}
+
 /// Where inputs are and what is known of them beforehand.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
@@ -130,9 +159,24 @@ pub struct Inputs<'a> {
     pub cancel: &'a Cancel,
     /// A time before the first look at a file.
     pub now: SystemTime,
+    /// See [`Inputs::compared_to`].
+    pub links: Links,
 }
 
 impl Inputs<'_> {
+    /// The same inputs, with what the look of `regular`, a regular file among them, tells of links.
+    pub fn compared_to(self, regular: &Path) -> Self {
+        let links = match std::fs::read_link(self.base.join(regular)) {
+            Ok(text) if is_sandbox_link(&text, regular) => Links::Declared,
+            Ok(_) => Links::DeclaredIfRelative,
+            // Where Bazel runs actions itself and without a sandbox, outputs are as actions left them,
+            // links included.
+            Err(_) if is_execution_root() => Links::Ambiguous,
+            Err(_) => Links::Declared,
+        };
+        Inputs { links, ..self }
+    }
+
     /// The whole content of a small input such as the manifest, and what it looked like before.
     pub fn read(&self, exec_path: &Path) -> Result<(Vec<u8>, Stamp), Error> {
         let path = self.base.join(exec_path);
@@ -209,6 +253,10 @@ impl Inputs<'_> {
             }
             let content = match &entry.source {
                 Source::File(file) => self.file(file, self.stamp(file)?)?,
+                Source::FileOrDeclaredSymlink(output) => match self.declared_text(output)? {
+                    Some(text) => Content::Symlink(text),
+                    None => self.file(output, self.stamp(output)?)?,
+                },
                 Source::DeclaredSymlink(link) => Content::Symlink(self.link_text(link)?),
                 Source::Symlink(text) => Content::Symlink(text.clone()),
                 Source::Empty | Source::Tree(_) => Content::Empty,
@@ -218,10 +266,13 @@ impl Inputs<'_> {
         Ok(items)
     }
 
-    /// The image paths that `manifest` stands for, trees expanded, without a look at any other input.
-    pub fn paths(&self, manifest: &Manifest) -> Result<Vec<ImagePath>, Error> {
-        let mut paths = Vec::with_capacity(manifest.entries.len());
-        for entry in &manifest.entries {
+    /// The image paths that `entries` stand for, trees expanded, without a look at any other input.
+    pub fn paths<'a>(
+        &self,
+        entries: impl IntoIterator<Item = &'a manifest::Entry>,
+    ) -> Result<Vec<ImagePath>, Error> {
+        let mut paths = Vec::new();
+        for entry in entries {
             self.check_cancelled()?;
             match &entry.source {
                 Source::Tree(tree) => self.walk(tree, &entry.path, &mut |path, _, _| {
@@ -232,6 +283,41 @@ impl Inputs<'_> {
             }
         }
         Ok(paths)
+    }
+
+    /// The text of the output at `exec_path` if it is a declared symlink, `None` if it is a file.
+    ///
+    /// A declared symlink has its own text wherever it is an input. A file may be a link, too: in a
+    /// sandbox, and where its action made one. Bazel's digests tell them apart: that of a declared
+    /// symlink is made of its text, that of a file of what the link leads to.
+    fn declared_text(&self, exec_path: &Path) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.base.join(exec_path);
+        let text = match std::fs::read_link(&path) {
+            Ok(text) if is_sandbox_link(&text, exec_path) => return Ok(None),
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None), // not a link
+            Err(error) => return Err(Error::Read { path, error }),
+        };
+        // A link that stands for a file leads to it. Declared ones are right at their place in the runfiles.
+        let target = std::fs::metadata(&path).ok().filter(Metadata::is_file);
+        let is_declared = match (self.digest(exec_path), self.links, target) {
+            (None, Links::DeclaredIfRelative, _) => text.is_relative(),
+            (_, _, None) => true,
+            (Some(digest), _, Some(_)) if digest == declared_digest(&text) => true,
+            (Some(digest), _, Some(target)) => {
+                let stamp = Stamp::of(&target);
+                let content =
+                    FileContent { file: path.clone(), size: stamp.size, stamp, ..FileContent::default() };
+                // Bazel may use another hash function, by --digest_function.
+                if digest != hex(&self.sha256(&content)?) {
+                    return Err(Error::Ambiguous { path });
+                }
+                false
+            }
+            (None, Links::Declared, Some(_)) => true,
+            (None, Links::Ambiguous, Some(_)) => return Err(Error::Ambiguous { path }),
+        };
+        Ok(is_declared.then(|| text.into_os_string().into_encoded_bytes()))
     }
 
     /// The file at `exec_path`, which looks like `stamp`.
@@ -416,12 +502,36 @@ const NO_FILE: &str = "a device, pipe or socket";
 
 /// The stamp of the file at `path`, provided that it is one.
 fn regular(metadata: &Metadata, path: &Path) -> Result<Stamp, Error> {
-    let what = match metadata {
-        metadata if metadata.is_file() => return Ok(Stamp::of(metadata)),
-        metadata if metadata.is_dir() => "a directory where a file was expected",
-        _ => NO_FILE,
-    };
-    Err(Error::Kind { path: path.to_path_buf(), what })
+    let path = path.to_path_buf();
+    match metadata {
+        metadata if metadata.is_file() => Ok(Stamp::of(metadata)),
+        metadata if metadata.is_dir() => Err(Error::SourceDirectory { path }),
+        _ => Err(Error::Kind { path, what: NO_FILE }),
+    }
+}
+
+/// Whether a link with this text is what Bazel puts into a sandbox for the input at `exec_path`.
+fn is_sandbox_link(text: &Path, exec_path: &Path) -> bool {
+    text.is_absolute() && text.ends_with(exec_path)
+}
+
+/// Whether the process runs in Bazel's execution root, `<output base>/execroot/<workspace>`.
+fn is_execution_root() -> bool {
+    let directory = std::env::current_dir().unwrap_or_default();
+    directory.parent().and_then(Path::file_name).is_some_and(|name| name == "execroot")
+}
+
+/// Bazel's digest of a declared symlink: that of its text with the first byte inverted, so that it is
+/// not the digest of a file with such content (`FileArtifactValue.UnresolvedSymlinkArtifactValue`).
+fn declared_digest(text: &Path) -> String {
+    let mut digest = Sha256::digest(text.as_os_str().as_bytes());
+    digest[0] = !digest[0];
+    hex(&digest)
+}
+
+/// As Bazel writes a digest.
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads parts of one file, and insists that the file is what it was when the layer was planned.

@@ -6,6 +6,7 @@
 //! f  <image path>  <exec path>     a file: its content
 //! t  <image path>  <exec path>     a tree artifact: the files below it
 //! l  <image path>  <exec path>     a declared symlink: its own text, also when it dangles
+//! g  <image path>  <exec path>     one of `f` and `l`: an output of which Bazel 7 does not say which
 //! s  <image path>  <link text>     a symlink with the text given here
 //! e  <image path>                  an empty file that exists nowhere on disk
 //! ```
@@ -27,7 +28,7 @@ use crate::image_path::{self, ImagePath};
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     #[error(
-        "line {line} of the manifest is malformed: {text:?}; expected a kind (f, t, l, s or e) and its fields, separated by tabs, with a backslash written `\\\\`, a tab `\\t` and a newline `\\n`"
+        "line {line} of the manifest is malformed: {text:?}; expected a kind (f, t, l, g, s or e) and its fields, separated by tabs, with a backslash written `\\\\`, a tab `\\t` and a newline `\\n`"
     )]
     Line { line: usize, text: String },
     #[error("line {line} of the manifest: {error}")]
@@ -40,7 +41,7 @@ pub enum Error {
 const ALLOCATION_BYTES: usize = 16;
 
 /// Where the content of an entry comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The content of the file at this exec path, through any links.
     File(PathBuf),
@@ -48,6 +49,8 @@ pub enum Source {
     Tree(PathBuf),
     /// The link text of the symlink at this exec path.
     DeclaredSymlink(PathBuf),
+    /// The output at this exec path: [`Source::File`] or [`Source::DeclaredSymlink`].
+    FileOrDeclaredSymlink(PathBuf),
     /// A symlink with this text.
     Symlink(Vec<u8>),
     /// No content.
@@ -55,7 +58,7 @@ pub enum Source {
 }
 
 /// One line of the manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     pub path: ImagePath,
     pub source: Source,
@@ -81,15 +84,20 @@ impl Manifest {
     /// The exec paths of what the entries are made of.
     pub fn sources(&self) -> impl Iterator<Item = &Path> {
         self.entries.iter().filter_map(|entry| match &entry.source {
-            Source::File(path) | Source::Tree(path) | Source::DeclaredSymlink(path) => Some(path.as_path()),
+            Source::File(path)
+            | Source::Tree(path)
+            | Source::DeclaredSymlink(path)
+            | Source::FileOrDeclaredSymlink(path) => Some(path.as_path()),
             Source::Symlink(_) | Source::Empty => None,
         })
     }
 
-    /// The image paths of symlinks.
+    /// The image paths of symlinks, and of what may be one.
     pub fn links(&self) -> impl Iterator<Item = &[u8]> {
         self.entries.iter().filter_map(|entry| match &entry.source {
-            Source::Symlink(_) | Source::DeclaredSymlink(_) => Some(entry.path.as_bytes()),
+            Source::Symlink(_) | Source::DeclaredSymlink(_) | Source::FileOrDeclaredSymlink(_) => {
+                Some(entry.path.as_bytes())
+            }
             Source::File(_) | Source::Tree(_) | Source::Empty => None,
         })
     }
@@ -98,9 +106,10 @@ impl Manifest {
     pub fn weight(&self) -> u64 {
         let texts = self.entries.iter().map(|entry| {
             let source = match &entry.source {
-                Source::File(path) | Source::Tree(path) | Source::DeclaredSymlink(path) => {
-                    path.as_os_str().len()
-                }
+                Source::File(path)
+                | Source::Tree(path)
+                | Source::DeclaredSymlink(path)
+                | Source::FileOrDeclaredSymlink(path) => path.as_os_str().len(),
                 Source::Symlink(text) => text.len(),
                 Source::Empty => 0,
             };
@@ -121,6 +130,7 @@ fn parse_line(number: usize, line: &[u8]) -> Result<Entry, Error> {
         [b"f", path, file] => (path, Source::File(exec_path(file)?)),
         [b"t", path, tree] => (path, Source::Tree(exec_path(tree)?)),
         [b"l", path, link] => (path, Source::DeclaredSymlink(exec_path(link)?)),
+        [b"g", path, output] => (path, Source::FileOrDeclaredSymlink(exec_path(output)?)),
         // A tar header would end the text at a NUL, silently.
         [b"s", path, text] if !text.is_empty() && !text.contains(&0) => {
             (path, Source::Symlink(text.to_vec()))
@@ -163,13 +173,14 @@ mod tests {
 
     #[test]
     fn every_kind_is_read() {
-        let text = b"f\tapp/a b\tbazel-out/a b\nt\tapp/tree\tout/tree\nl\tapp/l\tout/l\ns\tapp/s\t../x\ne\tapp/__init__.py\n";
+        let text = b"f\tapp/a b\tbazel-out/a b\nt\tapp/tree\tout/tree\nl\tapp/l\tout/l\ng\tapp/g\tout/g\ns\tapp/s\t../x\ne\tapp/__init__.py\n";
         assert_eq!(
             Manifest::parse(text).unwrap().entries,
             [
                 entry("app/a b", Source::File("bazel-out/a b".into())),
                 entry("app/tree", Source::Tree("out/tree".into())),
                 entry("app/l", Source::DeclaredSymlink("out/l".into())),
+                entry("app/g", Source::FileOrDeclaredSymlink("out/g".into())),
                 entry("app/s", Source::Symlink(b"../x".to_vec())),
                 entry("app/__init__.py", Source::Empty),
             ]
@@ -190,7 +201,7 @@ mod tests {
             let error = Manifest::parse(format!("e\tok\n{text}\n").as_bytes()).unwrap_err();
             assert!(error.to_string().starts_with("line 2 of the manifest is malformed"), "{text}: {error}");
         }
-        for kind in ["f", "t", "l"] {
+        for kind in ["f", "t", "l", "g"] {
             let error = Manifest::parse(format!("{kind}\ta\t../../b").as_bytes()).unwrap_err();
             assert!(
                 error.to_string().starts_with("line 1 of the manifest: exec path \"../../b\": "),

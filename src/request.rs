@@ -130,8 +130,10 @@ pub struct LayerRequest {
 pub struct ValidationRequest {
     /// Exec path of the report, one line for each violation. Written whatever the result.
     pub report: PathBuf,
-    /// Exec path of the manifest of the whole image.
-    pub manifest: PathBuf,
+    /// Exec paths of the manifests of all layers, and of what is in no layer.
+    pub manifests: Vec<PathBuf>,
+    /// How many image paths the manifests have together, if that is known.
+    pub paths: Option<usize>,
     /// Each layer's name and the exec path of its listing.
     pub listings: Vec<(String, PathBuf)>,
     pub groups: Vec<(String, String)>,
@@ -180,6 +182,7 @@ impl ActionRequest {
                 "package" => lists.packages.push(text(name, value)?),
                 "exception" => lists.exceptions.push(text(name, value)?),
                 "layer_listing" => lists.listings.push(parse_listing(value)?),
+                "manifest" => lists.manifests.push(path(name, value, exec_path::input)?),
                 _ => options.add(name, value)?,
             }
         }
@@ -222,12 +225,16 @@ struct Lists {
     packages: Vec<String>,
     exceptions: Vec<String>,
     listings: Vec<(String, PathBuf)>,
+    manifests: Vec<PathBuf>,
 }
 
 impl ValidationRequest {
     fn of(report: PathBuf, lists: Lists, options: &mut Options) -> Result<ValidationRequest, Error> {
-        let Lists { groups, exclude, dropped, exceptions, listings, .. } = lists;
-        let manifest = options.path("manifest", exec_path::input)?.ok_or(Error::Missing("manifest"))?;
+        let Lists { groups, exclude, dropped, exceptions, listings, manifests, .. } = lists;
+        if manifests.is_empty() {
+            return Err(Error::Missing("manifest"));
+        }
+        let paths = options.number("paths")?;
         let lenient = match options.text("severity")?.as_deref() {
             None | Some("error") => false,
             Some("warn") => true,
@@ -236,7 +243,8 @@ impl ValidationRequest {
         let machine = options.number("machine")?;
         Ok(ValidationRequest {
             report,
-            manifest,
+            manifests,
+            paths,
             listings,
             groups,
             exclude,
@@ -250,6 +258,11 @@ impl ValidationRequest {
 
 impl LayerRequest {
     fn of(lists: Lists, options: &mut Options) -> Result<LayerRequest, Error> {
+        let manifest = match <[PathBuf; 1]>::try_from(lists.manifests) {
+            Ok([manifest]) => manifest,
+            Err(manifests) if manifests.is_empty() => return Err(Error::Missing("manifest")),
+            Err(_) => return Err(Error::Twice("--manifest".to_string())),
+        };
         let codec = options.text("compress")?.unwrap_or_else(|| "gzip".to_string());
         let codec = Codec::new(&codec, options.number("level")?)?;
         let defaults = Metadata::default();
@@ -263,7 +276,7 @@ impl LayerRequest {
         };
         Ok(LayerRequest {
             layer: options.text("layer")?.ok_or(Error::Missing("layer"))?,
-            manifest: options.path("manifest", exec_path::input)?.ok_or(Error::Missing("manifest"))?,
+            manifest,
             output: options.path("output", exec_path::output)?.ok_or(Error::Missing("output"))?,
             descriptor: options.path("descriptor", exec_path::output)?,
             listing: options.path("listing", exec_path::output)?,
@@ -417,6 +430,8 @@ mod tests {
         let arguments = [
             "--validation=report",
             "--manifest=m",
+            "--manifest=n",
+            "--paths=30000",
             "--group=a=b",
             "--dropped=interpreter",
             "--layer_listing=a=x/a=b.mtree",
@@ -427,7 +442,8 @@ mod tests {
         let request = ActionRequest::parse(arguments.map(str::as_bytes)).unwrap();
         let expected = ValidationRequest {
             report: "report".into(),
-            manifest: "m".into(),
+            manifests: vec!["m".into(), "n".into()],
+            paths: Some(30000),
             listings: vec![("a".into(), "x/a=b.mtree".into())],
             groups: vec![("a".into(), "b".into())],
             exclude: vec![],
@@ -519,6 +535,7 @@ mod tests {
         );
         assert!(message(&["positional"]).contains("\"positional\" is not known"));
         assert_eq!(message(&["--layer=x"]), "argument \"--layer\" is given twice");
+        assert_eq!(message(&["--manifest=n"]), "argument \"--manifest\" is given twice");
         assert!(message(&["--owner=-1"]).contains("--owner=-1: invalid digit"));
         assert!(message(&["--mode=0999"]).contains("octal"));
         assert!(message(&["--root=/a/../b"]).contains("`..`"));

@@ -93,17 +93,25 @@ pub struct Findings<'a> {
     machine: Option<u16>,
     /// Exceptions that accept nothing.
     pub unused_exceptions: Vec<&'a str>,
+    /// How many runfiles the binary has and how many the manifests have, if these differ.
+    pub lost: Option<(usize, usize)>,
 }
 
 impl Findings<'_> {
     /// Whether the image is right.
     pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
+        self.found.is_empty() && self.lost.is_none()
+    }
+
+    fn lost(&self) -> Option<String> {
+        self.lost.map(|(runfiles, found)| {
+            format!("the binary has {runfiles} runfiles, the manifests of its layers have {found}")
+        })
     }
 
     /// All findings, one on each line.
     pub fn report(&self) -> String {
-        let mut text = String::new();
+        let mut text: String = self.lost().into_iter().map(|line| line + "\n").collect();
         for (problem, findings) in &self.found {
             let title = problem.title(self.machine);
             for finding in findings {
@@ -117,11 +125,14 @@ impl Findings<'_> {
     /// The findings for people: of each problem the number, what to do, and a few paths. `report` is
     /// the file that has all of them, if there is one.
     pub fn message(&self, report: Option<&Path>) -> String {
-        let count: usize = self.found.values().map(Vec::len).sum();
+        let count = self.found.values().map(Vec::len).sum::<usize>() + self.lost.iter().len();
         let problems = if count == 1 { "problem" } else { "problems" };
         let mut text = format!("validation found {count} {problems} in the image's layers");
         if let Some(report) = report {
             let _ = write!(text, ", listed in {}", show(report.as_os_str().as_encoded_bytes()));
+        }
+        if let Some(lost) = self.lost() {
+            let _ = write!(text, "\n  {lost}: {}", Problem::Contents.advice());
         }
         for (problem, findings) in &self.found {
             let (title, count) = (problem.title(self.machine), findings.len());

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use pylayer::action::{Engine, Error, Outcome};
 use pylayer::codec::Codec;
-use pylayer::inputs::{Digests, Inputs, KnownFiles, Questions};
+use pylayer::inputs::{Digests, Inputs, KnownFiles, Links, Questions};
 use pylayer::manifest::Manifest;
 use pylayer::output::Descriptor;
 use pylayer::pipeline::{self, ChunkCache, Pool, Written};
@@ -315,7 +315,8 @@ proptest! {
 /// The plan of a layer of the files that [`lay_out`] has put into `directory`.
 fn plan(directory: &Path, digests: &Digests) -> Arc<LayerPlan> {
     let (known, cancel) = (KnownFiles::new(0), Cancel::new());
-    let inputs = Inputs { base: directory, digests, known: &known, cancel: &cancel, now: SystemTime::now() };
+    let (now, links) = (SystemTime::now(), Links::Declared);
+    let inputs = Inputs { base: directory, digests, known: &known, cancel: &cancel, now, links };
     let manifest = Manifest::parse(&fs::read(directory.join("manifest")).unwrap()).unwrap();
     let questions = Questions { dedupe_from: None, executable: false };
     let items = inputs.items(&manifest, questions, |_| true).unwrap();

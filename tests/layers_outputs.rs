@@ -161,7 +161,10 @@ fn inputs_that_cannot_be_read_are_named() {
         (new().file("x", "in/dangling"), "cannot read in/dangling: No such file or directory"),
         (new().file("x", "in/loop"), "cannot read in/loop: Too many levels of symbolic links"),
         (new().file("x", "in/x/y"), "cannot read in/x/y: Not a directory"),
-        (new().file("x", "in"), "in is a directory where a file was expected, which"),
+        (
+            new().file("x", "in"),
+            "in is a source directory, whose files Bazel does not track; in data, list the files instead of the directory: glob([\"in/**\"])",
+        ),
         (new().file("x", "in/pipe"), "in/pipe is a device, pipe or socket, which"),
         (new().tree("x", "gone"), "cannot read gone: No such file or directory"),
         (new().tree("x", "in/x"), "cannot read in/x: Not a directory"),

@@ -199,6 +199,34 @@ fn what_is_in_no_layer_because_of_exclude_may_be_linked_to() {
 }
 
 #[test]
+fn the_manifests_of_all_layers_are_as_good_as_one() {
+    let mut image = Image::new();
+    let text = String::from_utf8(fs::read(image.workspace.path("manifest")).unwrap()).unwrap();
+    // The tree may belong to two layers.
+    let (tree, others): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("t\t"));
+    let (first, second) = others.split_at(4);
+    for (name, lines) in [("first", first), ("second", second)] {
+        image.workspace.write(name, [lines, &tree].concat().join("\n"));
+    }
+    image.arguments.retain(|argument| argument != "--manifest=manifest");
+    image.arguments.extend(["--manifest=first", "--manifest=second"].map(String::from));
+    let paths = text.lines().count();
+    let run = |image: &Image, paths: usize| {
+        image.write_listings();
+        let arguments = [&image.arguments[..], &[format!("--paths={paths}")]].concat();
+        image.workspace.command(&arguments).output().unwrap()
+    };
+    assert!(run(&image, paths).status.success());
+    fs::remove_file(image.workspace.path("out/report")).unwrap();
+
+    // A path that no manifest has, because the rule has lost it, is missed by their number.
+    let output = run(&image, paths + 1);
+    let message = String::from_utf8(output.stderr).unwrap();
+    let lost = format!("the binary has {} runfiles, the manifests of its layers have {paths}", paths + 1);
+    assert!(!output.status.success() && message.contains(&lost), "{message}");
+}
+
+#[test]
 fn a_missing_file_is_found() {
     let image = Image::new();
     let line = image.line("packages", "./app/run.runfiles/site-packages/core.so");

@@ -3,7 +3,8 @@
 *Declared symlinks.* A link of `ctx.actions.declare_symlink` is right at its place in the runfiles and
 usually dangles in the execution root; its own text belongs into the image. What is on disk cannot
 tell it from a file: in a sandbox every input is a link. Bazel 8 knows by `File.is_symlink`; Bazel 7
-shows it only to an aspect, as the output of an `UnresolvedSymlink` action.
+shows it only to an aspect, as the output of an `UnresolvedSymlink` action. A program may make one as
+well, which Bazel 7 does not show; the outputs of `Symlink` actions are known to be none.
 
 *The processor* that the binary is built for, which its rule's transitions may have chosen.
 """
@@ -11,7 +12,8 @@ shows it only to an aspect, as the output of an `UnresolvedSymlink` action.
 BinaryClosureInfo = provider(
     doc = "What an aspect found in the transitive closure of a binary.",
     fields = {
-        "declared_symlinks": "depset of File",
+        "declared_symlinks": "depset of File: those that Bazel makes",
+        "file_symlinks": "depset of File: links that stand for the file that they lead to",
         "elf_machine": "`e_machine` of the target platform (System V ABI), or None",
     },
 )
@@ -26,25 +28,32 @@ _ELF_MACHINES = {
     "x86_64": 62,
 }
 
+# Mnemonics of actions by which Bazel itself makes links to files.
+_FILE_SYMLINKS = ["ExecutableSymlink", "SolibSymlink", "Symlink"]
+
 def _binary_closure_impl(target, ctx):
-    direct = []
+    declared_symlinks = []
+    file_symlinks = []
     for action in target.actions:
         if action.mnemonic == "UnresolvedSymlink":
-            direct.extend(action.outputs.to_list())
-    transitive = []
+            declared_symlinks.extend(action.outputs.to_list())
+        elif action.mnemonic in _FILE_SYMLINKS:
+            file_symlinks.extend(action.outputs.to_list())
+    dependencies = []
     for name in dir(ctx.rule.attr):
         value = getattr(ctx.rule.attr, name)
         values = value if type(value) == "list" else value.keys() if type(value) == "dict" else [value]
         for dependency in values:
             if type(dependency) == "Target" and BinaryClosureInfo in dependency:
-                transitive.append(dependency[BinaryClosureInfo].declared_symlinks)
+                dependencies.append(dependency[BinaryClosureInfo])
     machines = [
         machine
         for cpu, machine in _ELF_MACHINES.items()
         if ctx.target_platform_has_constraint(getattr(ctx.attr, "_" + cpu)[platform_common.ConstraintValueInfo])
     ]
     return [BinaryClosureInfo(
-        declared_symlinks = depset(direct, transitive = transitive),
+        declared_symlinks = depset(declared_symlinks, transitive = [info.declared_symlinks for info in dependencies]),
+        file_symlinks = depset(file_symlinks, transitive = [info.file_symlinks for info in dependencies]),
         elf_machine = machines[0] if machines else None,
     )]
 

@@ -19,33 +19,56 @@ load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 
 _EXTENSIONS = {"": ".tar", "gzip": ".tar.gz", "zstd": ".tar.zst"}
 
+_LAYER_MNEMONIC = "PyImageLayer"
+
 # Names of output groups beside those of the layers.
 _RESERVED_GROUPS = ["descriptors", "listings"]
+
+# Attributes that Starlark rules have and `native.filegroup` lacks. They are about where actions run, and
+# only the target for all layers has actions.
+_ATTRIBUTES_OF_ACTIONS = ["exec_compatible_with", "exec_group_compatible_with", "exec_properties", "toolchains"]
+
+# The key of what is in no layer, where layers are keys.
+_NO_LAYER = None
+
+# Numbers may come in an attribute for numbers, where this value means unset.
+_UNSET_NUMBER = -2147483648
+
+# (uid_t) -1, the number after this one, means "leave as it is" to chown(2).
+_MAX_ID = 4294967294
+
+# Permissions with setuid, setgid and sticky.
+_MAX_MODE = 4095
+
+# The latest time of a signed 64-bit time_t.
+_MAX_TIME = 9223372036854775807
 
 _EXECUTION_REQUIREMENTS = {
     "supports-multiplex-sandboxing": "1",
     "supports-multiplex-workers": "1",
     "supports-worker-cancellation": "1",
     "supports-workers": "1",
+    # One process serves both kinds of actions, so what it remembers is in memory once.
+    "worker-key-mnemonic": _LAYER_MNEMONIC,
 }
 
 def py_image_layer(
         name,
         py_binary = None,
         root = None,
-        layer_groups = {},
-        compress = "gzip",
-        tar_args = ["--options", "gzip:!timestamp"],
+        layer_groups = None,
+        compress = None,
+        tar_args = None,
         binary = None,
         platform = None,
         owner = None,
         group = None,
         mtime = None,
-        mode = "0755",
-        dedupe = True,
-        exclude = [],
-        validation = "error",
-        validation_exceptions = [],
+        mode = None,
+        dedupe = None,
+        exclude = None,
+        validation = None,
+        validation_exceptions = None,
         compute_unused_inputs = None,  # buildifier: disable=unused-variable
         **kwargs):
     """Packs a Python binary and its runfiles into container image layers, one per layer group.
@@ -60,6 +83,9 @@ def py_image_layer(
     environment that a rule set makes for the binary. The wheel that a rule set keeps beside its unpacked
     content is left out.
 
+    `None` means the default for every argument. Every argument can be a `select()`, except `name`, and
+    `layer_groups` as a whole: its names become targets, but each pattern can be a `select()`.
+
     Args:
         name: Name of the target for all layers.
         py_binary: The binary: any executable target with runfiles.
@@ -70,28 +96,33 @@ def py_image_layer(
             Patterns that were escaped twice for awk (`"\\\\\\\\.runfiles/"`) keep their meaning. A
             group named `interpreter` or `packages` takes the place of the default one; `None`
             instead of a pattern leaves what belongs to the default one out of the image.
-        compress: `gzip`, `zstd`, or the empty string for a plain tar.
+        compress: `gzip` (the default), `zstd`, or the empty string for a plain tar.
         tar_args: bsdtar options. Understood are `--options` with `gzip:!timestamp`,
             `gzip:compression-level=N`, `zstd:compression-level=N` and `zstd:threads=N`; `--uid`,
             `--gid`, `--uname`, `--gname`, `--numeric-owner`; `--mtime`; `--exclude`. An attribute
             that says otherwise wins.
         binary: Another name for `py_binary`.
         platform: Platform for which the binary is built. The target platform if unset.
-        owner: User id of every entry. 0 if unset.
-        group: Group id of every entry. 0 if unset.
-        mtime: Time of every entry, in seconds since 1970. 1672560000, 2023-01-01T08:00:00Z, if unset.
+        owner: User id of every entry, as a number or a string of digits. In a `select()`, numbers from
+            2147483648 on have to be strings. 0 if unset.
+        group: Group id of every entry, likewise. 0 if unset.
+        mtime: Time of every entry, in seconds since 1970, likewise. 1672560000, 2023-01-01T08:00:00Z,
+            if unset.
         mode: Permissions of every file in octal, 0755 if unset; or `detect`: 0755 for ELF images and
             scripts, 0644 for other files.
-        dedupe: Whether files of equal content, from 4 KiB on, are stored once per layer, as hard links.
+        dedupe: Whether files of equal content, from 4 KiB on, are stored once per layer, as hard
+            links. They are by default.
         exclude: Regular expressions, as in `layer_groups`; a file in whose path one is found is left
             out, and so are symlinks to it. See also `SLIM_INTERPRETER`.
         validation: What happens when the layers turn out not to be the binary's runfiles, or a link
-            leads nowhere, or a binary is made for another processor: `error`, `warn` or `off`.
+            leads nowhere, or a binary is made for another processor: `error` (the default), `warn`
+            or `off`.
         validation_exceptions: Regular expressions, as in `exclude`. Validation accepts a symlink that
             leads nowhere, a file for another processor, and a file where another layer has a directory,
             if one is found in its path.
         compute_unused_inputs: Ignored: each layer's inputs are its own files in any case.
-        **kwargs: Attributes of all targets, such as `visibility`, `testonly` and `tags`.
+        **kwargs: Attributes of all targets, such as `visibility`, `testonly` and `tags`. Those about
+            where actions run, such as `exec_properties`, are set on `{name}` only.
 
     Returns:
         The labels of the layers, in image order: `interpreter`, the groups of `layer_groups`,
@@ -101,10 +132,15 @@ def py_image_layer(
     where = "py_image_layer(name = \"{}\")".format(name)
     if (py_binary == None) == (binary == None):
         fail("{}: set py_binary (or binary, its other name), and not both".format(where))
+    if type(layer_groups) == "select":
+        fail("{}: layer_groups cannot be a select, because its names become targets; use a dict whose patterns are selects: {{\"torch\": select(…)}}".format(where))
+    if layer_groups != None and type(layer_groups) != "dict":
+        fail("{}: layer_groups is a dict of names and patterns, not {}".format(where, repr(layer_groups)))
+    layer_groups = layer_groups or {}
     for group_name, pattern in layer_groups.items():
         _check_group(where, group_name, pattern)
 
-    own = [(group_name, normalize_pattern(pattern)) for group_name, pattern in layer_groups.items() if pattern != None]
+    own = [(group_name, pattern) for group_name, pattern in layer_groups.items() if pattern != None]
     own_names = [group_name for group_name, _ in own if group_name != DEFAULT_GROUP]
     groups = own + [pair for pair in DEFAULT_GROUPS if pair[0] not in own_names]
     dropped = [group_name for group_name, pattern in layer_groups.items() if pattern == None]
@@ -112,32 +148,51 @@ def py_image_layer(
 
     _py_image_layer(
         name = name,
-        binary = py_binary or binary,
-        root = root or "",
+        binary = binary if py_binary == None else py_binary,
+        root = root,
         group_names = [group_name for group_name, _ in groups],
-        group_patterns = [pattern for _, pattern in groups],
+        group_patterns = _join([pattern for _, pattern in groups]),
         dropped = dropped,
-        exclude = [normalize_pattern(pattern) for pattern in exclude],
-        compress = compress or "",
+        exclude = exclude,
+        compress = compress,
         tar_args = tar_args,
         platform = platform,
-        owner = "" if owner == None else str(owner),
-        group = "" if group == None else str(group),
-        mtime = "" if mtime == None else str(mtime),
         mode = mode,
         dedupe = dedupe,
         validation = validation,
-        validation_exceptions = [normalize_pattern(pattern) for pattern in validation_exceptions or []],
-        **kwargs
+        validation_exceptions = validation_exceptions,
+        **(_number("owner", owner) | _number("group", group) | _number("mtime", mtime) | kwargs)
     )
+    common = {key: value for key, value in kwargs.items() if key not in _ATTRIBUTES_OF_ACTIONS}
     for layer in layers:
         native.filegroup(
             name = "{}_{}".format(name, layer),
             srcs = [name],
             output_group = layer,
-            **kwargs
+            **common
         )
     return ["{}_{}".format(name, layer) for layer in layers]
+
+def _join(patterns):
+    """Joins strings and selects: a list attribute cannot hold a select in the place of an element."""
+    joined = patterns[0]
+    for pattern in patterns[1:]:
+        joined += "\n" + pattern
+    return joined
+
+def _number(name, value):
+    """The attribute for a number: one for strings, or where the numbers are in a select, one for numbers.
+
+    The one for strings is the usual one, since attributes for numbers end at 2^31 - 1. Starlark shows
+    what is in a select only by its text.
+    """
+    if type(value) == "int":
+        return {name: str(value)}
+    if type(value) == "select":
+        first = str(value).replace("\"): ", "\": ").partition("\": ")[2]
+        if first[:1].isdigit() or first[:1] == "-":
+            return {name + "_number": value}
+    return {name: value}
 
 def _check_group(where, name, pattern):
     if pattern == None:
@@ -149,7 +204,7 @@ def _check_group(where, name, pattern):
                 repr(name),
             ))
         return
-    if type(pattern) != "string":
+    if type(pattern) not in ["string", "select"]:
         fail("{}: layer group {} wants a regular expression, not {}".format(where, repr(name), repr(pattern)))
     if not name or not all([char.isalnum() or char in "_-.+" for char in name.elems()]):
         fail("{}: layer group {} becomes part of a target's name: use letters, digits, _, -, . and +".format(where, repr(name)))
@@ -159,42 +214,63 @@ def _check_group(where, name, pattern):
             repr(name),
             ", ".join(_RESERVED_GROUPS),
         ))
-    problem = pattern_problem(normalize_pattern(pattern))
-    if problem:
-        fail("{}: the pattern of layer group {}, {}, {}".format(where, repr(name), repr(pattern), problem))
+
+    # Line breaks separate the patterns in their attribute, so they are looked for before.
+    if type(pattern) == "string" and not is_line(pattern):
+        fail("{}: the pattern of layer group {}, {}, {}".format(where, repr(name), repr(pattern), pattern_problem(pattern)))
 
 def _py_image_layer_impl(ctx):
     settings = _settings(ctx)
+    raw_groups = _groups(ctx)
     runfiles = _runfiles(ctx, settings.root)
-    layers = {}
-    descriptors = []
-    listings = {}
     directory = runfiles.prefix.removesuffix("/")
-    groups = zip(ctx.attr.group_names, ctx.attr.group_patterns)
     patterns = struct(
-        groups = [(name, for_binary(pattern, directory, runfiles.found)) for name, pattern in groups],
+        groups = [(name, for_binary(pattern, directory, runfiles.found)) for name, pattern in raw_groups],
         exclude = [for_binary(pattern, directory, runfiles.found) for pattern in settings.exclude],
+        dropped = ctx.attr.dropped,
     )
     members = _partition(runfiles, patterns)
-    unused = [pair for pair in groups if pair not in DEFAULT_GROUPS and not members[pair[0]].files and not members[pair[0]].lines]
-    for layer in image_order(ctx.attr.group_names):
-        if layer in ctx.attr.dropped or not (members[layer].files or members[layer].lines):
-            continue
-        layers[layer], descriptor, listing = _write_layer(ctx, settings, patterns, layer, members[layer])
-        descriptors.append(descriptor)
-        listings[layer] = listing
-    validation = _validate(ctx, patterns, runfiles, listings) if ctx.attr.validation != "off" else []
+    written = {
+        layer: _write_layer(ctx, settings, patterns, layer, members[layer])
+        for layer in image_order(ctx.attr.group_names)
+        if layer not in ctx.attr.dropped
+    }
+
+    # The label of a layer that is known to be empty has a file, since rules ask for one; an image does
+    # without.
+    in_image = {layer: files for layer, files in written.items() if members[layer].files or members[layer].lines}
+    unused = [pair for pair in raw_groups if pair not in DEFAULT_GROUPS and pair[0] not in in_image]
+    validation = []
+    if ctx.attr.validation != "off":
+        validation.append(_validate(ctx, settings, patterns, runfiles, in_image, members[_NO_LAYER]))
     if unused:
-        validation = validation + [_report_unused_groups(ctx, unused, runfiles.found.packages.keys())]
+        validation.append(_report_unused_groups(ctx, unused, runfiles.found.packages.keys()))
     return [
-        DefaultInfo(files = depset(layers.values(), order = "preorder")),
+        DefaultInfo(files = depset([files.layer for files in in_image.values()], order = "preorder")),
         OutputGroupInfo(
-            descriptors = depset(descriptors),
-            listings = depset(listings.values()),
+            descriptors = depset([files.descriptor for files in in_image.values()]),
+            listings = depset([files.listing for files in in_image.values()]),
             _validation = depset(validation),
-            **{layer: depset([file]) for layer, file in layers.items()}
+            **{layer: depset([files.layer]) for layer, files in written.items()}
         ),
     ]
+
+def _groups(ctx):
+    """The names and patterns of all groups, in matching order."""
+    names, patterns = ctx.attr.group_names, ctx.attr.group_patterns.split("\n")
+    if len(names) != len(patterns):
+        fail("layer_groups: a pattern has a line break in it: write it as \\n, or \\r")
+    groups = [(name, normalize_pattern(pattern)) for name, pattern in zip(names, patterns)]
+    for (name, pattern), original in zip(groups, patterns):
+        # None in a select arrives as an empty pattern.
+        if not pattern:
+            fail("the pattern of layer group {} is empty, and would be found in every path: write \".\" for every path, \"[^\\\\s\\\\S]\" for none".format(repr(name)))
+
+        # Patterns of the default groups have a part in braces, which is replaced later.
+        problem = (name, pattern) not in DEFAULT_GROUPS and pattern_problem(pattern)
+        if problem:
+            fail("the pattern of layer group {}, {}, {}".format(repr(name), repr(original), problem))
+    return groups
 
 def _settings(ctx):
     """Checks the attributes, and gives them as values."""
@@ -210,34 +286,43 @@ def _settings(ctx):
     tar_args, problem = parse_tar_args(ctx.attr.tar_args, ctx.attr.compress)
     if problem:
         fail("tar_args: " + problem)
-    for name in ["owner", "group", "mtime"]:
-        value = getattr(ctx.attr, name)
-        if value and not value.isdigit():
-            fail("{} is a number, not {}".format(name, repr(value)))
     mode = ctx.attr.mode
-    if mode != "detect" and (not mode.isdigit() or len(mode) > 5 or "8" in mode or "9" in mode):
+    is_octal = mode.isdigit() and "8" not in mode and "9" not in mode
+    if mode != "detect" and not (is_octal and int(mode, 8) <= _MAX_MODE):
         fail("mode is {}: use octal permissions such as \"0755\", or \"detect\"".format(repr(mode)))
-    for attribute, patterns in [
-        ("exclude", ctx.attr.exclude + tar_args.exclude),
-        ("validation_exceptions", ctx.attr.validation_exceptions),
-    ]:
+    exclude = [normalize_pattern(pattern) for pattern in ctx.attr.exclude]
+    exceptions = [normalize_pattern(pattern) for pattern in ctx.attr.validation_exceptions]
+    for attribute, patterns in [("exclude", exclude + tar_args.exclude), ("validation_exceptions", exceptions)]:
         for pattern in patterns:
             problem = pattern_problem(pattern)
             if problem:
                 fail("{}: {} {}".format(attribute, repr(pattern), problem))
     return struct(
         root = "/".join([part for part in root.split("/") if part]),
-        exclude = tar_args.exclude + ctx.attr.exclude,
+        exclude = tar_args.exclude + exclude,
+        validation_exceptions = exceptions,
         compress = ctx.attr.compress,
         level = tar_args.level,
-        owner = ctx.attr.owner or tar_args.owner,
-        group = ctx.attr.group or tar_args.group,
+        owner = _checked_number(ctx, "owner", _MAX_ID, "--uid", tar_args.owner),
+        group = _checked_number(ctx, "group", _MAX_ID, "--gid", tar_args.group),
         owner_name = tar_args.owner_name,
         group_name = tar_args.group_name,
-        mtime = ctx.attr.mtime or tar_args.mtime,
+        mtime = _checked_number(ctx, "mtime", _MAX_TIME, "--mtime", tar_args.mtime),
         mode = mode,
         dedupe_from = None if ctx.attr.dedupe else "off",
     )
+
+def _checked_number(ctx, name, greatest, option, option_value):
+    """What an attribute says, or else an option of `tar_args`: a string of digits, or `None`."""
+    number = getattr(ctx.attr, name + "_number")
+    value = str(number) if number != _UNSET_NUMBER else getattr(ctx.attr, name)
+    if value and not value.isdigit():
+        fail("{} is a number, not {}".format(name, repr(value)))
+    if not value:
+        name, value = "tar_args: " + option, option_value
+    if value and int(value) > greatest:
+        fail("{} is {}: the greatest number possible is {}".format(name, value, greatest))
+    return value
 
 def _runfiles(ctx, root):
     """What goes into the image, and where."""
@@ -249,7 +334,6 @@ def _runfiles(ctx, root):
     if not executable or not info.default_runfiles or BinaryClosureInfo not in binary:
         fail("{} is not executable: py_image_layer wants a py_binary or another executable target with runfiles".format(binary.label))
     closure = binary[BinaryClosureInfo]
-    declared_symlinks = {file.path: True for file in closure.declared_symlinks.to_list()}
     executable_path = (root + "/" if root else "") + _repository_relative(executable)
     prefix = executable_path + ".runfiles/"
     workspace = ctx.workspace_name
@@ -284,6 +368,9 @@ def _runfiles(ctx, root):
         places = {key: place for key, place in places.items() if place[1] not in unneeded}
         links = [link for link in links if link[0] not in unneeded]
 
+    kinds = {file.path: "l" for file in closure.declared_symlinks.to_list()}
+    kinds |= {file.path: "f" for file in closure.file_symlinks.to_list() if file.path in places}
+
     # What is in the image besides these files.
     extra = [_extra("f", executable_path, executable)]
     repo_mapping = getattr(info.files_to_run, "repo_mapping_manifest", None)
@@ -293,7 +380,7 @@ def _runfiles(ctx, root):
         if target.path in places:
             extra.append(_extra("s", path, text = _relative(path, places[target.path][1])))
         else:
-            extra.append(_extra(_kind(target, declared_symlinks), path, target))
+            extra.append(_extra(_kind(target, kinds), path, target))
     extra.extend([_extra("e", path) for path in empties])
 
     trees = [file for file, _ in places.values() if file.is_directory]
@@ -302,11 +389,10 @@ def _runfiles(ctx, root):
         files = places.values(),
         extra = extra,
         trees = trees + [entry.file for entry in extra if entry.file and entry.file.is_directory],
-        depset = depset([file for file, _ in places.values()]) if unneeded else info.default_runfiles.files,
         found = found,
         prefix = prefix,
         workspace = workspace,
-        declared_symlinks = declared_symlinks,
+        kinds = kinds,
         elf_machine = closure.elf_machine,
     )
 
@@ -329,16 +415,22 @@ def _partition(runfiles, patterns):
 
     Returns:
         A dict from layers to structs of `files` and `inputs` (lists of File), `lines` (of the
-        manifest, for what is not in `files`) and `map_file` (a `map_each` for what is).
+        manifest, for what is not in `files`) and `map_file` (a `map_each` for what is). What belongs to
+        no layer, because it is excluded or its group is dropped, is in that of `_NO_LAYER`.
     """
     layers_of = layer_finder(patterns.groups, patterns.exclude)
-    members = {name: struct(files = [], extra = []) for name, _ in patterns.groups + [(DEFAULT_GROUP, None)]}
+    names = {name: None for name, _ in patterns.groups + [(DEFAULT_GROUP, None)] if name not in patterns.dropped}
+    members = {name: struct(files = [], extra = []) for name in names.keys() + [_NO_LAYER]}
+
+    def members_of(path, is_tree):
+        return [members[name] for name in layers_of(path, is_tree) if name in names] or [members[_NO_LAYER]]
+
     for entry in runfiles.extra:
-        for layer in layers_of(entry.path, entry.file and entry.file.is_directory):
-            members[layer].extra.append(entry)
+        for member in members_of(entry.path, entry.file and entry.file.is_directory):
+            member.extra.append(entry)
     for file, path in runfiles.files:
-        for layer in layers_of(path, file.is_directory):
-            members[layer].files.append(file)
+        for member in members_of(path, file.is_directory):
+            member.files.append(file)
     return {
         layer: struct(
             files = member.files,
@@ -349,19 +441,22 @@ def _partition(runfiles, patterns):
         for layer, member in members.items()
     }
 
-def _kind(file, declared_symlinks):
+def _kind(file, kinds):
+    """The kind of a file in the manifest. `kinds` are those of the links that Bazel makes, by path."""
     if file.is_directory:
         return "t"
-    if getattr(file, "is_symlink", False) or file.path in declared_symlinks:
-        return "l"
-    return "f"
+    if hasattr(file, "is_symlink"):
+        return "l" if file.is_symlink else "f"
+
+    # Bazel 7 does not tell: where a program makes an output, that may be a declared symlink.
+    return kinds.get(file.path, "f" if file.is_source else "g")
 
 def _file_mapper(runfiles):
-    """A `map_each` that keeps nothing alive but strings and the few declared symlinks."""
-    prefix, workspace, declared_symlinks = runfiles.prefix, runfiles.workspace, runfiles.declared_symlinks
+    """A `map_each` that keeps nothing alive but strings and the kinds of the few links."""
+    prefix, workspace, kinds = runfiles.prefix, runfiles.workspace, runfiles.kinds
 
     def map_file(file):
-        return _line(_kind(file, declared_symlinks), prefix + _runfiles_path(file.short_path, workspace), file.path)
+        return _line(_kind(file, kinds), prefix + _runfiles_path(file.short_path, workspace), file.path)
 
     return map_file
 
@@ -386,17 +481,12 @@ def _relative(link, target):
     return "/".join([".."] * (len(here) - shared) + there[shared:])
 
 def _write_layer(ctx, settings, patterns, layer, members):
-    """Declares the action that writes one layer; returns the layer, its descriptor and its listing."""
+    """Declares the action that writes one layer; returns a struct of the files that it makes and its manifest."""
     base = "{}_{}".format(ctx.label.name, layer)
     output = ctx.actions.declare_file(base + _EXTENSIONS[settings.compress])
     descriptor = ctx.actions.declare_file(base + ".descriptor.json")
     listing = ctx.actions.declare_file(base + ".mtree")
-    manifest = ctx.actions.declare_file(base + ".manifest")
-
-    lines = ctx.actions.args().set_param_file_format("multiline")
-    lines.add_all(members.lines)
-    lines.add_all(members.files, map_each = members.map_file, expand_directories = False, allow_closure = True)
-    ctx.actions.write(manifest, lines)
+    manifest = _write_manifest(ctx, base, members)
 
     # Bazel expands any line of the flagfile that begins with @, so every line begins with --.
     args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
@@ -421,20 +511,37 @@ def _write_layer(ctx, settings, patterns, layer, members):
         if value:
             args.add(value, format = "--" + flag + "=%s")
 
+    _run(
+        ctx,
+        args,
+        inputs = members.files + members.inputs + [manifest],
+        outputs = [output, descriptor, listing],
+        mnemonic = _LAYER_MNEMONIC,
+        progress_message = "Writing image layer %{output}",
+        resource_set = _resources,
+    )
+    return struct(layer = output, descriptor = descriptor, listing = listing, manifest = manifest)
+
+def _write_manifest(ctx, base, members):
+    """Declares the action that writes the manifest of a layer, or of what is in none; returns it."""
+    manifest = ctx.actions.declare_file(base + ".manifest")
+    lines = ctx.actions.args().set_param_file_format("multiline")
+    lines.add_all(members.lines)
+    lines.add_all(members.files, map_each = members.map_file, expand_directories = False, allow_closure = True)
+    ctx.actions.write(manifest, lines)
+    return manifest
+
+def _run(ctx, args, **kwargs):
+    """Declares an action of the program, done by its worker wherever there is one."""
     toolchain = ctx.toolchains[TOOLCHAIN_TYPE]
     protocol = toolchain.worker_protocol
     ctx.actions.run(
         executable = toolchain.pylayer,
-        inputs = members.files + members.inputs + [manifest],
-        outputs = [output, descriptor, listing],
         arguments = ["--worker_protocol=" + protocol, args],
-        mnemonic = "PyImageLayer",
-        progress_message = "Writing image layer %{output}",
-        resource_set = _resources,
-        execution_requirements = dict(_EXECUTION_REQUIREMENTS, **{"requires-worker-protocol": protocol}),
+        execution_requirements = _EXECUTION_REQUIREMENTS | {"requires-worker-protocol": protocol},
         toolchain = TOOLCHAIN_TYPE,
+        **kwargs
     )
-    return output, descriptor, listing
 
 def _resources(os, inputs):  # buildifier: disable=unused-variable
     """What one layer takes: the program's threads divide the processors among all layers."""
@@ -444,37 +551,41 @@ def _add_patterns(args, patterns):
     args.add_all(["{}={}".format(name, pattern) for name, pattern in patterns.groups], format_each = "--group=%s")
     args.add_all(patterns.exclude, format_each = "--exclude=%s")
 
-def _validate(ctx, patterns, runfiles, listings):
-    """Declares the action that proves the layers right from their listings; returns its report."""
+def _validate(ctx, settings, patterns, runfiles, layers, left_out):
+    """Declares the action that proves the layers right from their listings; returns its report.
+
+    What the layers should be is known from their manifests and that of what is left out, which must
+    together have as many paths as the runfiles: a manifest of its own would be the largest file by far
+    that a change of one runfile writes again.
+    """
     report = ctx.actions.declare_file(ctx.label.name + ".validation")
-    manifest = ctx.actions.declare_file(ctx.label.name + ".manifest")
-    lines = ctx.actions.args().set_param_file_format("multiline")
-    lines.add_all([entry.line for entry in runfiles.extra])
-    lines.add_all(runfiles.depset, map_each = _file_mapper(runfiles), expand_directories = False, allow_closure = True)
-    ctx.actions.write(manifest, lines)
+    manifests = [files.manifest for files in layers.values()]
+    if left_out.files or left_out.lines:
+        manifests.append(_write_manifest(ctx, ctx.label.name + ".left_out", left_out))
+    paths = {path: None for _, path in runfiles.files} | {entry.path: None for entry in runfiles.extra}
 
     args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
     args.add(report, format = "--validation=%s")
-    args.add(manifest, format = "--manifest=%s")
-    for layer, listing in listings.items():
-        args.add(listing, format = "--layer_listing=" + layer + "=%s")
+    args.add_all(manifests, format_each = "--manifest=%s")
+    args.add(len(paths), format = "--paths=%s")
+    for layer, files in layers.items():
+        args.add(files.listing, format = "--layer_listing=" + layer + "=%s")
     _add_patterns(args, patterns)
-    args.add_all(ctx.attr.dropped, format_each = "--dropped=%s")
+    args.add_all(patterns.dropped, format_each = "--dropped=%s")
     args.add(ctx.attr.validation, format = "--severity=%s")
-    args.add_all(ctx.attr.validation_exceptions, format_each = "--exception=%s")
+    args.add_all(settings.validation_exceptions, format_each = "--exception=%s")
     if runfiles.elf_machine:
         args.add(runfiles.elf_machine, format = "--machine=%s")
-    ctx.actions.run(
-        executable = ctx.toolchains[TOOLCHAIN_TYPE].pylayer,
+    _run(
+        ctx,
+        args,
         # Of the runfiles only the trees, to know what is in them.
-        inputs = listings.values() + runfiles.trees + [manifest],
+        inputs = [files.listing for files in layers.values()] + runfiles.trees + manifests,
         outputs = [report],
-        arguments = [args],
         mnemonic = "PyImageLayerValidation",
         progress_message = "Validating image layers %{label}",
-        toolchain = TOOLCHAIN_TYPE,
     )
-    return [report]
+    return report
 
 def _report_unused_groups(ctx, groups, packages):
     """Declares the action that warns of groups without files, and returns its report.
@@ -487,13 +598,12 @@ def _report_unused_groups(ctx, groups, packages):
     args.add(report, format = "--unused_groups=%s")
     args.add_all(["{}={}".format(name, pattern) for name, pattern in groups], format_each = "--group=%s")
     args.add_all(sorted(packages), format_each = "--package=%s")
-    ctx.actions.run(
-        executable = ctx.toolchains[TOOLCHAIN_TYPE].pylayer,
+    _run(
+        ctx,
+        args,
         outputs = [report],
-        arguments = [args],
         mnemonic = "PyImageLayerGroups",
         progress_message = "Checking the layer groups of %{label}",
-        toolchain = TOOLCHAIN_TYPE,
     )
     return report
 
@@ -503,19 +613,22 @@ _py_image_layer = rule(
         "binary": attr.label(mandatory = True, allow_files = True, cfg = platform_transition, aspects = [binary_closure]),
         "root": attr.string(),
         "group_names": attr.string_list(doc = "In matching order."),
-        "group_patterns": attr.string_list(doc = "One for each name."),
-        "compress": attr.string(),
+        "group_patterns": attr.string(doc = "A line for each name."),
+        "compress": attr.string(default = "gzip"),
         "tar_args": attr.string_list(),
         "dropped": attr.string_list(),
         "exclude": attr.string_list(),
         "mtime": attr.string(),
-        "mode": attr.string(),
+        "mtime_number": attr.int(default = _UNSET_NUMBER),
+        "mode": attr.string(default = "0755"),
         "dedupe": attr.bool(default = True),
-        "validation": attr.string(values = ["error", "warn", "off"]),
+        "validation": attr.string(default = "error", values = ["error", "warn", "off"]),
         "validation_exceptions": attr.string_list(),
         "platform": attr.label(),
         "owner": attr.string(),
+        "owner_number": attr.int(default = _UNSET_NUMBER),
         "group": attr.string(),
+        "group_number": attr.int(default = _UNSET_NUMBER),
         "_allowlist_function_transition": attr.label(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
         ),

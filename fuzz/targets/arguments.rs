@@ -103,7 +103,8 @@ impl Written {
     fn validation(&mut self, request: &ValidationRequest) {
         let ValidationRequest {
             report,
-            manifest,
+            manifests,
+            paths,
             listings,
             groups,
             exclude,
@@ -113,7 +114,12 @@ impl Written {
             lenient,
         } = request;
         self.path("validation", report);
-        self.path("manifest", manifest);
+        for manifest in manifests {
+            self.path("manifest", manifest);
+        }
+        if let Some(paths) = paths {
+            self.argument("paths", paths.to_string());
+        }
         for (layer, path) in listings {
             assert!(stays(path));
             self.argument("layer_listing", [layer.as_bytes(), b"=", path.as_os_str().as_bytes()].concat());

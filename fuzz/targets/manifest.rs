@@ -71,6 +71,7 @@ fn line(entry: &Entry) -> Vec<u8> {
         Source::File(path) => (b'f', Some(path.as_os_str().as_bytes())),
         Source::Tree(path) => (b't', Some(path.as_os_str().as_bytes())),
         Source::DeclaredSymlink(path) => (b'l', Some(path.as_os_str().as_bytes())),
+        Source::FileOrDeclaredSymlink(path) => (b'g', Some(path.as_os_str().as_bytes())),
         Source::Symlink(text) => (b's', Some(&text[..])),
         Source::Empty => (b'e', None),
     };
@@ -93,7 +94,7 @@ fn line(entry: &Entry) -> Vec<u8> {
 /// What would be found on disk, had every file its own path as content.
 fn item(entry: Entry) -> Item {
     let content = match entry.source {
-        Source::File(file) | Source::Tree(file) => {
+        Source::File(file) | Source::FileOrDeclaredSymlink(file) | Source::Tree(file) => {
             let path = file.as_os_str().as_bytes().to_vec();
             let size = path.len() as u64;
             Content::File(Arc::new(FileContent { file, size, digest: Some(path.into()), ..FileContent::default() }))

@@ -31,7 +31,7 @@ use crate::action;
 use crate::codec::{self, Codec};
 use crate::groups::{self, DEFAULT_GROUP, Exceptions, LayerGroups};
 use crate::image_path::{self, ImagePath};
-use crate::inputs::{self, Content, Digests, Inputs, Item, KnownFiles};
+use crate::inputs::{self, Content, Digests, Inputs, Item, KnownFiles, Links};
 use crate::listing::{self, Listing};
 use crate::manifest::{Entry, Manifest, Source};
 use crate::output::{Descriptor, Output};
@@ -167,8 +167,8 @@ fn pack(
     cancel: &Cancel,
 ) -> Result<Vec<Row>, Error> {
     let (digests, known) = (Digests::default(), KnownFiles::new(0));
-    let now = SystemTime::now();
-    let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel, now };
+    let (now, links) = (SystemTime::now(), Links::Declared);
+    let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel, now, links };
     let wanted = |path: &ImagePath| groups.group_of(path.tar_name()).is_some();
     let items = info_span!("inputs")
         .in_scope(|| inputs.items(manifest, action::questions(settings), wanted))
@@ -267,7 +267,7 @@ fn violations(
     };
     let layers: Vec<(String, Listing)> = listings.into_iter().map(parse).collect::<Result<_, _>>()?;
     let expected = Expected {
-        paths: &inputs.paths(manifest).map_err(action::Error::from)?,
+        paths: &inputs.paths(&manifest.entries).map_err(action::Error::from)?,
         links: manifest.links().collect(),
         groups,
         dropped: &[],
@@ -287,7 +287,7 @@ fn explain(error: Error, manifest: &Manifest, cancel: &Cancel) -> Error {
             | action::Error::Pipeline(pipeline::Error::Input(inputs::Error::Read { path, error })),
         ) => {
             let entry = manifest.entries.iter().find(|entry| match &entry.source {
-                Source::File(file) => *file == path,
+                Source::File(file) | Source::FileOrDeclaredSymlink(file) => *file == path,
                 Source::Tree(tree) => path.starts_with(tree),
                 Source::DeclaredSymlink(_) | Source::Symlink(_) | Source::Empty => false,
             });

@@ -21,11 +21,40 @@ def workspace(make_workspace):
 
 def test_a_group_without_files_has_no_layer_if_their_paths_are_known_before(workspace) -> None:
     assert list(workspace.layers("//app:no_such_repository")) == ["default"]
-    # Its target is there all the same, since nobody knows when BUILD files are read.
-    assert workspace.files("//app:no_such_repository_torch") == []
-    workspace.build("//app:no_such_repository_torch")
-    actions = workspace.run("aquery", "mnemonic('^PyImageLayer$', //app:no_such_repository)").output
-    assert actions.count("Mnemonic: PyImageLayer") == 1
+    for group in "descriptors", "listings":
+        (file,) = workspace.files("//app:no_such_repository", f"--output_groups={group}")
+        assert file.name.startswith("no_such_repository_default.")
+
+
+def test_the_label_of_a_group_without_files_is_an_empty_layer(workspace) -> None:
+    # When BUILD files are read, nobody knows that there are no files; rules want a file of each label.
+    (file,) = workspace.files("//app:no_such_repository_torch")
+    file.unlink()
+    log = workspace.build("//app:no_such_repository_torch").log
+    assert Layer(file).paths == []
+    # The rule knew that the layer is empty: the program does not have to tell.
+    assert "pylayer: " not in log
+
+
+@pytest.mark.parametrize(
+    "image, groups",
+    [
+        ("image_of_labels", ["interpreter", "torch", "packages", "default"]),
+        ("image_of_all", ["default"]),
+        ("image_of_one", ["torch"]),
+    ],
+)
+def test_rules_that_want_a_file_of_each_label_take_the_layers(image, groups, workspace) -> None:
+    names = [file.name for file in workspace.files(f"//app:{image}")]
+    assert names == [f"no_such_repository_{group}.tar" for group in groups]
+    assert all(Layer(file).path.exists() for file in workspace.files(f"//app:{image}"))
+
+
+def test_a_layer_that_nobody_asks_for_is_not_written(workspace) -> None:
+    for file in workspace.files("//app:image_of_labels"):
+        file.unlink()
+    spawns = workspace.spawns("//app:no_such_repository")
+    assert [spawn.mnemonic for spawn in spawns] == ["PyImageLayer"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

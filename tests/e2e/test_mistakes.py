@@ -36,7 +36,7 @@ AT_ANALYSIS = {
     "package_none": ("exclude = [pip_package()]", "pip_package: name at least one package, as in a requirements file"),
     "regex_parenthesis": (
         'layer_groups = {"torch": "tor(ch"}',
-        'py_image_layer(name = "layers"): the pattern of layer group "torch", "tor(ch", is not a regular '
+        'the pattern of layer group "torch", "tor(ch", is not a regular '
         "expression: a parenthesis is never closed",
     ),
     "regex_bracket": ('layer_groups = {"torch": "[a-z"}', "is not a regular expression: a bracket is never closed"),
@@ -88,7 +88,42 @@ AT_ANALYSIS = {
         "has no effect on a plain tar; remove it or set compress",
     ),
     "compress": ('compress = "xz"', 'compress is "xz": use "gzip", "zstd", or "" for a plain tar'),
+    "regex_of_select": (
+        'layer_groups = {"torch": select({"//conditions:default": "tor(ch"})}',
+        'the pattern of layer group "torch", "tor(ch", is not a regular expression: a parenthesis is never closed',
+    ),
+    "line_break_of_select": (
+        'layer_groups = {"torch": select({"//conditions:default": "tor\\nch"})}',
+        "layer_groups: a pattern has a line break in it: write it as \\n, or \\r",
+    ),
+    "none_of_select": (
+        'layer_groups = {"torch": select({"//app:optimized": "torch", "//conditions:default": None})}',
+        'the pattern of layer group "torch" is empty, and would be found in every path: write "." for every path',
+    ),
+    "groups_select": (
+        'layer_groups = select({"//conditions:default": {"torch": "torch"}})',
+        'py_image_layer(name = "layers"): layer_groups cannot be a select, because its names become targets; '
+        'use a dict whose patterns are selects: {"torch": select(…)}',
+    ),
+    "groups_list": ('layer_groups = ["torch"]', 'layer_groups is a dict of names and patterns, not ["torch"]'),
     "owner": ('owner = "app"', 'owner is a number, not "app"'),
+    "owner_negative": ("owner = -1", 'owner is a number, not "-1"'),
+    "owner_of_select": (
+        'owner = select({"//conditions:default": -1})',
+        'owner is a number, not "-1"',
+    ),
+    "owner_great": ("owner = 4294967296", "owner is 4294967296: the greatest number possible is 4294967294"),
+    "group_great": ('group = "4294967295"', "group is 4294967295: the greatest number possible is 4294967294"),
+    "mtime_great": (
+        "mtime = 9223372036854775808",
+        "mtime is 9223372036854775808: the greatest number possible is 9223372036854775807",
+    ),
+    "uid_great": (
+        'tar_args = ["--uid", "99999999999"]',
+        "tar_args: --uid is 99999999999: the greatest number possible is 4294967294",
+    ),
+    "mode_great": ('mode = "77777"', 'mode is "77777": use octal permissions such as "0755", or "detect"'),
+    "validation": ('validation = "strict"', "has to be one of 'error', 'warn' or 'off' instead of 'strict'"),
     "group": ('group = "-1"', 'group is a number, not "-1"'),
     "not_executable": (
         'py_binary = "//app:kinds"',

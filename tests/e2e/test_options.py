@@ -221,6 +221,7 @@ def test_a_higher_level_makes_smaller_layers(smaller, larger, layers) -> None:
         ("owner_and_group", (1000, 2000, "", "", DEFAULT_TIME)),
         ("owner_as_number", (1000, 0, "", "", DEFAULT_TIME)),
         ("group_alone", (0, 2000, "", "", DEFAULT_TIME)),
+        ("great_numbers", (4294967294, 4294967294, "", "", 4611686018427387904)),
         ("tar_args_owner", (1000, 2000, "app", "staff", DEFAULT_TIME)),
         ("tar_args_numeric_owner", (1000, 0, "", "", DEFAULT_TIME)),
         ("tar_args_mtime_seconds", (0, 0, "", "", 0)),
@@ -245,6 +246,32 @@ def test_exclude_leaves_files_out(layers) -> None:
     }
 
 
+# --- None and select ----------------------------------------------------------------------------
+
+
+def test_none_is_the_default(layers) -> None:
+    found = layers("everything_none")
+    assert {layer.codec for layer in found.values()} == {"gzip"}
+    assert {name: layer.diff_id for name, layer in found.items()} == {
+        name: layer.diff_id for name, layer in layers("root_unset").items()
+    }
+
+
+@pytest.mark.parametrize("mode, chosen", [("fastbuild", "chosen_other"), ("opt", "chosen_optimized")])
+def test_attributes_can_be_chosen_by_select(mode, chosen, options) -> None:
+    option = f"--compilation_mode={mode}"
+    options.build(option, "//app:chosen_by_select", f"//app:{chosen}")
+    found, expected = (
+        [Layer(file) for file in options.files(f"//app:{target}", option)] for target in ("chosen_by_select", chosen)
+    )
+    assert [layer.path.name.replace("by_select", chosen.removeprefix("chosen_")) for layer in found] == [
+        layer.path.name for layer in expected
+    ]
+    assert len({layer.codec for layer in found}) == 1
+    assert [layer.digest for layer in found] == [layer.digest for layer in expected]
+    options.build("//app:all")
+
+
 # --- targets ------------------------------------------------------------------------------------
 
 
@@ -265,6 +292,15 @@ def test_each_layer_has_a_target_and_an_output_group(options) -> None:
 def test_the_macro_returns_the_layers_in_image_order(options) -> None:
     names = [file.name for file in options.files("//app:returned")]
     assert names == [f"common_attributes_{group}.tar" for group in ("interpreter", "numpy", "packages", "default")]
+
+
+def test_attributes_about_actions_are_those_of_the_target_with_actions(options) -> None:
+    options.build("--nobuild", "//app:with_resources_default")
+    for attribute in "exec_properties, cpus", "exec_compatible_with, linux":
+        found = options.run("query", f"attr({attribute}, //app:all)").output.split()
+        assert found == ["//app:with_resources"]
+    tagged = options.run("query", "attr(tags, sized, //app:all)").output.split()
+    assert "//app:with_resources_default" in tagged
 
 
 def test_common_attributes_reach_every_target(options) -> None:

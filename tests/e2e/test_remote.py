@@ -80,6 +80,15 @@ def test_the_report_of_a_failed_validation_comes_back(runfiles, address) -> None
     assert len(report.splitlines()) == 300
 
 
+def test_a_source_directory_is_refused_remotely(make_workspace, scratch, address) -> None:
+    workspace = make_workspace(WORKSPACES / "runfiles", "source directory remotely")
+    arguments = [f"--remote_executor={address}", "--strategy=PyImageLayer=remote", "--noremote_local_fallback"]
+    result = workspace.build(*arguments, "//faults:source_directory", check=False)
+    workspace.shutdown()
+    assert result.status != 0
+    assert "faults/directory is a source directory, whose files Bazel does not track" in result.log
+
+
 def layer_targets(workspace: Workspace, pattern: str) -> list[str]:
     """The `py_image_layer` targets that a pattern of targets names."""
     return workspace.run("query", f"kind('py_image_layer rule', {pattern})").output.split()

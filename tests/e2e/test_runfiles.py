@@ -357,6 +357,55 @@ def test_same_bytes_with_any_strategy(runner, arguments, runfiles, reference) ->
     assert {file.name: file.read_bytes() for file in files} == reference
 
 
+# --- links that programs make -------------------------------------------------------------------
+
+MADE_LINKS = {
+    "absolute": ("symlink", "/usr/bin/env"),
+    "declared": ("symlink", "target.txt"),
+    "file": ("file", ""),
+    "in_the_runfiles": ("symlink", "../main.sh"),
+    "target.txt": ("file", ""),
+}
+
+STRATEGIES = {
+    "multiplex worker": [],
+    "sandboxed worker": ["--noworker_multiplex", "--worker_sandboxing"],
+    "sandboxed multiplex worker": ["--worker_sandboxing", "--experimental_worker_multiplex_sandboxing"],
+    "linux-sandbox": ["--strategy=PyImageLayer=linux-sandbox"],
+}
+
+
+def written(runfiles, name: str, *arguments: str) -> dict[str, tuple[str, str]]:
+    """What the links of a binary are in its layer, which is written again."""
+    (file,) = runfiles.files(f"//app:{name}_layers")
+    file.unlink()
+    runfiles.build(*arguments, f"//app:{name}_layers")
+    below = f"srv/app/{name}.runfiles/_main/app/links_of_{name}/"
+    return {
+        entry.path.removeprefix(below): (entry.type, entry.target)
+        for entry in Layer(file).entries
+        if entry.path.startswith(below) and entry.type != "directory"
+    }
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_declared_link_that_a_program_makes_is_a_link(strategy, runfiles) -> None:
+    assert written(runfiles, "made_links", *STRATEGIES[strategy]) == MADE_LINKS
+
+
+def test_without_a_sandbox_or_worker_a_declared_link_is_kept_where_it_cannot_be_a_file(runfiles) -> None:
+    links = written(runfiles, "made_link", "--strategy=PyImageLayer=local")
+    assert links["in_the_runfiles"] == MADE_LINKS["in_the_runfiles"]
+
+
+def test_without_a_sandbox_or_worker_a_link_that_may_be_a_file_is_refused(runfiles) -> None:
+    (file,) = runfiles.files("//app:made_links_layers")
+    file.unlink(missing_ok=True)
+    log = runfiles.build("--strategy=PyImageLayer=local", "//app:made_links_layers", check=False).log
+    assert "is a symlink, and nothing tells whether it was declared as one or stands for the file that it" in log
+    runfiles.build("//app:made_links_layers")
+
+
 @pytest.mark.parametrize("group", LAYERS)
 def test_same_bytes_where_every_input_is_a_plain_copy(group, runfiles, layers, reference, folder) -> None:
     """As under remote execution: no links but declared ones, other modes, no empty folders, no digests."""
@@ -372,7 +421,7 @@ def test_same_bytes_where_every_input_is_a_plain_copy(group, runfiles, layers, r
     for line in manifest.read_text().splitlines():
         kind, *fields = [re.sub(r"\\(.)", unescape, field) for field in line.split("\t")]
         if kind not in "es":
-            {"f": copy, "t": copy_tree, "l": copy_link}[kind](execution_root / fields[1], folder / fields[1])
+            {"f": copy, "g": copy, "t": copy_tree, "l": copy_link}[kind](execution_root / fields[1], folder / fields[1])
 
     arguments = ["--worker_protocol=proto", f"@{in_execution_root(runfiles, flagfile)}"]
     subprocess.run([program(), *arguments], cwd=folder, check=True, env={}, timeout=TIMEOUT)

@@ -60,10 +60,24 @@ IMPOSSIBLE = {
 
 # The same binaries with what the messages advise; a link that is left to the base image; links to what is
 # left out; and code for a GPU.
-SOUND = ["absolute", "dropped", "excluded", "foreign_mended", "gpu", "place_mended", "whiteout_mended"]
+SOUND = [
+    "absolute",
+    "dropped",
+    "excluded",
+    "foreign_mended",
+    "gpu",
+    "place_mended",
+    "source_directory_mended",
+    "whiteout_mended",
+]
 
 # With exceptions for what is wrong.
 ACCEPTED = ["dangling_accepted", "foreign_accepted", "place_accepted"]
+
+SOURCE_DIRECTORY = (
+    "faults/directory is a source directory, whose files Bazel does not track; in data, list the files instead of "
+    'the directory: glob(["directory/**"])'
+)
 
 WARNING_OF_LIB = (
     'pylayer: layer "default" holds ./lib/tool/; in most base images that top-level directory is a symlink, which '
@@ -149,7 +163,7 @@ def test_links_to_what_is_excluded_are_left_out(runfiles) -> None:
     runfiles.build("//faults:excluded")
     place = SRV.format("excluded") + "/excluded/"
     there = [path.removeprefix(place) for path in paths(runfiles, "excluded") if path.startswith(place)]
-    assert [path for path in there if path.strip("/")] == ["wheel", "wheel/core.py"]
+    assert there == ["wheel/core.py"]
 
 
 def test_links_to_a_group_that_is_left_out_are_kept(runfiles) -> None:
@@ -178,6 +192,13 @@ def test_an_exception_without_a_use_is_named(runfiles) -> None:
     assert report(runfiles, "many_accepted") == []
 
 
+@pytest.mark.parametrize("strategy", ["worker", "linux-sandbox", "local"])
+def test_a_source_directory_is_refused(strategy, runfiles) -> None:
+    result = runfiles.build(f"--strategy=PyImageLayer={strategy}", "//faults:source_directory", check=False)
+    assert result.status != 0
+    assert SOURCE_DIRECTORY in result.log
+
+
 def test_a_warning_is_printed_and_the_layers_are_built(runfiles) -> None:
     result = runfiles.build("//faults:dangling_warn")
     _, found, rest = result.log.partition("INFO: From Validating image layers //faults:dangling_warn:\npylayer: ")
@@ -203,6 +224,23 @@ def test_a_folder_that_hides_one_of_the_base_image_causes_a_warning(runfiles) ->
 @pytest.mark.parametrize("target", ["layers", "layers_zstd", "layers_tar", "layers_srv"])
 def test_a_plain_build_validates_the_example(target, example) -> None:
     assert (example.folder / f"bazel-bin/app/{target}.validation").read_text() == ""
+
+
+def test_the_workers_that_write_layers_validate_them(example) -> None:
+    (example.folder / "bazel-bin/app/layers.validation").unlink()
+    (spawn,) = example.spawns("//app:layers")
+    assert (spawn.mnemonic, spawn.runner) == ("PyImageLayerValidation", "worker")
+    # No worker of their own: both kinds of actions have the same.
+    logs = (example.folder / "bazel-out").resolve().parents[2] / "bazel-workers"
+    assert not list(logs.glob("*PyImageLayerValidation*"))
+
+
+@pytest.mark.parametrize("strategy", ["worker", "linux-sandbox", "local"])
+def test_with_any_strategy_the_example_is_valid(strategy, example) -> None:
+    report = example.folder / "bazel-bin/app/layers.validation"
+    report.unlink()
+    example.build(f"--strategy=PyImageLayerValidation={strategy}", "//app:layers")
+    assert report.read_text() == ""
 
 
 @pytest.mark.parametrize("target", ["//app:layers", "//app:layers_default", "//app:layers_interpreter"])
