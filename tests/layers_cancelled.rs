@@ -77,18 +77,13 @@ fn begun_after_cancellation(
     watch.begun
 }
 
-const CODECS: [[&str; 2]; 5] = [
-    ["--compress=none", "--mode=0755"],
-    ["--compress=gzip", "--level=1"],
-    ["--compress=gzip", "--level=9"],
-    ["--compress=zstd", "--level=3"],
-    ["--compress=zstd", "--level=12"],
-];
+const CODECS: [[&str; 2]; 3] =
+    [["--compress=none", "--mode=0755"], ["--compress=gzip", "--level=6"], ["--compress=zstd", "--level=3"]];
 
 #[test]
 fn cancelled_work_stops_at_once() {
     for options in CODECS {
-        for (name, nth) in [("read", 1), ("read", 3), ("write", 1), ("write", 2), ("hash", 2)] {
+        for (name, nth) in [("read", 1), ("read", 3), ("write", 2), ("hash", 2)] {
             for threads in [1, 4] {
                 let begun = begun_after_cancellation(threads, &options, name, nth);
                 let what = format!("{options:?}, {threads} threads, {name} {nth}: {begun:?}");
