@@ -309,8 +309,10 @@ fn write(
         outputs.push(Output::with_content(path, Descriptor::new(codec, &written).to_json().as_bytes())?);
     }
     if let Some((path, excluded_links)) = &files.listing {
-        let text = listing::listing(&plan, &written.machines, excluded_links);
-        outputs.push(Output::with_content(path, text.as_bytes())?);
+        let mut output = Output::create(path)?;
+        listing::write(&plan, &written.machines, excluded_links, output.file())
+            .map_err(|error| output::Error { path: path.clone(), error })?;
+        outputs.push(output);
     }
     Output::keep(outputs)?;
     Ok(written)
@@ -339,7 +341,7 @@ pub fn warnings(plan: &LayerPlan, layer: &str) -> Vec<String> {
     let entry = plan::shadows_base_image(plan);
     let warning = entry.map(|entry| format!(
         "layer {layer:?} holds {}; in most base images that top-level directory is a symlink, which some tools replace by a directory. Set root = \"/app\" or the like",
-        String::from_utf8_lossy(&entry.name)
+        show(&entry.name)
     ));
     warning.into_iter().collect()
 }
@@ -386,8 +388,10 @@ fn report_unused_groups(
 /// Says that no file belongs to the layer group `name`, and what the reason may be. `packages` are the
 /// normalized names of those in the runfiles.
 pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
-    let mut warning =
-        format!("layer {name:?} is empty: no file left by earlier groups matches its pattern {pattern}");
+    let mut warning = format!(
+        "layer {name:?} is empty: no file left by earlier groups matches its pattern {}",
+        show(pattern.as_bytes())
+    );
     if pattern.contains(r"\\") || pattern.contains("$$") {
         warning += r". It looks escaped for awk: a dot is \. in a regular expression, and an end is $";
     }
@@ -491,8 +495,10 @@ mod tests {
             ("{pip_package:torch}", &[]),
         ] {
             let warning = unused_group("x", pattern, &packages);
-            let plain =
-                format!("layer \"x\" is empty: no file left by earlier groups matches its pattern {pattern}");
+            let plain = format!(
+                "layer \"x\" is empty: no file left by earlier groups matches its pattern {}",
+                show(pattern.as_bytes())
+            );
             let rest = warning.strip_prefix(&plain).unwrap();
             assert!(reasons.iter().all(|reason| rest.contains(reason)), "{warning}");
             assert_eq!(rest.is_empty(), reasons.is_empty(), "{warning}");

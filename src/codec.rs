@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use zstd::stream::raw::{self, Operation};
 
+use crate::show::show;
 use crate::worker::Cancel;
 
 /// zlib's customary level: at it libdeflate's output is no larger than zlib's.
@@ -40,7 +41,7 @@ pub enum Codec {
 /// What can be wrong with a name or level of compression.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    #[error("compression {0:?} is not known; use gzip, zstd or none")]
+    #[error("compression \"{0}\" is not known; use gzip, zstd or none")]
     Unknown(String),
     #[error("compression level {level} is not one of {codec}'s, which are {from} to {to}")]
     Level { codec: &'static str, level: u8, from: u8, to: u8 },
@@ -60,7 +61,7 @@ impl Codec {
             "zstd" => Ok(Codec::Zstd { level: within("zstd", DEFAULT_ZSTD_LEVEL, 1, 22)? }),
             "none" if level.is_some() => Err(Error::LevelOfNone),
             "none" => Ok(Codec::None),
-            other => Err(Error::Unknown(other.to_string())),
+            other => Err(Error::Unknown(show(other.as_bytes()))),
         }
     }
 

@@ -10,9 +10,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use crate::show::show;
+
 /// Why a path cannot be one of an action's files.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error("exec path {path:?}: {problem}")]
+#[error("exec path \"{path}\": {problem}")]
 pub struct Error {
     pub path: String,
     pub problem: &'static str,
@@ -55,7 +57,7 @@ fn check(path: &[u8], below: &[u8], leads_out: &'static str) -> Result<PathBuf, 
     } else {
         return Ok(plain(path));
     };
-    Err(Error { path: String::from_utf8_lossy(path).into_owned(), problem })
+    Err(Error { path: show(path), problem })
 }
 
 /// `path` without `.` and empty components, so that the same place always has the same path.

@@ -10,6 +10,7 @@
 use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
 
 use crate::image_path::ImagePath;
+use crate::show::show;
 use crate::survey::{self, Survey};
 
 /// The group of everything that no pattern takes.
@@ -118,16 +119,26 @@ pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
     names
 }
 
+/// What the text of a pattern, and of all patterns of a list, may take. A parser needs some 100 bytes of
+/// memory for each byte. A list of a thousand patterns has 50 KiB.
+const PATTERN_TEXT_BYTES: usize = 64 << 10;
+const LIST_TEXT_BYTES: usize = 256 << 10;
 /// What a compiled pattern may take in memory, which bounds what a hostile one can cost.
 const PATTERN_BYTES: usize = 10 << 20;
+/// What a compiled list may take.
+const LIST_BYTES: usize = 64 << 20;
 /// What matching may take for what it remembers of the patterns, for each thread.
 const MATCHER_BYTES: usize = 16 << 20;
 
 /// What can be wrong with a list of groups.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{what} {pattern:?} is not a valid regular expression: {problem}")]
+    #[error("{what} \"{}\" is not a valid regular expression: {problem}", show(pattern.as_bytes()))]
     Pattern { what: String, pattern: String, problem: String },
+    #[error(
+        "the {count} patterns have {bytes} bytes together, and at most {LIST_TEXT_BYTES} are read; write fewer or shorter ones"
+    )]
+    List { count: usize, bytes: usize },
 }
 
 /// Compiled patterns in the order in which they are tried.
@@ -211,17 +222,31 @@ impl Exceptions {
 
 /// Compiles patterns that are valid each alone.
 fn pattern_set(patterns: &[&String]) -> Result<RegexSet, Error> {
+    let bytes: usize = patterns.iter().map(|pattern| pattern.len()).sum();
+    if bytes > LIST_TEXT_BYTES {
+        return Err(Error::List { count: patterns.len(), bytes });
+    }
     RegexSetBuilder::new(patterns)
         .unicode(false)
         .dot_matches_new_line(true)
-        .size_limit((patterns.len() + 1) * PATTERN_BYTES)
+        .size_limit(LIST_BYTES)
         .dfa_size_limit(MATCHER_BYTES)
         .build()
-        .map_err(|error| problem(&error, "the list of patterns,", &format!("{patterns:?}")))
+        .map_err(|error| {
+            problem(
+                &error,
+                "the list of patterns,",
+                &patterns.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>().join(" "),
+            )
+        })
 }
 
 /// Finds out whether `pattern` can be compiled.
 fn check(pattern: &str, what: impl Fn() -> String) -> Result<(), Error> {
+    if pattern.len() > PATTERN_TEXT_BYTES {
+        let problem = format!("it has {} bytes, and at most {PATTERN_TEXT_BYTES} are read", pattern.len());
+        return Err(Error::Pattern { what: what(), pattern: pattern.to_string(), problem });
+    }
     RegexBuilder::new(pattern)
         .unicode(false)
         .dot_matches_new_line(true)

@@ -1,5 +1,7 @@
 //! The place of an entry in a container image.
 
+use crate::show::show;
+
 /// The longest path of a Linux system call, less its closing NUL.
 const PATH_MAX: usize = 4095;
 /// The longest name in a directory of any common file system.
@@ -9,7 +11,7 @@ const CURRENT_DIRECTORY: &[u8] = b"./";
 
 /// Why a path cannot be one in an image.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error("image path {path:?}: {problem}")]
+#[error("image path \"{path}\": {problem}")]
 pub struct Error {
     pub path: String,
     pub problem: &'static str,
@@ -42,7 +44,7 @@ impl ImagePath {
             })
         };
         match problem {
-            Some(problem) => Err(Error { path: lossy(path), problem }),
+            Some(problem) => Err(Error { path: show(path), problem }),
             None => Ok(ImagePath([CURRENT_DIRECTORY, path].concat())),
         }
     }
@@ -105,12 +107,8 @@ impl ImagePath {
 
 impl std::fmt::Display for ImagePath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&lossy(self.as_bytes()))
+        f.write_str(&show(self.as_bytes()))
     }
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]

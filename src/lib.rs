@@ -5,8 +5,8 @@
 //! | module | from → to |
 //! |---|---|
 //! | [`worker`] | bytes on stdin → `Request` → `Response` bytes on stdout; knows nothing of layers |
-//! | [`image_path`], [`exec_path`], [`codec`], [`cache`] | the vocabulary: a place in the image, one on the machine, a compression, a bounded memory |
 //! | [`show`] | bytes of any origin → text for a message (pure) |
+//! | [`image_path`], [`exec_path`], [`codec`], [`cache`] | the vocabulary: a place in the image, one on the machine, a compression, a bounded memory |
 //! | [`stamp`] | what a file looks like → whether its content is still the same |
 //! | [`request`] | argument lines → [`request::LayerRequest`] |
 //! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and where their contents come from |

@@ -9,13 +9,14 @@
 //! layer because they lead to what is excluded (`#excluded link=../numpy/tests ./app/server.runfiles/…`).
 
 use std::fmt::Write;
+use std::io;
 
 use crate::plan::{Body, Entry, ExcludedLink, LayerPlan};
 use crate::show::show;
 use crate::worker::{Cancel, Cancelled};
 
-/// What a line has between its name and what all lines have in common.
-const TYPICAL_KEYWORDS: &str = " type=file size=1234567 mode=0755";
+/// Longer texts gain nothing, and a listing of very many or very long names need not be in memory.
+const WRITE_BYTES: usize = 256 << 10;
 
 /// Why a listing cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -67,9 +68,21 @@ pub fn elf_machine(content: &[u8]) -> Option<u16> {
     }
 }
 
-/// The listing of `plan`. `machines` are the ELF images among its entries, by entry number;
-/// `excluded_links` are not among them.
+/// The listing of `plan`, as [`write`] writes it.
 pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)], excluded_links: &[ExcludedLink]) -> String {
+    let mut bytes = Vec::new();
+    write(plan, machines, excluded_links, &mut bytes).expect("a vector takes any bytes");
+    String::from_utf8(bytes).expect("escaped names are ASCII")
+}
+
+/// Writes the listing of `plan`. `machines` are the ELF images among its entries, by entry number;
+/// `excluded_links` are not among them.
+pub fn write(
+    plan: &LayerPlan,
+    machines: &[(usize, u16)],
+    excluded_links: &[ExcludedLink],
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let metadata = &plan.metadata;
     // What all lines have in common, but for the mode before it. Writing to a String cannot fail.
     let mut common = format!(" uid={} gid={}", metadata.owner, metadata.group);
@@ -80,20 +93,19 @@ pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)], excluded_links: &[Ex
         }
     }
     let _ = writeln!(common, " time={}.0", metadata.mtime);
-    let names: usize = plan.entries.iter().map(|entry| entry.name.len()).sum();
-    let mut text =
-        String::with_capacity(names + plan.entries.len() * (common.len() + TYPICAL_KEYWORDS.len()));
-    text.push_str("#mtree\n");
+    let mut text = String::from("#mtree\n");
     for entry in &plan.entries {
         escape(&entry.name, &mut text);
         push_kind(entry, &mut text);
         let _ = write!(text, " mode={:04o}", entry.mode);
         text.push_str(&common);
+        flush(&mut text, WRITE_BYTES, out)?;
     }
     for (entry, machine) in machines {
         let _ = write!(text, "#elf machine={machine} ");
         escape(&plan.entries[*entry].name, &mut text);
         text.push('\n');
+        flush(&mut text, WRITE_BYTES, out)?;
     }
     for ExcludedLink { path, text: target } in excluded_links {
         text.push_str("#excluded link=");
@@ -101,8 +113,18 @@ pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)], excluded_links: &[Ex
         text.push(' ');
         escape(path.tar_name(), &mut text);
         text.push('\n');
+        flush(&mut text, WRITE_BYTES, out)?;
     }
-    text
+    flush(&mut text, 0, out)
+}
+
+/// Writes `text` and empties it, if it is at least this long.
+fn flush(text: &mut String, bytes: usize, out: &mut dyn io::Write) -> io::Result<()> {
+    if text.len() >= bytes {
+        out.write_all(text.as_bytes())?;
+        text.clear();
+    }
+    Ok(())
 }
 
 fn push_kind(entry: &Entry, text: &mut String) {

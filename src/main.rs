@@ -15,6 +15,7 @@ use pylayer::action::{self, Engine};
 use pylayer::inputs::Digests;
 use pylayer::pack;
 use pylayer::pipeline::{ChunkCache, Pool};
+use pylayer::show::{show, show_path};
 use pylayer::worker::{self, Cancel, Limits, Protocol};
 use tracing_chrome::ChromeLayerBuilder;
 use tracing_subscriber::prelude::*;
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         None | Some(b"proto") => Protocol::Proto,
         Some(b"json") => Protocol::Json,
         Some(other) => {
-            let other = String::from_utf8_lossy(other);
+            let other = show(other);
             return fail(format!("--worker_protocol={other}: the protocols are proto and json"));
         }
     };
@@ -66,9 +67,7 @@ fn main() -> ExitCode {
         };
         return match arguments.first() {
             None => serve(protocol, budget, log),
-            Some(other) => {
-                fail(format!("{:?} is not a start-up argument of the worker", String::from_utf8_lossy(other)))
-            }
+            Some(other) => fail(format!("\"{}\" is not a start-up argument of the worker", show(other))),
         };
     }
     // An action's arguments all have the form --name=value or @file; a command is a word.
@@ -108,7 +107,7 @@ fn command_line(arguments: &[Bytes]) -> impl Iterator<Item = &OsStr> {
 /// Records what each thread does when, for the time line of a browser or of Perfetto.
 fn trace(file: &Bytes) -> Result<tracing_chrome::FlushGuard, String> {
     let file = Path::new(OsStr::from_bytes(file));
-    let out = std::fs::File::create(file).map_err(|error| format!("--trace={}: {error}", file.display()))?;
+    let out = std::fs::File::create(file).map_err(|error| format!("--trace={}: {error}", show_path(file)))?;
     let (layer, guard) = ChromeLayerBuilder::new().writer(out).include_args(true).build();
     tracing_subscriber::registry().with(layer).init();
     Ok(guard)

@@ -23,12 +23,13 @@ use std::path::{Path, PathBuf};
 
 use crate::exec_path;
 use crate::image_path::{self, ImagePath};
+use crate::show::show;
 
 /// What can be wrong with a manifest.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     #[error(
-        "line {line} of the manifest is malformed: {text:?}; expected a kind (f, t, l, g, s or e) and its fields, separated by tabs, with a backslash written `\\\\`, a tab `\\t` and a newline `\\n`"
+        "line {line} of the manifest is malformed: \"{text}\"; expected a kind (f, t, l, g, s or e) and its fields, separated by tabs, with a backslash written `\\\\`, a tab `\\t` and a newline `\\n`"
     )]
     Line { line: usize, text: String },
     #[error("line {line} of the manifest: {error}")]
@@ -121,7 +122,7 @@ impl Manifest {
 }
 
 fn parse_line(number: usize, line: &[u8]) -> Result<Entry, Error> {
-    let malformed = || Error::Line { line: number, text: String::from_utf8_lossy(line).into_owned() };
+    let malformed = || Error::Line { line: number, text: show(line) };
     let exec_path = |path| exec_path::input(path).map_err(|error| Error::Source { line: number, error });
     let fields: Vec<_> =
         line.split(|&byte| byte == b'\t').map(unescape).collect::<Option<_>>().ok_or_else(malformed)?;

@@ -25,10 +25,11 @@ use serde::Serialize;
 
 use crate::codec::Codec;
 use crate::pipeline::Written;
+use crate::show::show_path;
 
 /// An output could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {}: {error}", path.display())]
+#[error("cannot write {}: {error}", show_path(path))]
 pub struct Error {
     pub path: PathBuf,
     pub error: io::Error,

@@ -20,6 +20,7 @@ use crate::groups::LayerGroups;
 use crate::image_path::ImagePath;
 use crate::inputs::{Content, FileContent, Item};
 use crate::request::{Metadata, Settings};
+use crate::show::{show, show_path};
 use crate::worker::{Cancel, Cancelled};
 
 /// Directories of the image's root that are symlinks in common base images. A directory entry would
@@ -338,8 +339,8 @@ fn same_content(a: &Content, b: &Content) -> bool {
 
 fn describe(content: &Content) -> String {
     match content {
-        Content::File(content) => content.file.display().to_string(),
-        Content::Symlink(text) => format!("a symlink to {}", String::from_utf8_lossy(text)),
+        Content::File(content) => show_path(&content.file),
+        Content::Symlink(text) => format!("a symlink to {}", show(text)),
         Content::Empty => "an empty file".to_string(),
     }
 }

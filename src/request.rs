@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::codec::{self, Codec};
 use crate::exec_path;
 use crate::image_path::ImagePath;
+use crate::show::show;
 
 /// 2023-01-01T08:00:00Z, the time of every entry of the macro that this one replaces. Not zero:
 /// zip tools refuse times before 1980.
@@ -24,9 +25,9 @@ pub const DEFAULT_DEDUPE_FROM: u64 = 4096;
 /// What can be wrong with the arguments.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("argument {0:?} is not known; every argument has the form --name=value")]
+    #[error("argument \"{0}\" is not known; every argument has the form --name=value")]
     Unknown(String),
-    #[error("argument {0:?} is given twice")]
+    #[error("argument \"{0}\" is given twice")]
     Twice(String),
     #[error("argument --{0}=… is missing")]
     Missing(&'static str),
@@ -198,7 +199,7 @@ impl ActionRequest {
             ActionRequest::Layer(LayerRequest::of(lists, &mut options)?)
         };
         match options.0.into_keys().next() {
-            Some(name) => Err(Error::Unknown(format!("--{name}"))),
+            Some(name) => Err(Error::Unknown(format!("--{}", show(name.as_bytes())))),
             None => Ok(request),
         }
     }
@@ -304,7 +305,7 @@ impl Options {
     fn add(&mut self, name: &str, value: &[u8]) -> Result<(), Error> {
         match self.0.insert(name.to_string(), value.to_vec()) {
             None => Ok(()),
-            Some(_) => Err(Error::Twice(format!("--{name}"))),
+            Some(_) => Err(Error::Twice(format!("--{}", show(name.as_bytes())))),
         }
     }
 
@@ -328,27 +329,26 @@ impl Options {
 }
 
 fn split(argument: &[u8]) -> Result<(&str, &[u8]), Error> {
-    let unknown = || Error::Unknown(String::from_utf8_lossy(argument).into_owned());
+    let unknown = || Error::Unknown(show(argument));
     let rest = argument.strip_prefix(b"--").ok_or_else(unknown)?;
     let equals = rest.iter().position(|&byte| byte == b'=').ok_or_else(unknown)?;
     let name = std::str::from_utf8(&rest[..equals]).map_err(|_| unknown())?;
     Ok((name, &rest[equals + 1..]))
 }
 
-fn invalid(name: &str, value: impl Into<String>, problem: impl Into<String>) -> Error {
-    Error::Value { name: name.to_string(), value: value.into(), problem: problem.into() }
+fn invalid(name: &str, value: impl AsRef<str>, problem: impl Into<String>) -> Error {
+    Error::Value { name: name.to_string(), value: show(value.as_ref().as_bytes()), problem: problem.into() }
 }
 
 fn text(name: &str, value: &[u8]) -> Result<String, Error> {
-    String::from_utf8(value.to_vec())
-        .map_err(|_| invalid(name, String::from_utf8_lossy(value), "the value is not UTF-8"))
+    String::from_utf8(value.to_vec()).map_err(|_| invalid(name, show(value), "the value is not UTF-8"))
 }
 
 /// [`exec_path::input`] or [`exec_path::output`].
 type ExecPath = fn(&[u8]) -> Result<PathBuf, exec_path::Error>;
 
 fn path(name: &str, value: &[u8], check: ExecPath) -> Result<PathBuf, Error> {
-    check(value).map_err(|error| invalid(name, String::from_utf8_lossy(value), error.problem))
+    check(value).map_err(|error| invalid(name, show(value), error.problem))
 }
 
 fn number<N: FromStr<Err = ParseIntError>>(name: &str, value: &str) -> Result<N, Error> {
@@ -358,8 +358,7 @@ fn number<N: FromStr<Err = ParseIntError>>(name: &str, value: &str) -> Result<N,
 /// `name=path`.
 fn parse_listing(value: &[u8]) -> Result<(String, PathBuf), Error> {
     let equals = value.iter().position(|&byte| byte == b'=');
-    let equals = equals
-        .ok_or_else(|| invalid("layer_listing", String::from_utf8_lossy(value), "expected LAYER=PATH"))?;
+    let equals = equals.ok_or_else(|| invalid("layer_listing", show(value), "expected LAYER=PATH"))?;
     let path = path("layer_listing", &value[equals + 1..], exec_path::input)?;
     Ok((text("layer_listing", &value[..equals])?, path))
 }

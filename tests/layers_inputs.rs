@@ -211,3 +211,113 @@ fn a_tree_without_end_can_be_cancelled() {
     assert!(worker.receive().was_cancelled);
     worker.close();
 }
+
+/// A hundred kilobytes of what a terminal obeys.
+fn hostile() -> String {
+    "\u{1b}]0;title\u{7}".repeat(10_000)
+}
+
+#[test]
+fn messages_are_short_and_printable() {
+    let workspace = Workspace::new();
+    let hostile = hostile();
+    let name = "\u{1b}[31m".repeat(30);
+    workspace.write("in/tree/.wh.x", "");
+    workspace.write(format!("in/named/{name}/.wh.x"), "");
+    workspace.sparse("in/file", 1);
+    let one = Manifest::new().file("a", "in/file");
+    let manifests = [
+        Manifest::new().file(&hostile, "in/file"),
+        Manifest::new().file("a", &hostile),
+        Manifest::new().file("a", format!("in/{name}")),
+        Manifest::new().line(&hostile, &[b"a"]),
+        Manifest::new().symlink("a", &hostile),
+        Manifest::new().tree("a", "in/named"),
+        Manifest::new().file(&name, "in/file").symlink(&name, &hostile),
+        Manifest::new().file(&name, "in/file").empty(format!("{name}/x")),
+    ];
+    let mut messages: Vec<String> = manifests.iter().map(|manifest| workspace.error(manifest, &[])).collect();
+    for option in [
+        "--",
+        "--x=",
+        "--layer=",
+        "--group=",
+        "--group=a=(",
+        "--exclude=(",
+        "--compress=",
+        "--mode=",
+        "--owner=",
+        "--root=/../",
+    ] {
+        let argument = format!("{option}{hostile}");
+        messages.push(workspace.error(&one, &[&argument]));
+    }
+    for message in messages {
+        assert!(message.len() < 1000, "{} bytes: {message:.1000}", message.len());
+        assert!(!message.trim_end().contains(char::is_control), "{message:?}");
+    }
+}
+
+#[test]
+fn patterns_are_bounded_before_they_are_read() {
+    let workspace = Workspace::new();
+    let manifest = Manifest::new().empty("a");
+    let long = "a".repeat(70_000);
+    let error = workspace.error(&manifest, &[&format!("--group=torch={long}")]);
+    assert!(error.contains("it has 70000 bytes, and at most 65536 are read"), "{error}");
+    let many: Vec<String> = (0..10).map(|_| format!("--exclude={}", &long[..60_000])).collect();
+    let error = workspace.error(&manifest, &many.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(
+        error,
+        "pylayer: the 10 patterns have 600000 bytes together, and at most 262144 are read; write fewer or shorter ones\n"
+    );
+}
+
+/// Each name has some two thousand directories above it.
+#[test]
+fn deep_paths_take_little_memory() {
+    let workspace = Workspace::new();
+    let deep = |number: u32| format!("{number:03}{}", "/a".repeat(1900));
+    let manifest = (0..30).fold(Manifest::new(), |manifest, number| manifest.empty(deep(number)));
+    let arguments = workspace.arguments(&manifest, &["--compress=gzip", "--level=1"]);
+    let mut limited = Command::new("prlimit");
+    limited
+        .arg(format!("--as={}", 200 << 20))
+        .arg(support::PYLAYER)
+        .args(arguments)
+        .current_dir(workspace.path(""));
+    let Output { status, stderr, .. } = limited.output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+}
+
+/// A worker with so little memory for what it remembers that no manifest fits.
+#[test]
+fn manifests_weigh_what_they_hold() {
+    let workspace = Workspace::new();
+    let long = "x".repeat(200);
+    let mut command = Command::new(support::PYLAYER);
+    command.args(["--persistent_worker", "--cache_mib=1"]).current_dir(workspace.path(""));
+    let mut worker = Worker::spawn(&mut command);
+    let mut resident = Vec::new();
+    for id in 1..=10 {
+        let manifest = (0..10_000).fold(Manifest::new(), |manifest, number| {
+            manifest.symlink(format!("{id}/{number}{long}"), &long)
+        });
+        let digest = support::sha256(&manifest.text());
+        let mut work = Work::new(id, workspace.arguments(&manifest, &["--compress=none", "--exclude=."]));
+        work.inputs.push((b"manifest".to_vec(), digest));
+        worker.send(&work);
+        let response = worker.receive();
+        assert_eq!(response.exit_code, 0, "{}", response.output);
+        resident.push(resident_bytes(worker.pid()));
+    }
+    // Each manifest takes 5 MB.
+    assert!(resident[9] < resident[2] + (15 << 20), "{resident:?}");
+    worker.close();
+}
+
+fn resident_bytes(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
