@@ -199,6 +199,7 @@ struct Link<'a> {
 /// Plans the layer that holds `items`. A layer without items holds its root, unless that belongs to the
 /// base image.
 pub fn plan(mut items: Vec<Item>, settings: &Settings, cancel: &Cancel) -> Result<LayerPlan, Error> {
+    check_cancelled(cancel)?;
     // In general they are sorted already, and this is one look at each.
     items.sort_by(|a, b| a.path.cmp(&b.path));
     for item in &items {

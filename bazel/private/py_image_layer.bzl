@@ -108,8 +108,8 @@ def py_image_layer(
         group: Group id of every entry, likewise. 0 if unset.
         mtime: Time of every entry, in seconds since 1970, likewise. 1672560000, 2023-01-01T08:00:00Z,
             if unset.
-        mode: Permissions of every file in octal, 0755 if unset; or `detect`: 0755 for ELF images and
-            scripts, 0644 for other files.
+        mode: Permissions of files in octal, 0755 if unset. ELF images and scripts also get the execute
+            bits wherever it has read bits: `0644` is 0755 for them. `detect` means `0644`.
         dedupe: Whether files of equal content, from 4 KiB on, are stored once per layer, as hard
             links. They are by default.
         exclude: Regular expressions, as in `layer_groups`; a file in whose path one is found is left

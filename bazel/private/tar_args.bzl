@@ -53,7 +53,13 @@ def parse_tar_args(tar_args, compress):
             if found["mtime"] == None:
                 problem = "--mtime wants @SECONDS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, not {}".format(repr(value))
         elif option == "--exclude":
-            found["exclude"].append(glob_to_regex(value))
+            if not value:
+                problem = "--exclude wants a glob, not \"\""
+            elif [part for part in _parts(value) if part and part.startswith("[") and _is_foreign(part)]:
+                problem = "--exclude {}: brackets can hold ASCII characters only; use ? for each byte of another one".format(repr(value))
+            regex = glob_to_regex(value)
+            if regex:
+                found["exclude"].append(regex)
         if problem:
             return None, problem
     return struct(
@@ -132,52 +138,116 @@ def _seconds(text):
     days = shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400 + day_of_year - 719468
     return str(days * 86400 + hour * 3600 + minute * 60 + second)
 
+# What globs are made of, besides regular expressions of one byte.
+_STAR = "*"
+_SLASH = "/"
+_END = "$"
+_NOT_AT_END = "./"
+
 def glob_to_regex(glob):
     """The regular expression for a bsdtar exclusion glob.
 
-    As in libarchive, a glob may match from any path component on and up to any, `*` and `?` match
-    slashes too, `^` ties it to the start and `$` to the end.
+    As in libarchive (archive_pathmatch.c), a glob may match from any path component on and up to any,
+    `*` and `?` match slashes too, `^` ties it to the start and `$` to the end. `tests/`, `./tests` and
+    `tests` are the same, as are `a/b`, `a//b` and `a/./b`. A glob that begins with a slash matches only
+    names that do, which no layer has.
 
     Args:
         glob: the pattern.
 
     Returns:
-        A regular expression to search in an image path.
+        A regular expression to search in an image path with `./` before it, or `None` if no path in an
+        image matches.
     """
-    start = "(^|/)"
-    if glob.startswith("^"):
-        start, glob = "^", glob[1:]
-    end = "(/|$)"
+    glob = glob.removesuffix("/")
+    is_anchored = glob.startswith("^")
+    glob = glob[1:] if is_anchored else glob
+    parts = _parts(glob)
+    if glob.startswith("/") or not parts or None in parts:
+        return None
+    regex = "^\\./" if is_anchored else "/"
+
+    # What follows a star is never found at the very end of a path, except by the end of the glob.
+    is_behind_star = False
+    for i, part in enumerate(parts):
+        rest = parts[i + 1:]
+        if part == _STAR:
+            if not rest:
+                return regex + ("." if is_behind_star else "")
+            regex += ".*"
+            is_behind_star = True
+        elif part == _SLASH:
+            if rest in [[], [_STAR]]:
+                return regex + ("/" if is_behind_star else "(/|$)")
+            if rest == [_END]:
+                return None if is_behind_star else regex + "$"
+            regex += "/"
+            is_behind_star = False
+        elif part == _END:
+            # A final dot is the directory itself to libarchive, also that of `a.`.
+            return regex + ("\\.$" if is_behind_star else "\\.?$")
+        elif part != _NOT_AT_END:
+            regex += part
+            is_behind_star = False
+    return regex + ("/" if is_behind_star else "(/|$)")
+
+def _parts(glob):
+    """The parts of a glob: constants from above, and regular expressions of one byte.
+
+    `None` stands for a class that no byte is in.
+    """
     chars = list(glob.elems())
-    regex = start
+    parts = []
     resume = 0
     for i, char in enumerate(chars):
         if i < resume:
             continue
         resume = i + 1
         is_last = resume == len(chars)
-        if char == "[":
-            part, resume = _class_to_regex(chars, i)
-            regex += part
+        if char == "." and chars[resume:resume + 1] == ["/"] and (i == 0 or parts[-1] == _STAR):
+            resume = _skip_slashes(chars, resume)
+            parts.append(_NOT_AT_END)
+        elif char == "/":
+            resume = _skip_slashes(chars, i)
+            parts.append(_SLASH)
         elif char == "*":
-            regex += ".*"
+            if parts[-1:] != [_STAR]:
+                parts.append(_STAR)
+        elif char == "[":
+            part, resume = _class_to_regex(chars, i)
+            parts.append(part)
         elif char == "?":
-            regex += "."
+            parts.append(".")
         elif char == "$" and is_last:
-            end = "$"
+            parts.append(_END)
         elif char == "\\" and not is_last:
-            regex += _literal(chars[resume])
+            # As a class, an escaped slash is not taken for a plain one.
+            parts.append("[/]" if chars[resume] == "/" else _literal(chars[resume]))
             resume += 1
         else:
-            regex += _literal(char)
-    return regex + end
+            parts.append(_literal(char))
+    return parts
+
+def _is_foreign(text):
+    """Whether `text` holds characters that are not ASCII."""
+    return bool([char for char in text.elems() if char > "~"])
+
+def _skip_slashes(chars, start):
+    """The index behind the slashes at `start`, the dots between them and one at the end of the glob."""
+    for i in range(start, len(chars)):
+        is_dot = chars[i] == "." and chars[i + 1:i + 2] in [[], ["/"]]
+        if chars[i] != "/" and not is_dot:
+            return i
+    return len(chars)
 
 def _literal(char):
     """`char` in a regular expression, also in a class of one."""
     return "\\" + char if char in "\\.+*?()|[]{}^$-&~" else char
 
 def _class_to_regex(chars, start):
-    """The regular expression for the class that begins at `start`, and what follows it.
+    """The regular expression for the class that begins at `start`, and the index behind it.
+
+    The expression is `None` if no character is in the class.
 
     As in libarchive, the first `]` that is not escaped ends a class, an empty one included, and
     without it a `[` is a character like others. A backslash escapes. Classes have no names.
@@ -210,5 +280,5 @@ def _class_to_regex(chars, start):
             low = chars[resume - 1]
             members += _literal(low)
     if not members:
-        return "." if negated else "[^\\s\\S]", end + 1
+        return "." if negated else None, end + 1
     return "[" + ("^" if negated else "") + members + "]", end + 1

@@ -7,9 +7,6 @@ from layers import Layer
 
 TARGETS = [f"//app:not_in_the_tree_{compress}" for compress in ("none", "gzip", "zstd")]
 
-# The end of a tar, and the whole of an empty one.
-NOTHING = bytes(1024)
-
 
 @pytest.fixture(scope="module")
 def workspace(make_workspace):
@@ -31,7 +28,7 @@ def test_the_label_of_a_group_without_files_is_an_empty_layer(workspace) -> None
     (file,) = workspace.files("//app:no_such_repository_torch")
     file.unlink()
     log = workspace.build("//app:no_such_repository_torch").log
-    assert Layer(file).paths == []
+    assert [(entry.path, entry.type) for entry in Layer(file).entries] == [("app", "directory")]
     # The rule knew that the layer is empty: the program does not have to tell.
     assert "pylayer: " not in log
 
@@ -58,11 +55,12 @@ def test_a_layer_that_nobody_asks_for_is_not_written(workspace) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_group_that_turns_out_empty_is_an_empty_tar(target, workspace) -> None:
+def test_a_group_that_turns_out_empty_is_a_layer_of_the_root_alone(target, workspace) -> None:
     layers = workspace.layers(target)
     # A tree may have a site-packages directory, but is no interpreter's repository.
     assert list(layers) == ["onnx", "packages", "default"]
-    assert [layer.tar == NOTHING for layer in layers.values()] == [True, True, False]
+    for layer in "onnx", "packages":
+        assert [(entry.path, entry.type) for entry in layers[layer].entries] == [("app", "directory")]
     assert any(path.endswith("/model/weights.txt") for path in layers["default"].paths)
 
 

@@ -1,6 +1,9 @@
 """What the attributes of `py_image_layer` do, in the workspace `options`."""
 
+import io
 import re
+import subprocess
+import tarfile
 
 import pytest
 
@@ -43,6 +46,7 @@ def entries(layers: dict[str, Layer]) -> list[Entry]:
         ("root_app", "app/app/tool"),
         ("root_app_slash", "app/app/tool"),
         ("root_deep", "opt/vendor/app/app/tool"),
+        ("root_home", "home/nonroot/app/tool"),
     ],
 )
 def test_everything_is_below_the_root(target, executable, layers) -> None:
@@ -55,6 +59,12 @@ def test_folders_above_the_root_are_left_to_the_base_image(layers) -> None:
     folders = {entry.path for entry in entries(layers("root_deep")) if entry.type == "directory"}
     assert "opt/vendor/app" in folders
     assert not folders & {"", ".", "opt", "opt/vendor"}
+
+
+def test_folders_that_base_images_have_keep_their_owner_and_mode(layers) -> None:
+    folders = {entry.path for entry in entries(layers("root_home")) if entry.type == "directory"}
+    assert "home/nonroot/app" in folders
+    assert not folders & {"home", "home/nonroot"}
 
 
 def test_a_slash_at_the_end_of_the_root_says_nothing(layers) -> None:
@@ -270,6 +280,43 @@ def test_attributes_can_be_chosen_by_select(mode, chosen, options) -> None:
     assert len({layer.codec for layer in found}) == 1
     assert [layer.digest for layer in found] == [layer.digest for layer in expected]
     options.build("//app:all")
+
+
+@pytest.mark.parametrize(
+    "target, globs",
+    [
+        ("tar_args_exclude", ["*.so", "with*"]),
+        ("tar_args_exclude_directories", ["*/tree/", "./numpy", "^app/app//tool.runfiles/./_main/lib"]),
+    ],
+)
+def test_exclude_leaves_out_what_bsdtar_does(target, globs, layers, folder) -> None:
+    everything = [path for layer in layers("root_app").values() for path in layer.paths]
+    rest = [path for layer in layers(target).values() for path in layer.paths]
+    escaped = (re.sub("[^A-Za-z0-9/]", lambda char: f"\\{ord(char[0]):03o}", path) for path in everything)
+    (folder / "spec").write_text("#mtree\n" + "".join(f"./{path} type=file size=0\n" for path in escaped))
+    command = ["bsdtar", "--create", "--file", "-", *(f"--exclude={glob}" for glob in globs), "@spec"]
+    archive = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True, timeout=60).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        assert sorted(rest) == sorted(name.removeprefix("./") for name in tar.getnames())
+    assert len(rest) < len(everything)
+
+
+# --- mode ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "target, of_data, of_programs",
+    [
+        ("root_app", 0o755, 0o755),
+        ("mode_0440", 0o440, 0o550),
+        ("mode_0644", 0o644, 0o755),
+        ("mode_detect", 0o644, 0o755),
+    ],
+)
+def test_programs_can_be_executed_wherever_they_can_be_read(target, of_data, of_programs, layers) -> None:
+    files = {entry.path: entry.mode for entry in entries(layers(target)) if entry.type == "file"}
+    assert files["app/app/tool"] == of_programs
+    assert files["app/app/tool.runfiles/_main/app/kind.txt"] == of_data
 
 
 # --- targets ------------------------------------------------------------------------------------
