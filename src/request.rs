@@ -259,6 +259,7 @@ impl ValidationRequest {
 
 impl LayerRequest {
     fn of(lists: Lists, options: &mut Options) -> Result<LayerRequest, Error> {
+        let layer = options.text("layer")?.ok_or(Error::Missing("layer"))?;
         let manifest = match <[PathBuf; 1]>::try_from(lists.manifests) {
             Ok([manifest]) => manifest,
             Err(manifests) if manifests.is_empty() => return Err(Error::Missing("manifest")),
@@ -276,7 +277,7 @@ impl LayerRequest {
             mode: options.text("mode")?.map_or(Ok(defaults.mode), |mode| parse_mode(&mode))?,
         };
         Ok(LayerRequest {
-            layer: options.text("layer")?.ok_or(Error::Missing("layer"))?,
+            layer,
             manifest,
             output: options.path("output", exec_path::output)?.ok_or(Error::Missing("output"))?,
             descriptor: options.path("descriptor", exec_path::output)?,
