@@ -7,9 +7,13 @@ use std::fmt::Write;
 const MAX_CHARS: usize = 200;
 
 /// `bytes` as printable text of at most 200 characters. A longer text loses its middle, because both
-/// ends of a path tell more.
+/// ends of a path tell more. Backslashes stay as they are, for the sake of patterns.
 pub fn show(bytes: &[u8]) -> String {
-    let text = escape(bytes);
+    let parts = bytes.split_inclusive(|&byte| byte == b'\\').map(|part| match part.strip_suffix(b"\\") {
+        Some(before) => escape(before) + "\\",
+        None => escape(part),
+    });
+    let text: String = parts.collect();
     let count = text.chars().count();
     if count <= MAX_CHARS {
         return text;
@@ -56,7 +60,9 @@ mod tests {
 
     #[test]
     fn what_is_not_printable_is_escaped() {
-        assert_eq!(show(b"a\nb\tc\\\x1b[31m\0\x7f"), r"a\nb\tc\\\u{1b}[31m\0\u{7f}");
+        assert_eq!(escape(b"a\nb\tc\\\x1b[31m\0\x7f"), r"a\nb\tc\\\u{1b}[31m\0\u{7f}");
+        assert_eq!(show(b"a\nb\tc\\\x1b[31m\0\x7f"), r"a\nb\tc\\u{1b}[31m\0\u{7f}");
+        assert_eq!(show(br"\.so$\"), r"\.so$\");
         assert_eq!(show("\u{202e}\u{200b}\u{85}".as_bytes()), r"\u{202e}\u{200b}\u{85}");
         assert_eq!(show(b"caf\xe9/\xff\xc3"), r"caf\xe9/\xff\xc3");
     }

@@ -270,7 +270,7 @@ fn a_manifest_that_is_damaged_is_named() {
     fs::remove_dir_all(workspace.path(RUNFILES)).unwrap();
     for (line, expected) in [
         ("no_target".to_string(), "no_target, is malformed"),
-        (" _main/a\\x /x".to_string(), " _main/a\\\\x /x, is malformed"),
+        (" _main/a\\x /x".to_string(), " _main/a\\x /x, is malformed"),
         (" _main/a\\".to_string(), "is malformed"),
         ("_main/nul a\0b".to_string(), "is malformed"),
         ("_main/first ".to_string(), "_main/first , repeats a path"),
