@@ -97,7 +97,12 @@ fn item(entry: Entry) -> Item {
         Source::File(file) | Source::FileOrDeclaredSymlink(file) | Source::Tree(file) => {
             let path = file.as_os_str().as_bytes().to_vec();
             let size = path.len() as u64;
-            Content::File(Arc::new(FileContent { file, size, digest: Some(path.into()), ..FileContent::default() }))
+            Content::File(Arc::new(FileContent {
+                file,
+                size,
+                digest: Some(path.into()),
+                ..FileContent::default()
+            }))
         }
         Source::DeclaredSymlink(link) => Content::Symlink(link.as_os_str().as_bytes().to_vec()),
         Source::Symlink(text) => Content::Symlink(text),

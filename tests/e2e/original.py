@@ -18,6 +18,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from bazel import TIMEOUT
+
 DEFAULT_GROUPS = {
     "interpreter": r"\\.runfiles/[^/]*python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/",
     "packages": r"\\.runfiles/.*/site-packages",
