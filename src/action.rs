@@ -360,11 +360,12 @@ fn empty_layer(layer: &str, groups: &[(String, String)]) -> Option<String> {
 
 /// Says that the patterns `unused`, which are to accept problems of layers, accept none.
 fn unused_exceptions(unused: &[&str]) -> Option<String> {
-    let shown: Vec<String> = unused.iter().take(MAX_UNUSED).map(|pattern| show(pattern.as_bytes())).collect();
+    let shown: Vec<String> =
+        unused.iter().take(MAX_UNUSED).map(|pattern| format!("\"{}\"", show(pattern.as_bytes()))).collect();
     let more = if unused.len() > MAX_UNUSED { " and more" } else { "" };
     (!unused.is_empty()).then(|| {
         format!(
-            "no problem is found at a path that matches {}{more}, so validation_exceptions need not have it",
+            "no problem is found at a path that matches {}{more}: remove what is not needed from validation_exceptions",
             shown.join(" or ")
         )
     })

@@ -350,7 +350,7 @@ fn exceptions_accept_single_paths() {
     assert!(output.status.success());
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
-        "pylayer: no problem is found at a path that matches /b.py$, so validation_exceptions need not have it\n"
+        "pylayer: no problem is found at a path that matches \"/b.py$\": remove what is not needed from validation_exceptions\n"
     );
 
     image.arguments.push("--exception=(".to_string());

@@ -383,6 +383,15 @@ fn layers_are_not_written_into_what_is_packed() {
     }
     let names = |path: &str| fs::read_dir(workspace.path(path)).unwrap().count();
     assert_eq!((names(RUNFILES), names("ws/tree")), (1, 1), "nothing was made there");
+    // Nor where the tree would be, if only its manifest is there: it would be taken for the tree.
+    let tree = workspace.path(RUNFILES);
+    let moved = tree.with_extension("moved");
+    fs::rename(&tree, &moved).unwrap();
+    workspace.write(format!("{RUNFILES}_manifest"), "_main/empty \n");
+    let message = error(&mut pack(&workspace, &["--out", &format!("{RUNFILES}/new")]));
+    assert!(message.contains("is inside of") && !tree.exists(), "{message}");
+    fs::remove_file(workspace.path(format!("{RUNFILES}_manifest"))).unwrap();
+    fs::rename(&moved, &tree).unwrap();
     // Beside the runfiles is well.
     packed(&workspace, &["--out", BINARY.rsplit_once('/').unwrap().0]);
 }

@@ -113,7 +113,7 @@ def py_image_layer(
         dedupe: Whether files of equal content, from 4 KiB on, are stored once per layer, as hard
             links. They are by default.
         exclude: Regular expressions, as in `layer_groups`; a file in whose path one is found is left
-            out, and so are symlinks to it. See also `SLIM_INTERPRETER`.
+            out, and so are symlinks of the same layer to it. See also `SLIM_INTERPRETER`.
         validation: What happens when the layers turn out not to be the binary's runfiles, or a link
             leads nowhere, or a binary is made for another processor: `error` (the default), `warn`
             or `off`.
@@ -130,8 +130,10 @@ def py_image_layer(
         unpacks every layer above a changed one again.
     """
     where = "py_image_layer(name = \"{}\")".format(name)
-    if (py_binary == None) == (binary == None):
-        fail("{}: set py_binary (or binary, its other name), and not both".format(where))
+    if py_binary == None and binary == None:
+        fail("{}: set py_binary to the binary that the layers are for".format(where))
+    if py_binary != None and binary != None:
+        fail("{}: py_binary and binary are two names of one attribute: set one of them".format(where))
     if type(layer_groups) == "select":
         fail("{}: layer_groups cannot be a select, because its names become targets; use a dict whose patterns are selects: {{\"torch\": select(…)}}".format(where))
     if layer_groups != None and type(layer_groups) != "dict":
@@ -264,7 +266,7 @@ def _groups(ctx):
     for (name, pattern), original in zip(groups, patterns):
         # None in a select arrives as an empty pattern.
         if not pattern:
-            fail("the pattern of layer group {} is empty, and would be found in every path: write \".\" for every path, \"[^\\\\s\\\\S]\" for none".format(repr(name)))
+            fail("the pattern of layer group {} is empty (or None in a select), and would be found in every path: write \".\" for every path, \"[^\\\\s\\\\S]\" for none".format(repr(name)))
 
         # Patterns of the default groups have a part in braces, which is replaced later.
         problem = (name, pattern) not in DEFAULT_GROUPS and pattern_problem(pattern)
@@ -294,7 +296,7 @@ def _settings(ctx):
     exceptions = [normalize_pattern(pattern) for pattern in ctx.attr.validation_exceptions]
     for attribute, patterns in [("exclude", exclude + tar_args.exclude), ("validation_exceptions", exceptions)]:
         for pattern in patterns:
-            problem = pattern_problem(pattern)
+            problem = pattern_problem(pattern) if pattern else "is found in every path: write \".\" if that is meant"
             if problem:
                 fail("{}: {} {}".format(attribute, repr(pattern), problem))
     return struct(

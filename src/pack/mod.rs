@@ -21,6 +21,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing::info_span;
@@ -68,7 +69,7 @@ pub struct Options {
     #[arg(long = "group", value_name = "NAME=REGEX", value_parser = request::parse_group)]
     pub groups: Vec<(String, String)>,
     /// Leave out the paths in which REGEX is found
-    #[arg(long, value_name = "REGEX")]
+    #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new())]
     pub exclude: Vec<String>,
     /// gzip, zstd or none
     #[arg(long, default_value = "gzip", value_name = "NAME")]

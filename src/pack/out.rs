@@ -29,19 +29,21 @@ pub enum Error {
 
 /// Refuses to write into what is read: the next run would pack the layers.
 pub fn check_outside<'a>(out: &Path, mut packed: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
-    // The directory itself need not exist.
-    let existing = out.ancestors().find_map(|path| {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        std::fs::canonicalize(path).ok()
-    });
-    let holds_out = |directory: &&Path| {
-        let directory = std::fs::canonicalize(directory);
-        existing.as_ref().zip(directory.ok()).is_some_and(|(out, directory)| out.starts_with(directory))
-    };
+    let real_out = real(out);
+    let holds_out = |directory: &&Path| real_out.starts_with(real(directory));
     match packed.find(holds_out) {
         Some(inside) => Err(Error::Inside { out: out.to_path_buf(), inside: inside.to_path_buf() }),
         None => Ok(()),
     }
+}
+
+/// The path without symlinks, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let existing = path.ancestors().find_map(|ancestor| {
+        let readable = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        Some((std::fs::canonicalize(readable).ok()?, path.strip_prefix(ancestor).ok()?))
+    });
+    existing.map_or_else(|| path.to_path_buf(), |(ancestor, rest)| ancestor.join(rest))
 }
 
 /// Makes the directory for the layers of these file names. A layer that an earlier run has left

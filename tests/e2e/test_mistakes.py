@@ -45,6 +45,11 @@ AT_ANALYSIS = {
         'layer_groups = {"torch": "tor\\nch"}',
         'the pattern of layer group "torch", "tor\\nch", has a line break in it: write it as \\n, or \\r',
     ),
+    "exclude_empty": ('exclude = [""]', 'exclude: "" is found in every path: write "." if that is meant'),
+    "exceptions_empty": (
+        'validation_exceptions = [""]',
+        'validation_exceptions: "" is found in every path: write "." if that is meant',
+    ),
     "exclude_line_break": (
         'exclude = ["tor\\rch"]',
         'exclude: "tor\\rch" has a line break in it: write it as \\n, or \\r',
@@ -98,7 +103,7 @@ AT_ANALYSIS = {
     ),
     "none_of_select": (
         'layer_groups = {"torch": select({"//app:optimized": "torch", "//conditions:default": None})}',
-        'the pattern of layer group "torch" is empty, and would be found in every path: write "." for every path',
+        'the pattern of layer group "torch" is empty (or None in a select), and would be found in every path: write "." for every path',
     ),
     "groups_select": (
         'layer_groups = select({"//conditions:default": {"torch": "torch"}})',
@@ -130,8 +135,8 @@ AT_ANALYSIS = {
         "//app:kinds is not executable: py_image_layer wants a py_binary or another executable target with runfiles",
     ),
     "not_a_target": ('py_binary = "//app:tool.py"', "//app:tool.py is not executable: py_image_layer wants a py_binary"),
-    "no_binary": ("py_binary = None", "set py_binary (or binary, its other name), and not both"),
-    "two_binaries": ('binary = "//app:tool"', "set py_binary (or binary, its other name), and not both"),
+    "no_binary": ("py_binary = None", "set py_binary to the binary that the layers are for"),
+    "two_binaries": ('binary = "//app:tool"', "py_binary and binary are two names of one attribute: set one of them"),
 }
 
 # What passes analysis, which knows regular expressions in part, and is found by the program.

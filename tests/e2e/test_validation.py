@@ -187,7 +187,7 @@ def test_an_exception_without_a_use_is_named(runfiles) -> None:
     result = runfiles.build("//faults:many_accepted")
     assert (
         "INFO: From Validating image layers //faults:many_accepted:\npylayer: no problem is found at a path that "
-        "matches /few/, so validation_exceptions need not have it\n"
+        'matches "/few/": remove what is not needed from validation_exceptions\n'
     ) in result.log
     assert report(runfiles, "many_accepted") == []
 
