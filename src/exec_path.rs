@@ -60,11 +60,14 @@ fn check(path: &[u8], below: &[u8], leads_out: &'static str) -> Result<PathBuf, 
     Err(Error { path: show(path), problem })
 }
 
-/// `path` without `.` and empty components, so that the same place always has the same path.
+/// `path` without `.` and empty components, so that the same place always has the same path. The
+/// directory itself is `.`.
 fn plain(path: &[u8]) -> PathBuf {
     let written = Path::new(OsStr::from_bytes(path));
     if path.split(|&byte| byte == b'/').any(|component| matches!(component, b"" | b".")) {
-        written.components().filter(|component| *component != Component::CurDir).collect()
+        let names: PathBuf =
+            written.components().filter(|component| *component != Component::CurDir).collect();
+        if names.as_os_str().is_empty() { ".".into() } else { names }
     } else {
         written.into()
     }
@@ -79,7 +82,7 @@ mod tests {
         for path in ["a/b", "./a/b", "a//b", "a/./b", "a/b/", ".//a/./b/."] {
             assert_eq!(input(path.as_bytes()).unwrap().as_os_str(), "a/b", "{path}");
         }
-        assert_eq!(input(b".").unwrap().as_os_str(), "");
+        assert_eq!(input(b"./").unwrap().as_os_str(), ".");
     }
 
     #[test]

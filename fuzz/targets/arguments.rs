@@ -3,6 +3,7 @@
 
 #![no_main]
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
@@ -10,7 +11,8 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use pylayer::codec::Codec;
 use pylayer::request::{
-    ActionRequest, LayerRequest, Settings, ValidationRequest, flagfile, flagfile_arguments,
+    ActionRequest, LayerRequest, Settings, UnusedGroupsRequest, ValidationRequest, flagfile,
+    flagfile_arguments,
 };
 
 fuzz_target!(|content: &[u8]| {
@@ -18,7 +20,10 @@ fuzz_target!(|content: &[u8]| {
     for argument in &arguments {
         assert!(!argument.is_empty() && !argument.contains(&b'\n'));
         if let Ok(Some(path)) = flagfile(argument) {
-            assert!(stays(&path) && argument.ends_with(path.as_os_str().as_bytes()));
+            assert!(stays(&path));
+            let written = argument.strip_prefix(b"--flagfile=").or(argument.strip_prefix(b"@")).unwrap();
+            let written = Path::new(OsStr::from_bytes(written)).components();
+            assert!(written.filter(is_name).eq(path.components().filter(is_name)));
         }
     }
     let Ok(request) = ActionRequest::parse(arguments.iter().map(Bytes::as_ref)) else { return };
@@ -26,10 +31,15 @@ fuzz_target!(|content: &[u8]| {
     match &request {
         ActionRequest::Layer(request) => written.layer(request),
         ActionRequest::Validation(request) => written.validation(request),
+        ActionRequest::UnusedGroups(request) => written.unused_groups(request),
     }
     let written: Vec<Bytes> = flagfile_arguments(&written.0.into()).collect();
     assert_eq!(ActionRequest::parse(written.iter().map(Bytes::as_ref)).unwrap(), request);
 });
+
+fn is_name(component: &Component) -> bool {
+    *component != Component::CurDir
+}
 
 /// Whether a path below a directory `d/e` stays below `d`.
 fn stays(path: &Path) -> bool {
@@ -98,6 +108,15 @@ impl Written {
         self.argument("mtime", metadata.mtime.to_string());
         self.argument("mode", format!("{:04o}", metadata.mode.of_data()));
         self.argument("dedupe_from", dedupe_from.map_or("off".to_string(), |from| from.to_string()));
+    }
+
+    fn unused_groups(&mut self, request: &UnusedGroupsRequest) {
+        let UnusedGroupsRequest { report, groups, packages } = request;
+        self.path("unused_groups", report);
+        self.patterns(groups, &[]);
+        for package in packages {
+            self.argument("package", package);
+        }
     }
 
     fn validation(&mut self, request: &ValidationRequest) {
