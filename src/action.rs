@@ -23,7 +23,7 @@ use crate::output::{self, Descriptor, Output};
 use crate::pipeline::{self, Pool, Times, Written};
 use crate::plan::{self, ExcludedLink, LayerPlan};
 use crate::request::{self, ActionRequest, LayerRequest, Settings, UnusedGroupsRequest, ValidationRequest};
-use crate::show::show;
+use crate::show::{show, show_path};
 use crate::validate::{self, Expected};
 use crate::worker::{Cancel, Cancelled, Handler, Request, Response};
 
@@ -46,13 +46,17 @@ pub enum Error {
     Pipeline(#[from] pipeline::Error),
     #[error(transparent)]
     Output(#[from] output::Error),
-    #[error("{}: {error}", show(path.as_os_str().as_encoded_bytes()))]
+    #[error("{}: {error}", show_path(path))]
     Listing { path: PathBuf, error: listing::Error },
     #[error("--layer={}: there is no such layer group; the groups are {}", show(layer.as_bytes()), show(known.as_bytes()))]
     UnknownLayer { layer: String, known: String },
-    #[error("{} is named as two outputs of one action; give each a path of its own", show(.0.as_os_str().as_bytes()))]
+    #[error("{} is named as two outputs of one action; give each a path of its own", show_path(.0))]
     SameOutput(PathBuf),
-    #[error("{} is an output of the action and {} an input; an output must not replace or be inside an input", show(output.as_os_str().as_bytes()), show(input.as_os_str().as_bytes()))]
+    #[error(
+        "{} is an output of the action and {} an input; an output must not replace or be inside an input",
+        show_path(output),
+        show_path(input)
+    )]
     OutputIsInput { output: PathBuf, input: PathBuf },
     #[error(
         "{0}\n  to build anyway, set validation = \"warn\"; to accept single paths, name them in validation_exceptions"

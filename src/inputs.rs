@@ -177,16 +177,17 @@ impl Inputs<'_> {
         Inputs { links, ..self }
     }
 
-    /// The whole content of a small input such as the manifest, and what it looked like before.
+    /// The whole content of a small input such as the manifest, and what the file looked like after it
+    /// was read.
     pub fn read(&self, exec_path: &Path) -> Result<(Vec<u8>, Stamp), Error> {
         let path = self.base.join(exec_path);
         let (mut file, before) = open(&path)?;
         let mut text = Vec::new();
-        match file.read_to_end(&mut text) {
-            Ok(_) if before.has_same_content(&stamp(&file, &path)?) => Ok((text, before)),
-            Ok(_) => Err(Error::Changed { path }),
-            Err(error) => Err(Error::Read { path, error }),
+        if let Err(error) = file.read_to_end(&mut text) {
+            return Err(Error::Read { path, error });
         }
+        let after = stamp(&file, &path)?;
+        if before.has_same_content(&after) { Ok((text, after)) } else { Err(Error::Changed { path }) }
     }
 
     /// What the input with this digest in the request looks like, if both last.
@@ -326,11 +327,8 @@ impl Inputs<'_> {
         let lasting = digest.is_some() && stamp.is_settled(self.now);
         let file = self.base.join(exec_path);
         let mut content = FileContent { file, size: stamp.size, digest, executable: None, stamp, lasting };
-        if let Some(key) = lasting_key(&content) {
-            content.executable = self.known.get(&key);
-        }
-        // An empty file is not opened again when the layer is written.
-        if content.size == 0 && content.executable.is_none() {
+        // An empty file is not opened when the layer is written, so this is the only look at it.
+        if content.size == 0 {
             content.executable = Some(self.looks_executable(&content)?);
         }
         Ok(Content::File(Arc::new(content)))
@@ -447,12 +445,16 @@ impl Inputs<'_> {
 
     /// Whether `content` is an ELF image or a script.
     fn looks_executable(&self, content: &FileContent) -> Result<bool, Error> {
+        let key = lasting_key(content);
+        if let Some(known) = key.as_ref().and_then(|key| self.known.get(key)) {
+            return Ok(known);
+        }
         let mut reader = Reader::open(content)?;
         let mut magic = Vec::new();
         reader.append(0, MAGIC_BYTES.min(content.size as usize), &mut magic)?;
         let executable = magic.starts_with(b"#!") || magic == b"\x7fELF";
         if reader.is_unchanged()?
-            && let Some(key) = lasting_key(content)
+            && let Some(key) = key
         {
             self.known.put(key, executable, 1);
         }
@@ -468,7 +470,7 @@ impl Inputs<'_> {
 type Visit<'a> = &'a mut dyn FnMut(ImagePath, &Path, Stamp) -> Result<(), Error>;
 
 /// What identifies `content` beyond this request, if anything does.
-pub fn lasting_key(content: &FileContent) -> Option<LastingContent> {
+fn lasting_key(content: &FileContent) -> Option<LastingContent> {
     // A copy: a slice of the request would keep all of it in memory.
     let digest = content.digest.as_ref().filter(|_| content.lasting)?;
     Some((Bytes::copy_from_slice(digest), content.stamp))

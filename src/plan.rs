@@ -67,8 +67,8 @@ pub enum Error {
         "{path} is a symlink with a text of {length} bytes, and Linux has none with more than {MAX_LINK_TEXT}; shorten or exclude it"
     )]
     LinkText { path: ImagePath, length: usize },
-    #[error("cancelled")]
-    Cancelled,
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 /// The ordered entries of one layer.
@@ -199,11 +199,11 @@ struct Link<'a> {
 /// Plans the layer that holds `items`. A layer without items holds its root, unless that belongs to the
 /// base image.
 pub fn plan(mut items: Vec<Item>, settings: &Settings, cancel: &Cancel) -> Result<LayerPlan, Error> {
-    check_cancelled(cancel)?;
+    cancel.check()?;
     // In general they are sorted already, and this is one look at each.
     items.sort_by(|a, b| a.path.cmp(&b.path));
     for item in &items {
-        check_cancelled(cancel)?;
+        cancel.check()?;
         check(item)?;
     }
     let items = without_repetitions(items, cancel)?;
@@ -214,7 +214,7 @@ pub fn plan(mut items: Vec<Item>, settings: &Settings, cancel: &Cancel) -> Resul
     }
     let mut stored: FoldHashMap<(u64, Bytes), Stored> = FoldHashMap::default();
     for Item { path, content } in items {
-        check_cancelled(cancel)?;
+        cancel.check()?;
         let name = Bytes::from(path.into_tar_name());
         let previous = entries.last().map_or(&b"./"[..], |entry| &entry.name);
         entries.extend(new_directories(previous, &name, &settings.root));
@@ -276,10 +276,6 @@ impl Stored {
     }
 }
 
-fn check_cancelled(cancel: &Cancel) -> Result<(), Error> {
-    if cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
-}
-
 /// Refuses what no image can hold.
 fn check(Item { path, content }: &Item) -> Result<(), Error> {
     if path.is_whiteout() {
@@ -298,7 +294,7 @@ fn check(Item { path, content }: &Item) -> Result<(), Error> {
 fn without_repetitions(items: Vec<Item>, cancel: &Cancel) -> Result<Vec<Item>, Error> {
     let mut kept: Vec<Item> = Vec::with_capacity(items.len());
     for item in items {
-        check_cancelled(cancel)?;
+        cancel.check()?;
         match kept.last_mut() {
             Some(last) if last.path == item.path => {
                 if last.content == Content::Empty {
@@ -318,7 +314,7 @@ fn without_repetitions(items: Vec<Item>, cancel: &Cancel) -> Result<Vec<Item>, E
     // in the order, though not always at once: `a`, `a-b`, `a/b`.
     let mut files: Vec<&ImagePath> = Vec::new();
     for item in &kept {
-        check_cancelled(cancel)?;
+        cancel.check()?;
         let path = item.path.as_bytes();
         files.retain(|file| path.starts_with(file.as_bytes()));
         if let Some(file) = files.iter().find(|file| path[file.as_bytes().len()] == b'/') {
@@ -491,7 +487,7 @@ mod tests {
         let cancel = Cancel::new();
         cancel.cancel();
         let whiteout = || vec![item(".wh.x", Content::Empty)];
-        assert_eq!(planned(whiteout(), "", &cancel), Err(Error::Cancelled));
+        assert_eq!(planned(whiteout(), "", &cancel), Err(Error::Cancelled(Cancelled)));
         let message = planned(whiteout(), "", &Cancel::new()).unwrap_err().to_string();
         assert!(message.starts_with("image path \".wh.x\""), "{message}");
     }

@@ -42,8 +42,8 @@ impl Stamp {
         }
     }
 
-    /// Whether any change after `now` gives the file another stamp. `now` must not be later than the
-    /// look at the file.
+    /// Whether every later change to the file gives it a different stamp. `now` is a time before the
+    /// file was examined.
     pub fn is_settled(&self, now: SystemTime) -> bool {
         let (seconds, nanoseconds) = self.changed;
         let tick = if nanoseconds == 0 { COARSE_TICK } else { TICK };

@@ -19,7 +19,7 @@ use foldhash::HashMap as FoldHashMap;
 use crate::groups::{Exceptions, LayerGroups};
 use crate::image_path::ImagePath;
 use crate::listing::{Kind, Listed, Listing};
-use crate::show::{escape, show};
+use crate::show::{escape, show, show_path};
 use crate::worker::{Cancel, Cancelled};
 
 /// As many links as Linux follows in one path before it gives up (`ELOOP`), the first included.
@@ -129,7 +129,7 @@ impl Findings<'_> {
         let problems = if count == 1 { "problem" } else { "problems" };
         let mut text = format!("validation found {count} {problems} in the image's layers");
         if let Some(report) = report {
-            let _ = write!(text, ", listed in {}", show(report.as_os_str().as_encoded_bytes()));
+            let _ = write!(text, ", listed in {}", show_path(report));
         }
         if let Some(lost) = self.lost() {
             let _ = write!(text, "\n  {lost}: {}", Problem::Contents.advice());
