@@ -204,7 +204,7 @@ impl Engine {
         let mut findings = validate::check(&layers, &expected, inputs.cancel)?;
         let found = entries.iter().map(|entry| &entry.path).collect::<HashSet<_>>().len();
         findings.lost = request.paths.filter(|runfiles| *runfiles != found).map(|runfiles| (runfiles, found));
-        // Also where the action fails: Bazel keeps what a failed action has written.
+        // Written even if the action fails: Bazel keeps the outputs of a failed action.
         let report = inputs.base.join(&request.report);
         Output::keep([Output::with_content(&report, findings.report().as_bytes())?])?;
         let unused = unused_exceptions(&findings.unused_exceptions);

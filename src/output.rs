@@ -4,15 +4,14 @@
 //! never heard of it, would keep it until the next `bazel clean`. So whoever writes a layer first
 //! removes what others have abandoned beside it.
 //!
-//! A lock tells a file that is in use; it ends with its process however that ends. Process numbers
-//! would not do: they mean nothing across containers and sandboxes. The lock (`flock`) belongs to the
-//! open file, so it works alike between the threads of a process, processes, and containers that
-//! share the directory. Two rules make it safe:
+//! A file in use is locked, and the kernel drops the lock when its process ends, however it ends.
+//! Process numbers would not do: they mean nothing across containers and sandboxes. The lock (`flock`)
+//! belongs to the open file, so it also works between threads of one process, and between containers
+//! that share the directory. Two rules make it safe:
 //!
-//! - Only who holds the lock of a file gives it another name or removes it. So as long as a lock is
-//!   held, the file keeps its name or is gone.
-//! - Who has just got a lock looks whether the file still has its name. Between opening and locking
-//!   it, its former holder may have removed or renamed it, and the name may be another file's.
+//! - Only the holder of a file's lock renames or removes the file.
+//! - After locking a file, check that its name still refers to it. Between opening and locking, the
+//!   previous holder may have renamed or removed it, and the name may belong to another file by now.
 
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};

@@ -51,7 +51,7 @@ impl Stamp {
             |seconds: u64| Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds as u64);
         match (u64::try_from(seconds), now.duration_since(UNIX_EPOCH)) {
             (Ok(seconds), Ok(now)) => since_1970(seconds) + tick < now,
-            // A clock before 1970 proves nothing; a file that has not changed since then is settled.
+            // With a clock before 1970 nothing is known. A file last changed before 1970 is settled.
             (Err(_), Ok(_)) => true,
             _ => false,
         }
