@@ -359,11 +359,11 @@ fn empty_layer(layer: &str, groups: &[(String, String)]) -> Option<String> {
         .filter(|group| group.0 == layer && !groups::is_default(group.0, group.1))
         .map(|(_, pattern)| pattern)
         .collect();
-    (!patterns.is_empty()).then(|| unused_group(layer, &patterns.join(" or "), &[]))
+    (!patterns.is_empty()).then(|| unused_group(layer, &patterns.join("|"), &[]))
 }
 
 /// Says that the patterns `unused`, which are to accept problems of layers, accept none.
-fn unused_exceptions(unused: &[&str]) -> Option<String> {
+pub fn unused_exceptions(unused: &[&str]) -> Option<String> {
     let shown: Vec<String> =
         unused.iter().take(MAX_UNUSED).map(|pattern| format!("\"{}\"", show(pattern.as_bytes()))).collect();
     let more = if unused.len() > MAX_UNUSED { " and more" } else { "" };
@@ -395,7 +395,7 @@ fn report_unused_groups(
 pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
     let mut warning = format!(
         "layer {name:?} is empty: no file left by earlier groups matches its pattern {}",
-        show(pattern.as_bytes())
+        shown_pattern(pattern)
     );
     if pattern.contains(r"\\") || pattern.contains("$$") {
         warning += r". It looks escaped for awk: a dot is \. in a regular expression, and an end is $";
@@ -421,6 +421,15 @@ pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
         _ => {}
     }
     warning
+}
+
+/// A pattern as a BUILD file has it: `pip_package("torch")`, or quoted.
+fn shown_pattern(pattern: &str) -> String {
+    let package = |part: &str| Some(format!("{:?}", part.strip_prefix("{pip_package:")?.strip_suffix('}')?));
+    match pattern.split('|').map(package).collect::<Option<Vec<String>>>() {
+        Some(names) => show(format!("pip_package({})", names.join(", ")).as_bytes()),
+        None => format!("\"{}\"", show(pattern.as_bytes())),
+    }
 }
 
 /// The package whose name is a word of `pattern`, the longest of several.
@@ -502,7 +511,7 @@ mod tests {
             let warning = unused_group("x", pattern, &packages);
             let plain = format!(
                 "layer \"x\" is empty: no file left by earlier groups matches its pattern {}",
-                show(pattern.as_bytes())
+                shown_pattern(pattern)
             );
             let rest = warning.strip_prefix(&plain).unwrap();
             assert!(reasons.iter().all(|reason| rest.contains(reason)), "{warning}");
@@ -510,7 +519,9 @@ mod tests {
         }
         let groups =
             [("a", "x"), ("b", "z"), ("a", "y")].map(|(name, pattern)| (name.into(), pattern.into()));
-        assert!(empty_layer("a", &groups).unwrap().ends_with(" x or y"));
+        assert!(empty_layer("a", &groups).unwrap().ends_with(" its pattern \"x|y\""));
+        assert_eq!(shown_pattern("{pip_package:torch}|{pip_package:six}"), r#"pip_package("torch", "six")"#);
+        assert_eq!(shown_pattern("{pip_package:torch}|/x/"), r#""{pip_package:torch}|/x/""#);
         assert_eq!(empty_layer("c", &groups), None);
     }
 }

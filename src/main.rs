@@ -76,7 +76,7 @@ fn main() -> ExitCode {
             run_once(&arguments)
         }
         _ => match CommandLine::parse_from(command_line(&arguments)).command {
-            Command::Pack(options) => finish(pack(&options)),
+            Command::Pack(options) => pack(&options),
         },
     }
 }
@@ -89,14 +89,28 @@ fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-fn pack(options: &pack::Options) -> Result<(), String> {
+/// What shells make of a process that SIGINT ended.
+const INTERRUPTED: u8 = 128 + 2;
+
+fn pack(options: &pack::Options) -> ExitCode {
     let cancel = Cancel::new();
-    worker::cancel_on_signals(cancel.clone()).map_err(|error| format!("cannot handle signals: {error}"))?;
-    let report = pack::run(options, std::io::stderr().is_terminal(), &cancel);
-    let report = report.map_err(|error| error.to_string())?;
+    if let Err(error) = worker::cancel_on_signals(cancel.clone()) {
+        return fail(format!("cannot handle signals: {error}"));
+    }
+    let report = match pack::run(options, std::io::stderr().is_terminal(), &cancel) {
+        Ok(report) => report,
+        Err(error @ pack::Error::Interrupted) => {
+            fail(error);
+            return ExitCode::from(INTERRUPTED);
+        }
+        Err(error) => return fail(error),
+    };
     let mut stdout = std::io::stdout().lock();
     let printed = stdout.write_all(report.as_bytes()).and_then(|()| stdout.flush());
-    printed.map_err(|error| format!("the layers are complete, but cannot be reported on stdout: {error}"))
+    finish(
+        printed
+            .map_err(|error| format!("the layers are complete, but cannot be reported on stdout: {error}")),
+    )
 }
 
 /// `arguments` with the program's name before them.

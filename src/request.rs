@@ -3,7 +3,7 @@
 //! Every argument has the form `--name=value`, so that no line of a flagfile can begin with `@`.
 
 use std::collections::BTreeMap;
-use std::num::ParseIntError;
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -36,6 +36,9 @@ pub enum Error {
     #[error(transparent)]
     Codec(#[from] codec::Error),
 }
+
+/// The last owner: the one after it, -1, means "no change" to `chown`, and so cannot be unpacked.
+const MAX_ID: u32 = u32::MAX - 1;
 
 /// The last time that a tar reader can hold: they keep it in a signed integer of 64 bits.
 const MAX_MTIME: u64 = i64::MAX as u64;
@@ -269,8 +272,8 @@ impl LayerRequest {
         let codec = Codec::new(&codec, options.number("level")?)?;
         let defaults = Metadata::default();
         let metadata = Metadata {
-            owner: options.number::<u32>("owner")?.map_or(defaults.owner, u64::from),
-            group: options.number::<u32>("group_id")?.map_or(defaults.group, u64::from),
+            owner: options.id("owner")?.map_or(defaults.owner, u64::from),
+            group: options.id("group_id")?.map_or(defaults.group, u64::from),
             owner_name: options.owner("owner_name")?,
             group_name: options.owner("group_name")?,
             mtime: options.text("mtime")?.map_or(Ok(defaults.mtime), |mtime| parse_mtime(&mtime))?,
@@ -320,6 +323,11 @@ impl Options {
         if owner.contains('\0') { Err(invalid(name, owner, "it contains a NUL byte")) } else { Ok(owner) }
     }
 
+    fn id(&mut self, name: &str) -> Result<Option<u32>, Error> {
+        let parse = |value: String| parse_id(&value).map_err(|problem| invalid(name, value, problem));
+        self.text(name)?.map(parse).transpose()
+    }
+
     fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
         self.0.remove(name).map(|value| text(name, &value)).transpose()
     }
@@ -353,7 +361,19 @@ fn path(name: &str, value: &[u8], check: ExecPath) -> Result<PathBuf, Error> {
 }
 
 fn number<N: FromStr<Err = ParseIntError>>(name: &str, value: &str) -> Result<N, Error> {
-    value.parse().map_err(|error: ParseIntError| invalid(name, value, error.to_string()))
+    value.parse().map_err(|error: ParseIntError| {
+        let problem = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "the number is out of range",
+            _ => "expected a whole number",
+        };
+        invalid(name, value, problem)
+    })
+}
+
+/// The id of a user or a group, or what is wrong with it.
+pub fn parse_id(value: &str) -> Result<u32, String> {
+    let id = value.parse().ok().filter(|id| *id <= MAX_ID);
+    id.ok_or_else(|| format!("expected a whole number from 0 to {MAX_ID}"))
 }
 
 /// `name=path`.
@@ -536,7 +556,12 @@ mod tests {
         assert!(message(&["positional"]).contains("\"positional\" is not known"));
         assert_eq!(message(&["--layer=x"]), "argument \"--layer\" is given twice");
         assert_eq!(message(&["--manifest=n"]), "argument \"--manifest\" is given twice");
-        assert!(message(&["--owner=-1"]).contains("--owner=-1: invalid digit"));
+        assert!(
+            message(&["--owner=-1"]).contains("--owner=-1: expected a whole number from 0 to 4294967294")
+        );
+        assert!(message(&["--group_id=4294967295"]).contains("from 0 to 4294967294"));
+        assert_eq!(message(&["--level=1x"]), "--level=1x: expected a whole number");
+        assert_eq!(message(&["--level=256"]), "--level=256: the number is out of range");
         assert!(message(&["--mode=0999"]).contains("octal"));
         assert!(message(&["--root=/a/../b"]).contains("`..`"));
         assert!(message(&["--group=x"]).contains("NAME=PATTERN"));

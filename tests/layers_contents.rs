@@ -277,8 +277,8 @@ fn groups_without_files_are_reported() {
     let report = std::fs::read_to_string(workspace.path("out/report")).unwrap();
     assert_eq!(
         report,
-        "layer \"a\" is empty: no file left by earlier groups matches its pattern x\n\
-         layer \"b\" is empty: no file left by earlier groups matches its pattern pip_six$. The binary has a \
+        "layer \"a\" is empty: no file left by earlier groups matches its pattern \"x\"\n\
+         layer \"b\" is empty: no file left by earlier groups matches its pattern \"pip_six$\". The binary has a \
          package \"six\": pip_package(\"six\") finds it whatever its repository is called\n"
     );
     let printed: String = report.lines().map(|line| format!("pylayer: {line}\n")).collect();

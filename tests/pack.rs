@@ -414,6 +414,15 @@ fn a_layer_of_another_run_is_not_left_among_the_layers() {
     let message = error(&mut pack(&workspace, &["--group=data=data"]));
     assert!(message.starts_with("pylayer: --out out holds default.tar, "), "{message}");
     fs::remove_dir(workspace.path("out/default.tar")).unwrap();
+    for foreign in ["image.tgz", "image.tar.xz", "image.tar.bz2"] {
+        workspace.write(format!("out/{foreign}"), "");
+        let message = error(&mut pack(&workspace, &["--group=data=data"]));
+        assert!(message.starts_with(&format!("pylayer: --out out holds {foreign}, ")), "{message}");
+        fs::remove_file(workspace.path("out").join(foreign)).unwrap();
+    }
+    workspace.write("file", "");
+    let message = error(&mut pack(&workspace, &["--out=file"]));
+    assert_eq!(message, "pylayer: --out file: it is not a directory\n");
     // Other files are nobody's layers.
     workspace.write("out/notes.txt", "");
     packed(&workspace, &["--group=data=data"]);
@@ -471,7 +480,7 @@ fn an_interrupted_run_leaves_the_earlier_layers() {
         }
         kill_process(Pid::from_child(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{signal:?}");
+        assert_eq!(output.status.code(), Some(130), "{signal:?}");
         assert_eq!(output.stderr, b"pylayer: interrupted; no layer was written\n");
         assert!(layers(&workspace) == earlier, "{signal:?}");
     }
@@ -528,12 +537,60 @@ fn a_directory_that_json_cannot_name_is_refused() {
 #[test]
 fn numbers_out_of_range_are_refused() {
     let workspace = built();
-    for argument in
-        ["--jobs=0", "--jobs=100000", "--jobs=99999999999999999999", "--mtime=9223372036854775808"]
-    {
+    for argument in [
+        "--jobs=0",
+        "--jobs=100000",
+        "--jobs=99999999999999999999",
+        "--mtime=9223372036854775808",
+        "--owner=4294967295",
+        "--group-id=4294967295",
+    ] {
         let (_, value) = argument.split_once('=').unwrap();
         let message = error(&mut pack(&workspace, &[argument]));
         assert!(message.contains(value), "{message}");
     }
-    packed(&workspace, &["--mtime=9223372036854775807"]);
+    packed(&workspace, &["--mtime=9223372036854775807", "--owner=4294967294", "--group-id=4294967294"]);
+}
+
+#[test]
+fn names_and_patterns_of_groups_are_those_of_the_rule() {
+    let workspace = built();
+    for (arguments, problem) in [
+        (&["--group=a="][..], "an empty pattern is found in every path; write a=. if that is meant"),
+        (&["--group=..=x"], ".. cannot be the name of a layer: use letters, digits, _, -, . and +"),
+        (&["--group=.hidden=x"], ".hidden cannot be the name of a layer"),
+        (&["--group=_validation=x"], "_validation cannot be the name of a layer"),
+        (&["--group=\x1b[31m=x"], "\\u{1b}[31m cannot be the name of a layer"),
+        (&["--group=a=x", "--group=a=y"], "--group \"a\" is given twice; join its patterns with |"),
+        (
+            &["--group=packages=x", "--drop=packages"],
+            "--group \"packages\" has a pattern, and --drop leaves it out",
+        ),
+        (&["--drop=default"], "[possible values: interpreter, packages]"),
+    ] {
+        let message = error(&mut pack(&workspace, arguments));
+        assert!(message.contains(problem), "{message}");
+    }
+    assert_eq!(workspace.leftovers(), [] as [String; 0]);
+}
+
+#[test]
+fn a_default_group_can_be_left_out() {
+    let workspace = built();
+    runfile(&workspace, "pip_numpy/site-packages/numpy/core.so", "base/external/pip_numpy/core.so");
+    // What is left out on purpose is no violation.
+    workspace.link(format!("{RUNFILES}/_main/core.so"), "../pip_numpy/site-packages/numpy/core.so");
+    packed(&workspace, &["--drop=packages"]);
+    assert_eq!(workspace.leftovers(), ["default.tar"]);
+}
+
+#[test]
+fn single_links_can_be_excepted_from_validation() {
+    let workspace = built();
+    workspace.link(format!("{RUNFILES}/_main/link"), "nothing");
+    error(&mut pack(&workspace, &["--validation-exception=/other$"]));
+    packed(&workspace, &["--validation-exception=/link$"]);
+    let output = pack(&workspace, &["--validation-exception=/link$", "--validation-exception=/x$"]).output();
+    let stderr = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(stderr.starts_with("pylayer: no problem is found at a path that matches \"/x$\""), "{stderr}");
 }

@@ -144,6 +144,8 @@ def pattern_problem(pattern):
     """
     if not is_line(pattern):
         return "has a line break in it: write it as \\n, or \\r"
+    if _PIP_PACKAGE + "}" in pattern:
+        return "names no package: use pip_package"
     _, problem = parse_pattern(for_binary(pattern, "", NOTHING_FOUND))
     return problem and "is not a regular expression: " + problem
 

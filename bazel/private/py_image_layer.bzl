@@ -211,7 +211,7 @@ def _check_group(where, name, pattern):
     if not name or not all([char.isalnum() or char in "_-.+" for char in name.elems()]):
         fail("{}: layer group {} becomes part of a target's name: use letters, digits, _, -, . and +".format(where, repr(name)))
     if name in _RESERVED_GROUPS or name.startswith("_"):
-        fail("{}: {} is the name of another output group (as are {}): call the layer group otherwise".format(
+        fail("{}: choose another name for layer group {}: {} and names that begin with _ are other output groups".format(
             where,
             repr(name),
             ", ".join(_RESERVED_GROUPS),
@@ -319,7 +319,7 @@ def _checked_number(ctx, name, greatest, option, option_value):
     number = getattr(ctx.attr, name + "_number")
     value = str(number) if number != _UNSET_NUMBER else getattr(ctx.attr, name)
     if value and not value.isdigit():
-        fail("{} is a number, not {}".format(name, repr(value)))
+        fail("{} is {}: write a whole number from 0 to {}".format(name, repr(value), greatest))
     if not value:
         name, value = "tar_args: " + option, option_value
     if value and int(value) > greatest:

@@ -66,8 +66,11 @@ pub struct Options {
     #[arg(long, default_value = "/", value_name = "DIR", value_parser = request::parse_root)]
     pub root: String,
     /// A layer of its own for the paths in which REGEX is found; the first such group takes a path
-    #[arg(long = "group", value_name = "NAME=REGEX", value_parser = request::parse_group)]
+    #[arg(long = "group", value_name = "NAME=REGEX", value_parser = parse_group)]
     pub groups: Vec<(String, String)>,
+    /// Leave out what belongs to a default group
+    #[arg(long, value_name = "NAME", value_parser = ["interpreter", "packages"])]
+    pub drop: Vec<String>,
     /// Leave out the paths in which REGEX is found
     #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new())]
     pub exclude: Vec<String>,
@@ -78,10 +81,10 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     pub level: Option<u8>,
     /// Owner of every entry
-    #[arg(long, default_value_t = 0, value_name = "UID")]
+    #[arg(long, default_value_t = 0, value_name = "UID", value_parser = request::parse_id)]
     pub owner: u32,
     /// Group of every entry
-    #[arg(long, default_value_t = 0, value_name = "GID")]
+    #[arg(long, default_value_t = 0, value_name = "GID", value_parser = request::parse_id)]
     pub group_id: u32,
     /// Time of every entry, in seconds since 1970
     #[arg(long, default_value_t = DEFAULT_MTIME, value_name = "SECONDS", value_parser = request::parse_mtime)]
@@ -98,6 +101,9 @@ pub struct Options {
     /// What happens when the layers are not the binary's runfiles, or a link leads nowhere
     #[arg(long, default_value = "error", value_name = "HOW")]
     pub validation: Validation,
+    /// Accept a link that leads nowhere if REGEX is found in its path
+    #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new())]
+    pub validation_exception: Vec<String>,
     /// Print JSON, not a table
     #[arg(long)]
     pub json: bool,
@@ -121,6 +127,10 @@ pub enum Error {
     Binary { path: PathBuf, problem: String },
     #[error("--out {}: the name is not UTF-8, and so cannot be printed as JSON; leave out --json, or name another directory", show_path(.0))]
     NotJson(PathBuf),
+    #[error("--group {name:?} is given twice; join its patterns with |")]
+    GroupTwice { name: String },
+    #[error("--group {name:?} has a pattern, and --drop leaves it out; use one of them")]
+    GroupDropped { name: String },
     #[error("cannot start the threads: {0}; try a smaller number of --jobs")]
     Threads(io::Error),
     #[error("{} cannot be read: {error}; it is {} in the image: build the binary again, or leave it out with --exclude", show_path(path), show(place.as_bytes()))]
@@ -179,7 +189,7 @@ fn pack(
         // If stderr cannot be written there is nobody to tell.
         bar.suspend(|| drop(writeln!(io::stderr(), "pylayer: {warning}")));
     };
-    let layers = divide(items, groups);
+    let layers = divide(items, groups, &options.drop);
     for (name, pattern) in &options.groups {
         if !layers.iter().any(|(layer, _)| layer == name) {
             let packages: Vec<String> =
@@ -212,14 +222,15 @@ fn pack(
             descriptor: Descriptor::new(settings.codec, &written),
         });
     }
-    if options.validation != Validation::Off
-        && let Some(violations) =
-            info_span!("validation").in_scope(|| violations(listings, manifest, groups, inputs))?
-    {
-        if options.validation == Validation::Error {
-            return Err(Error::Violations(violations));
+    if options.validation != Validation::Off {
+        let validate = || violations(listings, manifest, groups, options, inputs);
+        let (violations, unused_exceptions) = info_span!("validation").in_scope(validate)?;
+        match violations {
+            Some(violations) if options.validation == Validation::Error => {
+                return Err(Error::Violations(violations));
+            }
+            violations => violations.into_iter().chain(unused_exceptions).for_each(|message| warn(&message)),
         }
-        warn(&violations);
     }
     if cancel.is_cancelled() {
         return Err(Error::Interrupted);
@@ -239,12 +250,41 @@ fn check(options: &Options) -> Result<(), Error> {
     match problem {
         Some(problem) => Err(Error::Binary { path: options.binary.clone(), problem }),
         None if options.json && options.out.to_str().is_none() => Err(Error::NotJson(options.out.clone())),
-        None => Ok(()),
+        None => check_groups(options),
     }
 }
 
-/// The items of each layer that has any, in image order.
-fn divide(items: Vec<Item>, groups: &LayerGroups) -> Vec<(&str, Vec<Item>)> {
+/// Two layers cannot have one name.
+fn check_groups(options: &Options) -> Result<(), Error> {
+    for (index, (name, _)) in options.groups.iter().enumerate() {
+        if options.groups[..index].iter().any(|(other, _)| other == name) {
+            return Err(Error::GroupTwice { name: name.clone() });
+        }
+        if options.drop.contains(name) {
+            return Err(Error::GroupDropped { name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// `NAME=REGEX`. The rule allows the same names, which become parts of file names.
+fn parse_group(value: &str) -> Result<(String, String), String> {
+    let (name, pattern) = request::parse_group(value).map_err(|error| error.to_string())?;
+    let is_name = |char: char| char.is_ascii_alphanumeric() || "_-.+".contains(char);
+    if name.starts_with(['.', '_']) || !name.chars().all(is_name) {
+        return Err(format!(
+            "{} cannot be the name of a layer: use letters, digits, _, -, . and +, without . or _ at the start",
+            show(name.as_bytes())
+        ));
+    }
+    if pattern.is_empty() {
+        return Err(format!("an empty pattern is found in every path; write {name}=. if that is meant"));
+    }
+    Ok((name, pattern))
+}
+
+/// The items of each layer that has any and is not dropped, in image order.
+fn divide<'a>(items: Vec<Item>, groups: &'a LayerGroups, dropped: &[String]) -> Vec<(&'a str, Vec<Item>)> {
     let mut layers: HashMap<&str, Vec<Item>> = HashMap::new();
     for item in items {
         if let Some(layer) = groups.group_of(item.path.tar_name()) {
@@ -252,31 +292,36 @@ fn divide(items: Vec<Item>, groups: &LayerGroups) -> Vec<(&str, Vec<Item>)> {
         }
     }
     let names = groups::image_order(groups.names()).into_iter();
+    let names = names.filter(|name| !dropped.iter().any(|dropped| dropped == name));
     names.filter_map(|layer| layers.remove_entry(layer)).collect()
 }
 
-/// What the rule's validation would say, other than of ELF images: no platform is known here.
+/// What the rule's validation would say of the layers, other than of ELF images (no platform is known
+/// here), and of exceptions that accept nothing.
 fn violations(
     listings: Vec<(String, String)>,
     manifest: &Manifest,
     groups: &LayerGroups,
+    options: &Options,
     inputs: Inputs,
-) -> Result<Option<String>, Error> {
+) -> Result<(Option<String>, Option<String>), Error> {
     let parse = |(layer, text): (String, String)| match listing::parse(&text, inputs.cancel) {
         Ok(listed) => Ok((layer, listed)),
         Err(error) => Err(action::Error::Listing { path: layer.into(), error }),
     };
     let layers: Vec<(String, Listing)> = listings.into_iter().map(parse).collect::<Result<_, _>>()?;
+    let exceptions = Exceptions::compile(&options.validation_exception).map_err(action::Error::from)?;
     let expected = Expected {
         paths: &inputs.paths(&manifest.entries).map_err(action::Error::from)?,
         links: manifest.links().collect(),
         groups,
-        dropped: &[],
+        dropped: &options.drop,
         machine: None,
-        exceptions: &Exceptions::default(),
+        exceptions: &exceptions,
     };
     let findings = validate::check(&layers, &expected, inputs.cancel).map_err(action::Error::from)?;
-    Ok((!findings.is_empty()).then(|| findings.message(None)))
+    let violations = (!findings.is_empty()).then(|| findings.message(None));
+    Ok((violations, action::unused_exceptions(&findings.unused_exceptions)))
 }
 
 /// Says of an input that cannot be read where it belongs, and of a run that was cancelled that it was.

@@ -5,8 +5,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::codec::Codec;
 use crate::show::show_path;
+
+/// How names of tars end, of this program and of others.
+const TARS: [&str; 9] =
+    [".tar", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tgz", ".tzst", ".txz", ".tbz2"];
 
 /// Why the layers cannot go to a directory.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +54,14 @@ fn real(path: &Path) -> PathBuf {
 /// else's, and refused, since a script that takes all tars of the directory would ship it.
 pub fn prepare(out: &Path, names: &[String]) -> Result<(), Error> {
     let error = |error| Error::Directory { path: out.to_path_buf(), error };
-    std::fs::create_dir_all(out).map_err(error)?;
-    let extensions = [Codec::None, Codec::Gzip { level: 0 }, Codec::Zstd { level: 0 }].map(Codec::extension);
+    std::fs::create_dir_all(out).map_err(|cause| match cause.kind() {
+        io::ErrorKind::AlreadyExists => error(io::Error::new(cause.kind(), "it is not a directory")),
+        _ => error(cause),
+    })?;
     for entry in std::fs::read_dir(out).map_err(error)? {
         let entry = entry.map_err(error)?;
         let (name, is_directory) = (entry.file_name(), entry.file_type().map_err(error)?.is_dir());
-        let is_layer = extensions.iter().any(|extension| name.as_bytes().ends_with(extension.as_bytes()));
+        let is_layer = TARS.iter().any(|extension| name.as_bytes().ends_with(extension.as_bytes()));
         // No file can replace a directory, which would be found when other layers are in place.
         let is_ours = !is_directory && names.iter().any(|ours| name == ours.as_str());
         if is_layer && !is_ours {

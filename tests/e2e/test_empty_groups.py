@@ -72,7 +72,7 @@ def test_a_warning_names_the_group_and_pattern_that_turned_out_empty(strategy, w
     log = workspace.build(f"--strategy=PyImageLayer={strategy}", target).log
     # Nobody has asked for the default groups.
     assert [line for line in log.splitlines() if line.startswith("pylayer: ")] == [
-        r'pylayer: layer "onnx" is empty: no file left by earlier groups matches its pattern /model/.*\.onnx$'
+        r'pylayer: layer "onnx" is empty: no file left by earlier groups matches its pattern "/model/.*\.onnx$"'
     ]
 
 

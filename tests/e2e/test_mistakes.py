@@ -12,9 +12,9 @@ AT_ANALYSIS = {
     "root_upwards": ('root = "/srv/../etc"', 'root is "/srv/../etc": leave out . and ..'),
     "group_reserved": (
         'layer_groups = {"descriptors": "x"}',
-        '"descriptors" is the name of another output group (as are descriptors, listings',
+        'choose another name for layer group "descriptors": descriptors, listings and names that begin with _',
     ),
-    "group_underscore": ('layer_groups = {"_validation": "x"}', '"_validation" is the name of another output group'),
+    "group_underscore": ('layer_groups = {"_validation": "x"}', 'choose another name for layer group "_validation"'),
     "group_slash": (
         'layer_groups = {"a/b": "x"}',
         'layer group "a/b" becomes part of a target\'s name: use letters, digits, _, -, . and +',
@@ -33,6 +33,7 @@ AT_ANALYSIS = {
         'layer_groups = {"torch": pip_package("torch>=2")}',
         'pip_package: "torch>=2" is not the name of a package: give it as in a requirements file, without version',
     ),
+    "package_unnamed": ('exclude = ["{pip_package:}"]', 'exclude: "{pip_package:}" names no package: use pip_package'),
     "package_none": ("exclude = [pip_package()]", "pip_package: name at least one package, as in a requirements file"),
     "regex_parenthesis": (
         'layer_groups = {"torch": "tor(ch"}',
@@ -111,11 +112,11 @@ AT_ANALYSIS = {
         'use a dict whose patterns are selects: {"torch": select(…)}',
     ),
     "groups_list": ('layer_groups = ["torch"]', 'layer_groups is a dict of names and patterns, not ["torch"]'),
-    "owner": ('owner = "app"', 'owner is a number, not "app"'),
-    "owner_negative": ("owner = -1", 'owner is a number, not "-1"'),
+    "owner": ('owner = "app"', 'owner is "app": write a whole number from 0 to 4294967294'),
+    "owner_negative": ("owner = -1", 'owner is "-1": write a whole number from 0'),
     "owner_of_select": (
         'owner = select({"//conditions:default": -1})',
-        'owner is a number, not "-1"',
+        'owner is "-1": write a whole number from 0',
     ),
     "owner_great": ("owner = 4294967296", "owner is 4294967296: the greatest number possible is 4294967294"),
     "group_great": ('group = "4294967295"', "group is 4294967295: the greatest number possible is 4294967294"),
@@ -129,7 +130,7 @@ AT_ANALYSIS = {
     ),
     "mode_great": ('mode = "77777"', 'mode is "77777": use octal permissions such as "0755", or "detect"'),
     "validation": ('validation = "strict"', "has to be one of 'error', 'warn' or 'off' instead of 'strict'"),
-    "group": ('group = "-1"', 'group is a number, not "-1"'),
+    "group": ('group = "-1"', 'group is "-1": write a whole number from 0'),
     "not_executable": (
         'py_binary = "//app:kinds"',
         "//app:kinds is not executable: py_image_layer wants a py_binary or another executable target with runfiles",
