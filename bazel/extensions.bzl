@@ -18,36 +18,26 @@ load(
 
 _REPOSITORY = "pylayer_toolchains"
 
-_WORKER_PROTOCOL = {
-    "worker_protocol": attr.string(
-        doc = "How Bazel talks to the persistent worker.",
-        default = "proto",
-        values = ["proto", "json"],
-    ),
-}
-
 _source = tag_class(
     doc = "Build the program from this module's source with the host's cargo: the default.",
-    attrs = _WORKER_PROTOCOL,
 )
 
 _path = tag_class(
     doc = "Take the program from a path of the machine.",
-    attrs = dict(_WORKER_PROTOCOL, path = attr.string(mandatory = True, doc = "Absolute path.")),
+    attrs = {"path": attr.string(mandatory = True, doc = "Absolute path.")},
 )
 
 _prebuilt = tag_class(
     doc = "Download the program. One tag for each platform on which actions run.",
-    attrs = dict(
-        _WORKER_PROTOCOL,
-        platform = attr.string(
+    attrs = {
+        "platform": attr.string(
             doc = "Where it runs.",
             mandatory = True,
             values = ["linux-aarch64", "linux-x86_64", "macos-aarch64", "macos-x86_64"],
         ),
-        url = attr.string(mandatory = True, doc = "Where to download it."),
-        sha256 = attr.string(mandatory = True, doc = "SHA-256 of the download, in hexadecimal digits."),
-    ),
+        "sha256": attr.string(mandatory = True, doc = "SHA-256 of the download, in hexadecimal digits."),
+        "url": attr.string(mandatory = True, doc = "Where to download it."),
+    },
 )
 
 def _pylayer_impl(mctx):
@@ -60,21 +50,13 @@ def _pylayer_impl(mctx):
     if tags.prebuilt:
         pylayer_prebuilt_repository(
             name = _REPOSITORY,
-            worker_protocol = tags.prebuilt[0].worker_protocol,
             urls = {tag.platform: tag.url for tag in tags.prebuilt},
             sha256 = {tag.platform: tag.sha256 for tag in tags.prebuilt},
         )
     elif tags.path:
-        pylayer_path_repository(
-            name = _REPOSITORY,
-            worker_protocol = tags.path[0].worker_protocol,
-            path = tags.path[0].path,
-        )
+        pylayer_path_repository(name = _REPOSITORY, path = tags.path[0].path)
     else:
-        pylayer_source_repository(
-            name = _REPOSITORY,
-            worker_protocol = tags.source[0].worker_protocol if tags.source else "proto",
-        )
+        pylayer_source_repository(name = _REPOSITORY)
 
 pylayer = module_extension(
     implementation = _pylayer_impl,

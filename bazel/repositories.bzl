@@ -16,7 +16,7 @@ load(
     "pylayer_source_repository",
 )
 
-def pylayer_register_toolchains(name = "pylayer_toolchains", path = None, urls = None, sha256 = None, worker_protocol = "proto"):
+def pylayer_register_toolchains(name = "pylayer_toolchains", path = None, urls = None, sha256 = None):
     """Provides and registers the `pylayer` program.
 
     It is built from source with the host's cargo, unless `path` or `urls` say otherwise.
@@ -26,12 +26,11 @@ def pylayer_register_toolchains(name = "pylayer_toolchains", path = None, urls =
         path: Absolute path of the program on the machine.
         urls: Where to download the program, by platform: `{"linux-x86_64": "…"}`.
         sha256: The downloads' digests, by platform.
-        worker_protocol: How Bazel talks to the persistent worker: `proto` or `json`.
     """
     if urls:
-        pylayer_prebuilt_repository(name = name, urls = urls, sha256 = sha256, worker_protocol = worker_protocol)
+        pylayer_prebuilt_repository(name = name, urls = urls, sha256 = sha256)
     elif path:
-        pylayer_path_repository(name = name, path = path, worker_protocol = worker_protocol)
+        pylayer_path_repository(name = name, path = path)
     else:
-        pylayer_source_repository(name = name, worker_protocol = worker_protocol)
+        pylayer_source_repository(name = name)
     native.register_toolchains("@{}//:all".format(name))

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use bazel_worker::wire::Decoder;
+use bazel_worker::{Cancel, Protocol};
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pylayer::chunk::{self, ChunkSizes};
@@ -16,8 +18,6 @@ use pylayer::inputs::{Content, FileContent, Item};
 use pylayer::plan::{self, LayerPlan};
 use pylayer::request::{DEFAULT_DEDUPE_FROM, Metadata, Settings};
 use pylayer::survey::Survey;
-use pylayer::worker::wire::Decoder;
-use pylayer::worker::{Cancel, Protocol};
 
 /// As many as a binary has that holds several deep learning frameworks.
 const FILES: usize = 150_000;

@@ -35,7 +35,7 @@ class Worker:
 
     def __init__(self, program: Path, folder: Path):
         self.started = time.perf_counter()
-        command = [program, "--worker_protocol=proto", "--persistent_worker"]
+        command = [program, "--persistent_worker"]
         # Its log is of no interest, and a pipe that nobody reads would stop it.
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, cwd=folder, bufsize=0, **pipes)

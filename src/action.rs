@@ -25,7 +25,7 @@ use crate::plan::{self, ExcludedLink, LayerPlan};
 use crate::request::{self, ActionRequest, LayerRequest, Settings, UnusedGroupsRequest, ValidationRequest};
 use crate::show::{show, show_path};
 use crate::validate::{self, Expected};
-use crate::worker::{Cancel, Cancelled, Handler, Request, Response};
+use bazel_worker::{Cancel, Cancelled, Handler, Request, Response};
 
 /// Why a layer was not written.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use zstd::stream::raw::{self, Operation};
 
 use crate::show::show;
-use crate::worker::Cancel;
+use bazel_worker::Cancel;
 
 /// zlib's customary level: at it libdeflate's output is no larger than zlib's.
 pub const DEFAULT_GZIP_LEVEL: u8 = 6;

@@ -28,7 +28,7 @@ use crate::image_path::{self, ImagePath};
 use crate::manifest::{self, Manifest, Source};
 use crate::show::show_path;
 use crate::stamp::Stamp;
-use crate::worker::Cancel;
+use bazel_worker::Cancel;
 
 /// How deep a tree artifact may be; deeper means a symlink that leads back to a parent.
 const MAX_TREE_DEPTH: usize = 256;

@@ -4,7 +4,6 @@
 //!
 //! | module | from → to |
 //! |---|---|
-//! | [`worker`] | bytes on stdin → `Request` → `Response` bytes on stdout; knows nothing of layers |
 //! | [`show`] | bytes of any origin → text for a message (pure) |
 //! | [`image_path`], [`exec_path`], [`codec`], [`cache`] | the vocabulary: a place in the image, one on the machine, a compression, a bounded memory |
 //! | [`stamp`] | what a file looks like → whether its content is still the same |
@@ -43,4 +42,3 @@ pub mod show;
 pub mod stamp;
 pub mod survey;
 pub mod validate;
-pub mod worker;

@@ -13,7 +13,7 @@ use std::io;
 
 use crate::plan::{Body, Entry, ExcludedLink, LayerPlan};
 use crate::show::show;
-use crate::worker::{Cancel, Cancelled};
+use bazel_worker::{Cancel, Cancelled};
 
 /// Longer texts gain nothing, and a listing of very many or very long names need not be in memory.
 const WRITE_BYTES: usize = 256 << 10;

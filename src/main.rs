@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use bazel_worker::{Cancel, Limits, Protocol};
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use pylayer::action::{self, Engine};
@@ -16,7 +17,6 @@ use pylayer::inputs::Digests;
 use pylayer::pack;
 use pylayer::pipeline::{ChunkCache, Pool};
 use pylayer::show::{show, show_path};
-use pylayer::worker::{self, Cancel, Limits, Protocol};
 use tracing_chrome::ChromeLayerBuilder;
 use tracing_subscriber::prelude::*;
 
@@ -42,16 +42,6 @@ fn main() -> ExitCode {
     ignore_file_size_signal();
     let mut arguments: Vec<Bytes> =
         std::env::args_os().skip(1).map(|argument| Bytes::from(argument.into_vec())).collect();
-    // The rule gives this to every run of the program, so that workers and one-shot runs of an
-    // action have the same command line.
-    let protocol = match take(&mut arguments, b"--worker_protocol=").as_deref() {
-        None | Some(b"proto") => Protocol::Proto,
-        Some(b"json") => Protocol::Json,
-        Some(other) => {
-            let other = show(other);
-            return fail(format!("--worker_protocol={other}: the protocols are proto and json"));
-        }
-    };
     // What is still buffered is written when the guard is dropped.
     let _trace = match take(&mut arguments, b"--trace=").map(|file| trace(&file)) {
         None => None,
@@ -66,7 +56,7 @@ fn main() -> ExitCode {
             Some(None) => return fail("--cache_mib wants a number of MiB; 0 remembers no chunks"),
         };
         return match arguments.first() {
-            None => serve(protocol, budget, log),
+            None => serve(budget, log),
             Some(other) => fail(format!("\"{}\" is not a start-up argument of the worker", show(other))),
         };
     }
@@ -94,7 +84,7 @@ const INTERRUPTED: u8 = 128 + 2;
 
 fn pack(options: &pack::Options) -> ExitCode {
     let cancel = Cancel::new();
-    if let Err(error) = worker::cancel_on_signals(cancel.clone()) {
+    if let Err(error) = bazel_worker::cancel_on_signals(cancel.clone()) {
         return fail(format!("cannot handle signals: {error}"));
     }
     let report = match pack::run(options, std::io::stderr().is_terminal(), &cancel) {
@@ -139,12 +129,12 @@ fn take(arguments: &mut Vec<Bytes>, prefix: &[u8]) -> Option<Bytes> {
 const MIN_LAYERS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
 /// Serves Bazel's requests until it has no more.
-fn serve(protocol: Protocol, cache_bytes: u64, log: bool) -> ExitCode {
+fn serve(cache_bytes: u64, log: bool) -> ExitCode {
     let cache = Arc::new(ChunkCache::new(cache_bytes));
     let limits = Limits::default();
     let limits = Limits { running: limits.running.max(MIN_LAYERS_AT_ONCE), ..limits };
     match Pool::new(None, Some(cache)) {
-        Ok(pool) => finish(worker::run_with(protocol, limits, Engine::new(pool, log))),
+        Ok(pool) => finish(bazel_worker::run_with(Protocol::Proto, limits, Engine::new(pool, log))),
         Err(error) => fail(format!("cannot start a thread: {error}")),
     }
 }

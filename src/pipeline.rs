@@ -30,7 +30,7 @@ use crate::header;
 use crate::inputs::{self, FileContent, Reader};
 use crate::listing;
 use crate::plan::LayerPlan;
-use crate::worker::Cancel;
+use bazel_worker::Cancel;
 
 /// Uncompressed bytes of one layer that may be in memory at a time, whatever the number of threads.
 pub const IN_FLIGHT_BYTES: u64 = 64 << 20;

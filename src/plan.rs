@@ -21,7 +21,7 @@ use crate::image_path::ImagePath;
 use crate::inputs::{Content, FileContent, Item};
 use crate::request::{Metadata, Settings};
 use crate::show::{show, show_path};
-use crate::worker::{Cancel, Cancelled};
+use bazel_worker::{Cancel, Cancelled};
 
 /// Directories of the image's root that are symlinks in common base images. A directory entry would
 /// replace the link, and with it the base image's programs.

@@ -20,7 +20,7 @@ use crate::groups::{Exceptions, LayerGroups};
 use crate::image_path::ImagePath;
 use crate::listing::{Kind, Listed, Listing};
 use crate::show::{escape, show, show_path};
-use crate::worker::{Cancel, Cancelled};
+use bazel_worker::{Cancel, Cancelled};
 
 /// As many links as Linux follows in one path before it gives up (`ELOOP`), the first included.
 const MAX_LINKS: u32 = 40;

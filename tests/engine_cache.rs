@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bazel_worker::Cancel;
 use bytes::Bytes;
 use proptest::prelude::*;
 use pylayer::action::{Engine, Error, Outcome};
@@ -18,7 +19,6 @@ use pylayer::pipeline::{self, ChunkCache, Pool, Written};
 use pylayer::plan::{self, LayerPlan};
 use pylayer::request::{Metadata, Settings};
 use pylayer::stamp::Stamp;
-use pylayer::worker::Cancel;
 use sha2::{Digest, Sha256};
 
 /// The files of a layer: name to (seed, size). The content follows from the two.

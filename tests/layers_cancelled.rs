@@ -6,11 +6,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
+use bazel_worker::Cancel;
 use bytes::Bytes;
 use pylayer::action::Engine;
 use pylayer::inputs::Digests;
 use pylayer::pipeline::Pool;
-use pylayer::worker::Cancel;
 use support::Workspace;
 use tracing::Subscriber;
 use tracing::span::{Attributes, Id};

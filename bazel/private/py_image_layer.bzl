@@ -535,12 +535,10 @@ def _write_manifest(ctx, base, members):
 
 def _run(ctx, args, **kwargs):
     """Declares an action of the program, done by its worker wherever there is one."""
-    toolchain = ctx.toolchains[TOOLCHAIN_TYPE]
-    protocol = toolchain.worker_protocol
     ctx.actions.run(
-        executable = toolchain.pylayer,
-        arguments = ["--worker_protocol=" + protocol, args],
-        execution_requirements = _EXECUTION_REQUIREMENTS | {"requires-worker-protocol": protocol},
+        executable = ctx.toolchains[TOOLCHAIN_TYPE].pylayer,
+        arguments = [args],
+        execution_requirements = _EXECUTION_REQUIREMENTS,
         toolchain = TOOLCHAIN_TYPE,
         **kwargs
     )

@@ -8,7 +8,6 @@ _TOOLCHAIN = """
 py_image_layer_toolchain(
     name = "{name}",
     pylayer = "{name}_program",
-    worker_protocol = "{worker_protocol}",
 )
 
 toolchain(
@@ -37,22 +36,19 @@ def _write_build_file(rctx, platforms):
     toolchains = [
         _TOOLCHAIN.format(
             name = "pylayer_" + platform,
-            worker_protocol = rctx.attr.worker_protocol,
             constraints = ["@platforms//os:" + platform.split("-")[0], "@platforms//cpu:" + platform.split("-")[1]],
         )
         for platform in platforms
     ]
     rctx.file("BUILD.bazel", _HEADER + "".join(toolchains))
 
-_WORKER_PROTOCOL = {"worker_protocol": attr.string(default = "proto", values = ["proto", "json"])}
-
 def _source_impl(rctx):
     manifest = rctx.path(Label("//:Cargo.toml"))
     source = manifest.dirname
-    for part in ["Cargo.lock", "build.rs", ".cargo/config.toml"]:
+    for part in ["Cargo.lock", ".cargo/config.toml"]:
         rctx.watch(source.get_child(part))
     rctx.watch_tree(source.get_child("src"))
-    rctx.watch_tree(source.get_child("proto"))
+    rctx.watch_tree(source.get_child("crates"))
     cargo = rctx.which("cargo")
     if not cargo:
         fail("pylayer is built from source with cargo, which is not on the PATH. Install Rust, or use " +
@@ -84,7 +80,6 @@ def _source_impl(rctx):
 pylayer_source_repository = repository_rule(
     implementation = _source_impl,
     doc = "Builds the program from this module's source with the host's cargo.",
-    attrs = _WORKER_PROTOCOL,
     environ = ["PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTFLAGS"],
 )
 
@@ -99,7 +94,7 @@ def _path_impl(rctx):
 pylayer_path_repository = repository_rule(
     implementation = _path_impl,
     doc = "Takes the program from a path of the machine.",
-    attrs = dict(_WORKER_PROTOCOL, path = attr.string(mandatory = True, doc = "Absolute path.")),
+    attrs = {"path": attr.string(mandatory = True, doc = "Absolute path.")},
 )
 
 def _prebuilt_impl(rctx):
@@ -111,9 +106,8 @@ def _prebuilt_impl(rctx):
 pylayer_prebuilt_repository = repository_rule(
     implementation = _prebuilt_impl,
     doc = "Downloads the program for one or more platforms.",
-    attrs = dict(
-        _WORKER_PROTOCOL,
-        urls = attr.string_dict(mandatory = True, doc = "By platform, such as `linux-x86_64`."),
-        sha256 = attr.string_dict(mandatory = True, doc = "By platform."),
-    ),
+    attrs = {
+        "sha256": attr.string_dict(mandatory = True, doc = "By platform."),
+        "urls": attr.string_dict(mandatory = True, doc = "By platform, such as `linux-x86_64`."),
+    },
 )

@@ -5,7 +5,6 @@ TOOLCHAIN_TYPE = Label("//bazel:toolchain_type")
 def _py_image_layer_toolchain_impl(ctx):
     return [platform_common.ToolchainInfo(
         pylayer = ctx.attr.pylayer[DefaultInfo].files_to_run,
-        worker_protocol = ctx.attr.worker_protocol,
     )]
 
 py_image_layer_toolchain = rule(
@@ -18,11 +17,6 @@ py_image_layer_toolchain = rule(
             executable = True,
             allow_single_file = True,
             cfg = "exec",
-        ),
-        "worker_protocol": attr.string(
-            doc = "How Bazel talks to the persistent worker.",
-            default = "proto",
-            values = ["proto", "json"],
         ),
     },
     provides = [platform_common.ToolchainInfo],

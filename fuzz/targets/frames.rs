@@ -8,8 +8,8 @@ mod stream;
 
 use libfuzzer_sys::fuzz_target;
 use protobuf::{CodedInputStream, Message as _};
-use pylayer::worker::Protocol;
-use pylayer::worker::wire::MAX_MESSAGE_BYTES;
+use bazel_worker::Protocol;
+use bazel_worker::wire::MAX_MESSAGE_BYTES;
 use stream::{assert_same, decode, reference};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -8,7 +8,7 @@ mod stream;
 
 use libfuzzer_sys::fuzz_target;
 use protobuf_json_mapping::{ParseOptions, parse_from_str_with_options};
-use pylayer::worker::Protocol;
+use bazel_worker::Protocol;
 use serde_json::Value;
 use stream::{assert_same, decode, reference};
 

@@ -14,7 +14,7 @@ use pylayer::listing::{Kind, Listed, Listing, listing, parse};
 use pylayer::manifest::{Entry, Manifest, Source};
 use pylayer::plan::{Body, plan, take_excluded_links};
 use pylayer::request::{Metadata, Settings};
-use pylayer::worker::Cancel;
+use bazel_worker::Cancel;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {

@@ -1,13 +1,11 @@
 //! What the two protocols of a worker have in common.
 
 use bytes::BytesMut;
-use pylayer::worker::Protocol;
-use pylayer::worker::wire::{Decoder, Message};
+use bazel_worker::Protocol;
+use bazel_worker::wire::{Decoder, Message};
 
-#[allow(warnings)]
-mod generated {
-    include!(concat!(env!("OUT_DIR"), "/reference/mod.rs"));
-}
+#[path = "../../crates/bazel_worker/tests/reference/mod.rs"]
+mod generated;
 pub use generated::worker_protocol as reference;
 
 /// The messages of a stream that arrives in pieces of these sizes, and then all at once; and why

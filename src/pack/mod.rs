@@ -42,7 +42,7 @@ use crate::request::{self, DEFAULT_DEDUPE_FROM, DEFAULT_MTIME, Metadata, ModeRul
 use crate::show::{show, show_path};
 use crate::survey::Survey;
 use crate::validate::{self, Expected};
-use crate::worker::Cancel;
+use bazel_worker::Cancel;
 
 /// More threads than this are a mistake: each holds some chunks of a layer in memory.
 const MAX_JOBS: i64 = 1024;

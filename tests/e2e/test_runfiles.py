@@ -423,8 +423,7 @@ def test_same_bytes_where_every_input_is_a_plain_copy(group, runfiles, layers, r
         if kind not in "es":
             {"f": copy, "g": copy, "t": copy_tree, "l": copy_link}[kind](execution_root / fields[1], folder / fields[1])
 
-    arguments = ["--worker_protocol=proto", f"@{in_execution_root(runfiles, flagfile)}"]
-    subprocess.run([program(), *arguments], cwd=folder, check=True, env={}, timeout=TIMEOUT)
+    subprocess.run([program(), f"@{in_execution_root(runfiles, flagfile)}"], cwd=folder, check=True, env={}, timeout=TIMEOUT)
     (written,) = folder.rglob(layer.name)
     assert written.read_bytes() == reference[layer.name]
 

@@ -26,30 +26,8 @@ def digests(workspace: Workspace) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def in_json(make_workspace) -> Workspace:
-    """The workspace `options` with a toolchain whose worker speaks JSON."""
-    workspace = make_workspace(WORKSPACES / "options", "options in JSON")
-    module = workspace.folder / "MODULE.bazel"
-    text = module.read_text()
-    assert text.count("pylayer.path(") == 1
-    module.write_text(text.replace("pylayer.path(", 'pylayer.path(worker_protocol = "json", '))
-    return workspace
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_in_json_the_layers_are_the_same(mode, in_json, options) -> None:
-    for file in in_json.files("//app:root_app"):
-        file.unlink(missing_ok=True)
-    spawns = in_json.spawns(*MODES[mode], "//app:root_app")
-    assert {spawn.runner for spawn in spawns if spawn.mnemonic == "PyImageLayer"} == {"worker"}
-    commands = workers(in_json).values()
-    assert commands and all("--worker_protocol=json" in command for command in commands)
-    assert digests(in_json) == digests(options)
-
-
-@pytest.fixture(scope="module")
 def capitals(make_workspace) -> Workspace:
-    """The workspace whose actions are done by the example in the documentation of `src/worker`."""
+    """The workspace whose actions are done by the example in the documentation of `bazel_worker`."""
     workspace = make_workspace(WORKSPACES / "worker", "capitals")
     shutil.copy(example_program(), workspace.folder / "capitals" / "worker")
     return workspace
@@ -57,7 +35,7 @@ def capitals(make_workspace) -> Workspace:
 
 def example_program() -> Path:
     """Compiles the example. Not optimised: the program's own tests have compiled it so, too."""
-    command = ["cargo", "build", "--locked", "--example", "worker", "--message-format=json-render-diagnostics"]
+    command = ["cargo", "build", "--locked", "--package=bazel_worker", "--all-features", "--example=worker", "--message-format=json-render-diagnostics"]
     process = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT)
     artifacts = [json.loads(line) for line in process.stdout.splitlines()]
     (program,) = [artifact["executable"] for artifact in artifacts if artifact.get("executable")]
@@ -66,12 +44,14 @@ def example_program() -> Path:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_example_works(mode, capitals) -> None:
-    for name in "accents", "plain":
+    for name in "accents", "in_json", "plain":
         (capitals.folder / "bazel-bin" / "capitals" / f"{name}.capitals").unlink(missing_ok=True)
-    spawns = capitals.spawns(*MODES[mode], "//capitals:accents", "//capitals:plain")
-    assert [spawn.runner for spawn in spawns] == ["worker", "worker"]
+    targets = ["//capitals:accents", "//capitals:in_json", "//capitals:plain"]
+    spawns = capitals.spawns(*MODES[mode], *targets)
+    assert [spawn.runner for spawn in spawns] == ["worker"] * 3
     bin = capitals.folder / "bazel-bin" / "capitals"
-    assert (bin / "accents.capitals").read_text() == "É, È AND Ê\n"
+    for name in "accents", "in_json":
+        assert (bin / f"{name}.capitals").read_text() == "É, È AND Ê\n"
     assert (bin / "plain.capitals").read_text() == "PLAIN\n"
 
 

@@ -8,10 +8,8 @@ use protobuf::{CodedOutputStream, Message};
 pub use reference::worker_protocol::WorkResponse;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-#[allow(warnings)]
-mod reference {
-    include!(concat!(env!("OUT_DIR"), "/reference/mod.rs"));
-}
+#[path = "../../crates/bazel_worker/tests/reference/mod.rs"]
+mod reference;
 
 /// A request. Encoded by hand, because the reference takes only UTF-8 and paths are bytes.
 #[derive(Clone, Default)]

@@ -9,9 +9,10 @@ def _capitals_impl(ctx):
         executable = ctx.executable.worker,
         inputs = ctx.files.srcs,
         outputs = [output],
-        arguments = [args],
+        arguments = ["--worker_protocol=" + ctx.attr.protocol, args],
         mnemonic = "Capitals",
         execution_requirements = {
+            "requires-worker-protocol": ctx.attr.protocol,
             "supports-multiplex-sandboxing": "1",
             "supports-multiplex-workers": "1",
             "supports-worker-cancellation": "1",
@@ -24,6 +25,7 @@ capitals = rule(
     implementation = _capitals_impl,
     doc = "The text of a file in capitals.",
     attrs = {
+        "protocol": attr.string(default = "proto"),
         "srcs": attr.label_list(doc = "One file; the worker panics if there are more.", allow_files = True),
         "worker": attr.label(
             default = "worker",

@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 
+use bazel_worker::{Cancel, Error, Handler, Limits, Protocol, Request, Response, serve};
 use bytes::BytesMut;
 use protobuf::Message as _;
-use pylayer::worker::{Cancel, Error, Handler, Limits, Protocol, Request, Response, serve};
 use reference::worker_protocol::{WorkRequest, WorkResponse};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf, duplex, split},
@@ -22,10 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-#[allow(warnings)]
-mod reference {
-    include!(concat!(env!("OUT_DIR"), "/reference/mod.rs"));
-}
+mod reference;
 
 /// The first answer or event must come within this; only a defect makes a test wait so long.
 const HANG: Duration = Duration::from_secs(600);

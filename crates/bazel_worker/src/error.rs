@@ -2,11 +2,11 @@
 
 use std::{io, time::Duration};
 
-use super::wire::MAX_MESSAGE_BYTES;
+use crate::wire::MAX_MESSAGE_BYTES;
 
 /// The end of a worker that did not come from Bazel closing its stdin or terminating it.
 ///
-/// A failed action is none of these: it is a [`Response`](super::Response).
+/// A failed action is none of these: it is a [`Response`](crate::Response).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -33,10 +33,12 @@ pub enum Error {
     MalformedProto(#[source] prost::DecodeError),
 
     /// The object is no `WorkRequest`.
+    #[cfg(feature = "json")]
     #[error("A work request cannot be decoded as a WorkRequest in JSON: {0}.")]
     MalformedJson(#[source] serde_json::Error),
 
     /// Something other than an object where one has to begin.
+    #[cfg(feature = "json")]
     #[error(
         "A work request in JSON begins with byte {0:#04x}, not with `{{`: is the worker started \
          with the protocol that the action's `requires-worker-protocol` names?"
@@ -55,7 +57,7 @@ pub enum Error {
     #[error("The worker could not be set up: {0}.")]
     Setup(#[source] io::Error),
 
-    /// Handlers did not heed their [`Cancel`](super::Cancel).
+    /// Handlers did not heed their [`Cancel`](crate::Cancel).
     #[error("{count} of the cancelled work requests had not stopped after {grace:?}.")]
     Unstoppable {
         /// How many.

@@ -1,19 +1,16 @@
 //! The wire format, held against implementations that are not ours: protobuf-codegen for the binary
 //! form, protobuf-json-mapping for JSON, bytes written by hand, and what a real Bazel sent.
 
-use bytes::{Bytes, BytesMut};
-use proptest::prelude::*;
-use protobuf::Message as _;
-use pylayer::worker::{
+use bazel_worker::{
     Error, Input, Protocol, Request, Response,
     wire::{Decoder, MAX_MESSAGE_BYTES, Message, encode_response},
 };
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+use protobuf::Message as _;
 use reference::worker_protocol as bazel;
 
-#[allow(warnings)]
-mod reference {
-    include!(concat!(env!("OUT_DIR"), "/reference/mod.rs"));
-}
+mod reference;
 
 /// Decodes a whole stream that arrives in pieces of the given sizes (and then all at once).
 fn decode_pieces(
@@ -441,9 +438,8 @@ fn json_responses_by_hand() {
 
 #[test]
 fn a_recorded_session_is_the_same_in_both_encodings() {
-    let read = |name: &str| {
-        std::fs::read(format!("{}/tests/fixtures/worker/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
-    };
+    let read =
+        |name: &str| std::fs::read(format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     for (proto, json, sandboxed) in [
         ("proto_singleplex.bin", "json_singleplex.json", false),
         ("proto_multiplex_sandboxed.bin", "json_multiplex_sandboxed.json", true),

@@ -18,7 +18,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{
+use crate::{
     cancel::Cancel,
     error::Error,
     message::Protocol,

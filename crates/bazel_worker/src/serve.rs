@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
+use crate::{
     cancel::Cancel,
     error::Error,
     message::{Message, Protocol, Request, Response},
@@ -98,7 +98,7 @@ impl Default for Limits {
 ///
 /// ```
 /// # use std::{future, sync::Arc};
-/// use pylayer::worker::{Cancel, Limits, Protocol, Request, Response, serve};
+/// use bazel_worker::{Cancel, Limits, Protocol, Request, Response, serve};
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
 /// # runtime.block_on(async {
@@ -106,19 +106,19 @@ impl Default for Limits {
 ///     exit_code: 0,
 ///     output: format!("Hello, {}!", request.arguments[0].escape_ascii()),
 /// };
-/// let requests = br#"{"arguments": ["world"], "requestId": 7}"#;
+/// let requests = b"\x09\x0a\x05world\x18\x07"; // arguments: "world", request_id: 7
 /// let mut responses = Vec::new();
 /// serve(
 ///     &requests[..],
 ///     &mut responses,
-///     Protocol::Json,
+///     Protocol::Proto,
 ///     Limits::default(),
 ///     Arc::new(greet),
 ///     future::pending(),
 /// )
 /// .await?;
-/// assert_eq!(responses, b"{\"exitCode\":0,\"output\":\"Hello, world!\",\"requestId\":7}\n");
-/// # Ok::<(), pylayer::worker::Error>(())
+/// assert_eq!(responses, b"\x11\x12\x0dHello, world!\x18\x07");
+/// # Ok::<(), bazel_worker::Error>(())
 /// # }).unwrap();
 /// ```
 ///

@@ -10,13 +10,13 @@ use std::sync::{
 #[error("cancelled")]
 pub struct Cancelled;
 
-/// A flag that the server raises and a [`Handler`](super::Handler) looks at.
+/// A flag that the server raises and a [`Handler`](crate::Handler) looks at.
 ///
 /// Clones share the flag, so a handler can give one to each of its threads. Once raised it stays
 /// raised.
 ///
 /// ```
-/// use pylayer::worker::Cancel;
+/// use bazel_worker::Cancel;
 ///
 /// let cancel = Cancel::new();
 /// let elsewhere = cancel.clone();

@@ -1,6 +1,6 @@
 //! A persistent worker for Bazel that turns text into capitals.
 
-use pylayer::worker::{self, Cancel, Protocol, Request, Response};
+use bazel_worker::{Cancel, Protocol, Request, Response};
 
 fn capitals(request: &Request, _cancel: &Cancel) -> Response {
     let [source, output] = &request.arguments[..] else { panic!("the arguments are SOURCE and OUTPUT") };
@@ -11,6 +11,9 @@ fn capitals(request: &Request, _cancel: &Cancel) -> Response {
     }
 }
 
-fn main() -> Result<(), worker::Error> {
-    worker::run(Protocol::Proto, capitals)
+fn main() -> Result<(), bazel_worker::Error> {
+    // A rule with `requires-worker-protocol` starts its worker with `--worker_protocol=json`, say.
+    let protocol =
+        std::env::args().find_map(|argument| argument.strip_prefix("--worker_protocol=")?.parse().ok());
+    bazel_worker::run(protocol.unwrap_or(Protocol::Proto), capitals)
 }

@@ -8,10 +8,14 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::message::{Input, Message, Request, path};
+use crate::{
+    error::Error,
+    message::{Input, Message, Request, path},
+    wire::check_length,
+};
 
 /// Finds the end of an object without parsing it.
 ///
@@ -19,7 +23,7 @@ use super::message::{Input, Message, Request, path};
 /// that arrives in pieces. This looks at every byte once and remembers where it stood. Wrong JSON
 /// gets an end that is as good as any, and an error from the parser.
 #[derive(Debug, Default)]
-pub(super) struct Scanner {
+pub(crate) struct Scanner {
     scanned: usize,
     depth: usize,
     in_string: bool,
@@ -29,7 +33,7 @@ pub(super) struct Scanner {
 impl Scanner {
     /// The length of the object that `received` begins with, or `None` if its end is not there yet.
     /// After `None`, the next call must pass the same bytes with more behind them.
-    pub(super) fn object_end(&mut self, received: &[u8]) -> Option<usize> {
+    fn object_end(&mut self, received: &[u8]) -> Option<usize> {
         for (index, &byte) in received.iter().enumerate().skip(self.scanned) {
             if self.escaped {
                 self.escaped = false;
@@ -55,6 +59,23 @@ impl Scanner {
         self.scanned = received.len();
         None
     }
+}
+
+/// Takes the first object off `received`, or leaves it alone if the object is incomplete.
+pub(crate) fn decode(scanner: &mut Scanner, received: &mut BytesMut) -> Result<Option<Message>, Error> {
+    // A message keeps no leading blanks, so the scanner has not begun when there are any.
+    let blanks = received.iter().take_while(|byte| b" \t\n\r".contains(byte)).count();
+    received.advance(blanks);
+    match received.first() {
+        None => return Ok(None),
+        Some(b'{') => {}
+        Some(&byte) => return Err(Error::NotJson(byte)),
+    }
+    let Some(length) = scanner.object_end(received) else {
+        check_length(received.len() as u128)?;
+        return Ok(None);
+    };
+    decode_request(&received.split_to(length)).map(Some).map_err(Error::MalformedJson)
 }
 
 /// `WorkRequest`. Aliases: a reader of proto3 JSON accepts the names of the schema too.
@@ -98,7 +119,7 @@ struct WorkResponse<'a> {
     was_cancelled: bool,
 }
 
-pub(super) fn decode_request(object: &[u8]) -> Result<Message, serde_json::Error> {
+fn decode_request(object: &[u8]) -> Result<Message, serde_json::Error> {
     let request: WorkRequest = serde_json::from_slice(object)?;
     if request.cancel {
         return Ok(Message::Cancel { request_id: request.request_id });
@@ -113,7 +134,7 @@ pub(super) fn decode_request(object: &[u8]) -> Result<Message, serde_json::Error
     }))
 }
 
-pub(super) fn encode_response(request_id: i32, exit_code: i32, output: &str, was_cancelled: bool) -> Vec<u8> {
+pub(crate) fn encode_response(request_id: i32, exit_code: i32, output: &str, was_cancelled: bool) -> Vec<u8> {
     let response = WorkResponse { exit_code, output, request_id, was_cancelled };
     let mut object = serde_json::to_vec(&response)
         .expect("numbers, text and booleans under fixed names are always valid JSON");

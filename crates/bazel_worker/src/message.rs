@@ -12,7 +12,12 @@ pub enum Protocol {
     #[default]
     Proto,
     /// JSON objects.
+    #[cfg(feature = "json")]
     Json,
+}
+
+impl Protocol {
+    const NAMES: &str = if cfg!(feature = "json") { "`proto` or `json`" } else { "`proto`" };
 }
 
 impl FromStr for Protocol {
@@ -22,8 +27,9 @@ impl FromStr for Protocol {
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         match word {
             "proto" => Ok(Self::Proto),
+            #[cfg(feature = "json")]
             "json" => Ok(Self::Json),
-            _ => Err(format!("`{word}` is not a worker protocol: use `proto` or `json`.")),
+            _ => Err(format!("`{word}` is not a worker protocol: use {}.", Self::NAMES)),
         }
     }
 }
@@ -88,7 +94,7 @@ pub struct Response {
 }
 
 /// A path from bytes. Every byte sequence is a path on Unix.
-pub(super) fn path(bytes: &[u8]) -> PathBuf {
+pub(crate) fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes.to_vec()))
 }
 
@@ -101,9 +107,10 @@ mod tests {
     #[test]
     fn protocols_by_name() {
         assert_eq!("proto".parse(), Ok(Protocol::Proto));
+        #[cfg(feature = "json")]
         assert_eq!("json".parse(), Ok(Protocol::Json));
-        let error = "JSON".parse::<Protocol>().unwrap_err();
-        assert!(error.contains("`JSON`") && error.contains("`json`"), "{error}");
+        let error = "PROTO".parse::<Protocol>().unwrap_err();
+        assert!(error.contains("`PROTO`") && error.contains("`proto`"), "{error}");
     }
 
     #[test]

@@ -10,15 +10,12 @@ use std::{
     time::Duration,
 };
 
+use bazel_worker::{Cancel, Limits, Protocol, Request, Response};
 use protobuf::Message as _;
-use pylayer::worker::{self, Cancel, Limits, Protocol, Request, Response};
 use reference::worker_protocol::{WorkRequest, WorkResponse};
 use rustix::process::{Pid, Signal, kill_process};
 
-#[allow(warnings)]
-mod reference {
-    include!(concat!(env!("OUT_DIR"), "/reference/mod.rs"));
-}
+mod reference;
 
 const CASES: [(&str, fn()); 10] = [
     ("requests_are_answered_until_stdin_ends", requests_are_answered_until_stdin_ends),
@@ -58,7 +55,7 @@ fn main() -> ExitCode {
 fn serve() -> ExitCode {
     let grace = if env::args().any(|argument| argument == IMPATIENT) { SHORT_GRACE } else { LONG_GRACE };
     let limits = Limits { grace, ..Limits::default() };
-    let ended = worker::run_with(Protocol::Proto, limits, |request: &Request, cancel: &Cancel| {
+    let ended = bazel_worker::run_with(Protocol::Proto, limits, |request: &Request, cancel: &Cancel| {
         let argument = request.arguments.first();
         let output = match argument.map_or(&b""[..], |argument| argument) {
             b"print" => {

@@ -1,28 +1,25 @@
-//! Bytes ↔ messages, in both encodings. No I/O: it can be fed from anything, a fuzzer included.
+//! Bytes ↔ messages, in both encodings. No I/O.
 //!
 //! Binary: the length of the message as a varint, then the message. JSON: one object after another,
-//! with nothing in between to rely on.
+//! with nothing dependable between them.
 
 use bytes::{Buf as _, BytesMut};
 use prost::Message as _;
 
-use super::{
+#[cfg(feature = "json")]
+use crate::json;
+use crate::{
     error::Error,
-    json,
     message::{Input, Protocol, Request, Response, path},
+    proto,
 };
 
-pub use super::message::Message;
-
-#[allow(missing_docs)]
-mod proto {
-    include!(concat!(env!("OUT_DIR"), "/blaze.worker.rs"));
-}
+pub use crate::message::Message;
 
 /// The longest message accepted.
 ///
 /// A request lists every input of its action at some 150 to 400 bytes each, so real ones reach tens
-/// of megabytes. The limit only has to tell them from a length read out of bytes that are none.
+/// of megabytes. The limit only has to reject a length that was decoded from garbage.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
 
 /// The longest varint: ten groups of seven bits hold 64.
@@ -32,25 +29,30 @@ const MAX_VARINT_BYTES: usize = 10;
 ///
 /// ```
 /// use bytes::BytesMut;
-/// use pylayer::worker::{Protocol, wire::{Decoder, Message}};
+/// use bazel_worker::{Protocol, wire::{Decoder, Message}};
 ///
 /// let mut decoder = Decoder::new(Protocol::Proto);
 /// let mut received = BytesMut::from(&b"\x05\x0a\x01-\x18\x07\x02"[..]);
 /// let Some(Message::Work(request)) = decoder.decode(&mut received)? else { panic!() };
 /// assert_eq!((&request.arguments[0][..], request.request_id), (&b"-"[..], 7));
 /// assert!(decoder.decode(&mut received)?.is_none(), "one byte of a frame of two is there");
-/// # Ok::<(), pylayer::worker::Error>(())
+/// # Ok::<(), bazel_worker::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Decoder {
     protocol: Protocol,
+    #[cfg(feature = "json")]
     scanner: json::Scanner,
 }
 
 impl Decoder {
     /// A decoder at the beginning of a stream.
     pub fn new(protocol: Protocol) -> Self {
-        Self { protocol, scanner: json::Scanner::default() }
+        Self {
+            protocol,
+            #[cfg(feature = "json")]
+            scanner: json::Scanner::default(),
+        }
     }
 
     /// Takes the first message off `received`, or leaves it alone if the message is not all there.
@@ -62,7 +64,8 @@ impl Decoder {
     pub fn decode(&mut self, received: &mut BytesMut) -> Result<Option<Message>, Error> {
         let message = match self.protocol {
             Protocol::Proto => decode_proto(received)?,
-            Protocol::Json => self.decode_json(received)?,
+            #[cfg(feature = "json")]
+            Protocol::Json => json::decode(&mut self.scanner, received)?,
         };
         if received.is_empty() {
             // The message has the allocation; holding on to it here too would make the buffer of
@@ -79,22 +82,6 @@ impl Decoder {
     /// [`Error::Truncated`] if it is half a message.
     pub fn finish(&self, received: &BytesMut) -> Result<(), Error> {
         if received.is_empty() { Ok(()) } else { Err(Error::Truncated(received.len())) }
-    }
-
-    fn decode_json(&mut self, received: &mut BytesMut) -> Result<Option<Message>, Error> {
-        // A message keeps no leading blanks, so the scanner has not begun when there are any.
-        let blanks = received.iter().take_while(|byte| b" \t\n\r".contains(byte)).count();
-        received.advance(blanks);
-        match received.first() {
-            None => return Ok(None),
-            Some(b'{') => {}
-            Some(&byte) => return Err(Error::NotJson(byte)),
-        }
-        let Some(length) = self.scanner.object_end(received) else {
-            check_length(received.len() as u128)?;
-            return Ok(None);
-        };
-        json::decode_request(&received.split_to(length)).map(Some).map_err(Error::MalformedJson)
     }
 }
 
@@ -126,7 +113,7 @@ fn frame_length(received: &[u8]) -> Result<Option<(usize, usize)>, Error> {
     if received.len() < MAX_VARINT_BYTES { Ok(None) } else { Err(Error::EndlessLength) }
 }
 
-fn check_length(length: u128) -> Result<usize, Error> {
+pub(crate) fn check_length(length: u128) -> Result<usize, Error> {
     usize::try_from(length).ok().filter(|&length| length <= MAX_MESSAGE_BYTES).ok_or(Error::TooLarge(length))
 }
 
@@ -141,6 +128,7 @@ pub fn encode_response(
     match protocol {
         Protocol::Proto => proto::WorkResponse { exit_code, output, request_id, was_cancelled }
             .encode_length_delimited_to_vec(),
+        #[cfg(feature = "json")]
         Protocol::Json => json::encode_response(request_id, exit_code, &output, was_cancelled),
     }
 }

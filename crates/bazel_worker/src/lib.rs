@@ -1,17 +1,17 @@
-//! A persistent worker for Bazel: the [protocol], complete, for any kind of work.
+//! A persistent worker for Bazel: the whole [protocol], for any kind of work.
 //!
 //! Bazel starts a program once with `--persistent_worker`, writes work requests to its stdin and
-//! reads a response to each from its stdout. This module is everything between those two streams
+//! reads a response to each from its stdout. This crate is everything between those two streams
 //! and a [`Handler`], and knows nothing of what the handler does:
 //!
 //! ```no_run
-#![doc = include_str!("../../examples/worker/main.rs")]
+#![doc = include_str!("../examples/worker.rs")]
 //! ```
 //!
 //! | step | from → to |
 //! |---|---|
 //! | [`run`] | the process's stdin, stdout and signals → streams for [`serve`] |
-//! | [`wire`] | bytes → [`Message`](wire::Message); response → bytes. Protobuf and JSON |
+//! | [`wire`] | bytes → [`Message`](wire::Message); response → bytes. Protobuf and, with the feature `json`, JSON |
 //! | [`serve`] | messages → handlers on threads, [`Cancel`] flags → answers |
 //!
 //! What a worker gets from it:
@@ -35,9 +35,13 @@
 
 mod cancel;
 mod error;
+#[cfg(feature = "json")]
 mod json;
 mod message;
 mod process;
+#[allow(missing_docs, unreachable_pub, reason = "written by prost-build")]
+#[rustfmt::skip]
+mod proto;
 mod serve;
 pub mod wire;
 
