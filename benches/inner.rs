@@ -84,12 +84,12 @@ fn items() -> Vec<Item> {
 
 fn settings() -> Settings {
     let runfiles = ImagePath::new("app/server.runfiles").expect("the path has no odd component");
-    let of_server = |(name, pattern): (&str, &str)| {
-        (name.to_string(), groups::for_binary(pattern, &runfiles, &Survey::default()))
+    let of_server = |(name, pattern): &(String, String)| {
+        (name.clone(), groups::for_binary(pattern, &runfiles, &Survey::default()))
     };
     let owned = |(name, pattern): &(&str, &str)| (name.to_string(), pattern.to_string());
     Settings {
-        groups: USER_GROUPS.iter().map(owned).chain(DEFAULT_GROUPS.map(of_server)).collect(),
+        groups: USER_GROUPS.iter().map(owned).chain(DEFAULT_GROUPS.iter().map(of_server)).collect(),
         exclude: Vec::new(),
         root: String::new(),
         codec: Codec::Gzip { level: 6 },

@@ -12,12 +12,8 @@ use std::str::FromStr;
 use zstd::stream::raw::{self, Operation};
 
 use crate::show::show;
+use crate::tables::{CODECS, Levels};
 use bazel_worker::Cancel;
-
-/// zlib's customary level: at it libdeflate's output is no larger than zlib's.
-pub const DEFAULT_GZIP_LEVEL: u8 = 6;
-/// The reference implementation's default level.
-pub const DEFAULT_ZSTD_LEVEL: u8 = 3;
 
 /// The level of zstd from which a chunk is compressed in slices. Below, a part of 8 MiB takes at most
 /// 0.1 seconds; at the highest it takes up to 3, and nobody waits so long for what is cancelled. The
@@ -41,8 +37,8 @@ pub enum Codec {
 /// What can be wrong with a name or level of compression.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    #[error("compression \"{0}\" is not known; use gzip, zstd or none")]
-    Unknown(String),
+    #[error("compression \"{name}\" is not known; use {known}")]
+    Unknown { name: String, known: String },
     #[error("compression level {level} is not one of {codec}'s, which are {from} to {to}")]
     Level { codec: &'static str, level: u8, from: u8, to: u8 },
     #[error("a plain tar has no compression level; remove it or set gzip or zstd")]
@@ -52,16 +48,30 @@ pub enum Error {
 impl Codec {
     /// The codec called `name` (`gzip`, `zstd`, `none`) at `level`, or at its default level.
     pub fn new(name: &str, level: Option<u8>) -> Result<Codec, Error> {
-        let within = |codec, default: u8, from: u8, to: u8| match level.unwrap_or(default) {
-            level if (from..=to).contains(&level) => Ok(level),
-            level => Err(Error::Level { codec, level, from, to }),
+        let Some(row) = CODECS.iter().find(|row| row.name == name) else {
+            return Err(Error::Unknown { name: show(name.as_bytes()), known: known_names() });
+        };
+        let level = match (row.levels, level) {
+            (None, Some(_)) => return Err(Error::LevelOfNone),
+            (None, None) => 0,
+            (Some(Levels { lowest, highest, .. }), Some(level)) if !(lowest..=highest).contains(&level) => {
+                return Err(Error::Level { codec: &row.name, level, from: lowest, to: highest });
+            }
+            (Some(levels), level) => level.unwrap_or(levels.default),
         };
         match name {
-            "gzip" => Ok(Codec::Gzip { level: within("gzip", DEFAULT_GZIP_LEVEL, 0, 9)? }),
-            "zstd" => Ok(Codec::Zstd { level: within("zstd", DEFAULT_ZSTD_LEVEL, 1, 22)? }),
-            "none" if level.is_some() => Err(Error::LevelOfNone),
-            "none" => Ok(Codec::None),
-            other => Err(Error::Unknown(show(other.as_bytes()))),
+            "gzip" => Ok(Codec::Gzip { level }),
+            "zstd" => Ok(Codec::Zstd { level }),
+            _ => Ok(Codec::None),
+        }
+    }
+
+    /// The name that people use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::None => "none",
+            Codec::Gzip { .. } => "gzip",
+            Codec::Zstd { .. } => "zstd",
         }
     }
 
@@ -74,13 +84,10 @@ impl Codec {
         }
     }
 
-    /// The ending of a layer's file name.
+    /// The extension of a layer's file.
     pub fn extension(self) -> &'static str {
-        match self {
-            Codec::None => ".tar",
-            Codec::Gzip { .. } => ".tar.gz",
-            Codec::Zstd { .. } => ".tar.zst",
-        }
+        let row = CODECS.iter().find(|row| row.name == self.name());
+        &row.expect("a codec has a row, or it could not be made").extension
     }
 
     /// A compressor for one thread, which keeps its working memory from chunk to chunk.
@@ -96,6 +103,15 @@ impl Codec {
             Codec::Zstd { level } => Inner::SlicedZstd(i32::from(level), None),
         };
         Compressor { inner, room: Vec::new() }
+    }
+}
+
+/// `gzip, zstd or none`.
+fn known_names() -> String {
+    let names: Vec<&str> = CODECS.iter().map(|row| row.name.as_str()).collect();
+    match names.split_last() {
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 

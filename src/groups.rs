@@ -7,11 +7,14 @@
 //! Patterns match bytes, because paths need not be UTF-8: `.` is any byte, classes such as `\w` are
 //! ASCII.
 
+use std::sync::LazyLock;
+
 use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
 
 use crate::image_path::ImagePath;
 use crate::show::show;
 use crate::survey::{self, Survey};
+use crate::tables::{DEFAULT_GROUP_PATTERNS, REPOSITORY_NAMES};
 
 /// The group of everything that no pattern takes.
 pub const DEFAULT_GROUP: &str = "default";
@@ -27,38 +30,30 @@ const INTERPRETER_DIRECTORY: &str = "{interpreter}";
 /// What `{pip_package:NAME}` begins with: the repositories of a package, with the slash behind them.
 const PIP_PACKAGE: &str = "{pip_package:";
 
-/// An interpreter's repository, as rules_python, its forks and aspect_rules_py name it by default in
-/// every version of Bazel (`python_3_11_x86_64-unknown-linux-gnu`, also after a module's name). Others
-/// are [found](Survey) by what is in them, unless that is a tree artifact.
-const INTERPRETER_REPOSITORY: &str =
-    r"([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*";
+/// The groups that are tried after the user's own: names and patterns.
+pub static DEFAULT_GROUPS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    let mut groups: Vec<(String, String)> = Vec::new();
+    for row in DEFAULT_GROUP_PATTERNS.iter() {
+        match groups.last_mut() {
+            // Patterns of successive rows of one group are alternatives of one pattern.
+            Some((group, pattern)) if *group == row.group => {
+                pattern.push('|');
+                pattern.push_str(&row.pattern);
+            }
+            _ => groups.push((row.group.clone(), row.pattern.clone())),
+        }
+    }
+    groups
+});
 
-/// Interpreters, and the copies of their shared library that Bazel makes in `_solib_…`. Tried before
-/// the packages, so that an interpreter's own site-packages stay with it.
-const INTERPRETER: (&str, &str) =
-    ("interpreter", r"{interpreter}|{runfiles}[^/]*/_solib_[^/]*/[^/]*/libpython[0-9.]+t?\.so");
+/// The pattern for names of repositories that hold an `interpreter` or a `package`.
+fn repository_name(holds: &str) -> &'static str {
+    let row = REPOSITORY_NAMES.iter().find(|row| row.holds == holds);
+    row.map_or(NOTHING, |row| row.pattern.as_str())
+}
 
-/// Repositories of third-party packages, as a whole.
-const PACKAGE_REPOSITORIES: (&str, &str) = (
-    "packages",
-    r"{runfiles}pip_|{runfiles}pypi_|{runfiles}[^/]*[~+]pip_|{runfiles}[^/]*[~+]pypi_|{runfiles}[^/]*[~+]pip[~+]|{runfiles}[^/]*[~+]whl_install__",
-);
-
-/// The virtual environment that a rule set makes for one binary. Its links and path files change with
-/// the binary, so they stay with it although they lie in a `site-packages` directory. Of `server` it is
-/// `_server.venv` or `._server.venv`, of `sub/server` it is `_sub/server.venv`; aspect_rules_py 1 makes
-/// a tree called `.server`.
-const VIRTUAL_ENVIRONMENT: (&str, &str) = (
-    DEFAULT_GROUP,
-    r"{runfiles}.*/[_.].*\.venv/|{runfiles}.*/\..*/lib/python[0-9]+\.[0-9]+t?/site-packages/",
-);
-
-/// Packages elsewhere: whatever is in a `site-packages` directory.
-const SITE_PACKAGES: (&str, &str) = ("packages", r"{runfiles}.*/site-packages/");
-
-/// The groups that are tried after the user's own. `bazel/private/layer_groups.bzl` holds the same.
-pub const DEFAULT_GROUPS: [(&str, &str); 4] =
-    [INTERPRETER, PACKAGE_REPOSITORIES, VIRTUAL_ENVIRONMENT, SITE_PACKAGES];
+/// Is found nowhere.
+const NOTHING: &str = r"[^\s\S]";
 
 /// `pattern` with what is known of a binary in the places that ask for it: its runfiles directory, and
 /// what a survey found there.
@@ -74,7 +69,7 @@ pub fn for_binary(pattern: &str, runfiles: &ImagePath, found: &Survey) -> String
     };
     let pattern = pattern
         .replace(RUNFILES, &start)
-        .replace(INTERPRETER_DIRECTORY, &directories(&found.interpreters, INTERPRETER_REPOSITORY));
+        .replace(INTERPRETER_DIRECTORY, &directories(&found.interpreters, repository_name("interpreter")));
     let mut parts = pattern.split(PIP_PACKAGE);
     let mut expanded = parts.next().unwrap_or_default().to_string();
     for part in parts {
@@ -85,7 +80,7 @@ pub fn for_binary(pattern: &str, runfiles: &ImagePath, found: &Survey) -> String
         // The files of a tree artifact are not known, but aspect_rules_py delimits the name.
         let words: Vec<String> = distribution.split(|&byte| byte == b'-').map(literal).collect();
         let name = words.join("[-_.]");
-        let tree = format!("([^/]*[~+])?whl_install__[^/]*__{name}__[^/]*");
+        let tree = repository_name("package").replace("{package}", &name);
         expanded += &directories(repositories, &tree);
         expanded += rest;
     }
@@ -111,8 +106,8 @@ pub fn is_default(name: &str, pattern: &str) -> bool {
 /// container runtime unpacks every layer above a changed one again.
 pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
     names.sort_by_key(|name| match *name {
-        name if name == INTERPRETER.0 => 0,
-        name if name == SITE_PACKAGES.0 => 2,
+        "interpreter" => 0,
+        "packages" => 2,
         DEFAULT_GROUP => 3,
         _ => 1,
     });
@@ -328,9 +323,13 @@ mod tests {
     #[test]
     fn default_groups_know_every_rule_sets_repositories() {
         let runfiles = ImagePath::new("app/server.runfiles").unwrap();
-        let patterns =
-            DEFAULT_GROUPS.map(|(name, pattern)| (name, for_binary(pattern, &runfiles, &Survey::default())));
-        let groups = groups(&patterns.each_ref().map(|(name, pattern)| (*name, pattern.as_str())), &[]);
+        let patterns = DEFAULT_GROUPS
+            .iter()
+            .map(|(name, pattern)| (name, for_binary(pattern, &runfiles, &Survey::default())));
+        let patterns: Vec<_> = patterns.collect();
+        let patterns: Vec<_> =
+            patterns.iter().map(|(name, pattern)| (name.as_str(), pattern.as_str())).collect();
+        let groups = groups(&patterns, &[]);
         let table = include_str!("../tests/fixtures/default_layers.txt");
         for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (layer, path) = line.split_once(' ').unwrap();
@@ -340,9 +339,25 @@ mod tests {
     }
 
     #[test]
+    fn examples_are_of_their_groups() {
+        let runfiles = ImagePath::new("app/server.runfiles").unwrap();
+        for row in DEFAULT_GROUP_PATTERNS.iter() {
+            let pattern = for_binary(&row.pattern, &runfiles, &Survey::default());
+            let groups = groups(&[("found", &pattern)], &[]);
+            let path = format!("app/server.runfiles/{}", row.example);
+            assert_eq!(group_of(&groups, path), Some("found"), "{row:?}");
+        }
+        for row in REPOSITORY_NAMES.iter() {
+            let pattern = format!("^({})$", row.pattern.replace("{package}", "numpy"));
+            let pattern = regex::bytes::Regex::new(&pattern).unwrap();
+            assert!(pattern.is_match(row.example.as_bytes()), "{row:?}");
+        }
+    }
+
+    #[test]
     fn default_groups_are_those_of_one_binary() {
         let runfiles = ImagePath::new("srv/a+b é.runfiles").unwrap();
-        for (name, pattern) in DEFAULT_GROUPS {
+        for (name, pattern) in DEFAULT_GROUPS.iter() {
             let pattern = for_binary(pattern, &runfiles, &Survey::default());
             assert!(is_default(name, &pattern) && !is_default("other", &pattern));
             let groups = groups(&[("found", &pattern)], &[]);

@@ -24,6 +24,7 @@ use foldhash::HashMap as FoldHashMap;
 use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
+use crate::elf;
 use crate::image_path::{self, ImagePath};
 use crate::manifest::{self, Manifest, Source};
 use crate::show::show_path;
@@ -452,7 +453,7 @@ impl Inputs<'_> {
         let mut reader = Reader::open(content)?;
         let mut magic = Vec::new();
         reader.append(0, MAGIC_BYTES.min(content.size as usize), &mut magic)?;
-        let executable = magic.starts_with(b"#!") || magic == b"\x7fELF";
+        let executable = magic.starts_with(b"#!") || magic == elf::MAGIC;
         if reader.is_unchanged()?
             && let Some(key) = key
         {

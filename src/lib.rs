@@ -5,7 +5,8 @@
 //! | module | from → to |
 //! |---|---|
 //! | [`show`] | bytes of any origin → text for a message (pure) |
-//! | [`image_path`], [`exec_path`], [`codec`], [`cache`] | the vocabulary: a place in the image, one on the machine, a compression, a bounded memory |
+//! | [`tables`] | the facts that the rules and the program share |
+//! | [`image_path`], [`exec_path`], [`codec`], [`elf`], [`cache`] | the vocabulary: a place in the image, one on the machine, a compression, a bounded memory |
 //! | [`stamp`] | what a file looks like → whether its content is still the same |
 //! | [`request`] | argument lines → [`request::LayerRequest`] |
 //! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and where their contents come from |
@@ -26,6 +27,7 @@ pub mod action;
 pub mod cache;
 pub mod chunk;
 pub mod codec;
+pub mod elf;
 pub mod exec_path;
 pub mod groups;
 pub mod header;
@@ -41,4 +43,5 @@ pub mod request;
 pub mod show;
 pub mod stamp;
 pub mod survey;
+pub mod tables;
 pub mod validate;

@@ -55,19 +55,6 @@ pub struct Listed {
     pub kind: Kind,
 }
 
-/// The `e_machine` of the ELF header that `content` begins with (System V ABI, "ELF Header").
-pub fn elf_machine(content: &[u8]) -> Option<u16> {
-    let bytes = [*content.get(18)?, *content.get(19)?];
-    if !content.starts_with(b"\x7fELF") {
-        return None;
-    }
-    match content[5] {
-        1 => Some(u16::from_le_bytes(bytes)),
-        2 => Some(u16::from_be_bytes(bytes)),
-        _ => None,
-    }
-}
-
 /// The listing of `plan`, as [`write`] writes it.
 pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)], excluded_links: &[ExcludedLink]) -> String {
     let mut bytes = Vec::new();
@@ -299,18 +286,5 @@ mod tests {
         let cancel = Cancel::new();
         cancel.cancel();
         assert_eq!(parse("#mtree\n", &cancel), Err(Error::Cancelled(Cancelled)));
-    }
-
-    #[test]
-    fn elf_headers_tell_their_machine() {
-        let mut header = [0u8; 20];
-        header[..4].copy_from_slice(b"\x7fELF");
-        header[5] = 1;
-        header[18] = 62;
-        assert_eq!(elf_machine(&header), Some(62));
-        header[5] = 2;
-        assert_eq!(elf_machine(&header), Some(62 << 8));
-        assert_eq!(elf_machine(&header[..19]), None);
-        assert_eq!(elf_machine(b"#!/bin/sh and some more"), None);
     }
 }

@@ -26,9 +26,9 @@ use tracing::{Span, trace_span};
 use crate::cache::{Cache, Stats};
 use crate::chunk::{self, Chunk, ChunkSizes, Key};
 use crate::codec::{Codec, Compressor};
+use crate::elf;
 use crate::header;
 use crate::inputs::{self, FileContent, Reader};
-use crate::listing;
 use crate::plan::LayerPlan;
 use bazel_worker::Cancel;
 
@@ -518,7 +518,7 @@ fn fill(
         Ok::<(), Error>(())
     };
     let mut note_machine = |entry: usize, content: &[u8]| {
-        machines.extend(listing::elf_machine(content).map(|machine| (entry - chunk.first_entry(), machine)));
+        machines.extend(elf::machine(content).map(|machine| (entry - chunk.first_entry(), machine)));
     };
     // A reader looks one byte beyond the end.
     buffer.reserve_exact(chunk.length() as usize + 1);

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 use crate::codec::{self, Codec};
+use crate::elf;
 use crate::exec_path;
 use crate::image_path::ImagePath;
 use crate::show::show;
@@ -244,7 +245,11 @@ impl ValidationRequest {
             Some("warn") => true,
             Some(other) => return Err(invalid("severity", other, "expected error or warn")),
         };
-        let machine = options.number("machine")?;
+        let machine = options.text("cpu")?.map(|cpu| match elf::machine_of(&cpu) {
+            Some(machine) => Ok(machine),
+            None => Err(invalid("cpu", cpu, "this processor is not known")),
+        });
+        let machine = machine.transpose()?;
         Ok(ValidationRequest {
             report,
             manifests,
@@ -455,7 +460,7 @@ mod tests {
             "--group=a=b",
             "--dropped=interpreter",
             "--layer_listing=a=x/a=b.mtree",
-            "--machine=62",
+            "--cpu=x86_64",
             "--exception=\\.so$",
             "--severity=warn",
         ];

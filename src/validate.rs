@@ -16,6 +16,7 @@ use std::path::Path;
 
 use foldhash::HashMap as FoldHashMap;
 
+use crate::elf;
 use crate::groups::{Exceptions, LayerGroups};
 use crate::image_path::ImagePath;
 use crate::listing::{Kind, Listed, Listing};
@@ -26,38 +27,6 @@ use bazel_worker::{Cancel, Cancelled};
 const MAX_LINKS: u32 = 40;
 /// How many paths a message names of each problem. The report names all.
 const SHOWN: usize = 5;
-
-/// Processors that Linux runs on, by `e_machine` (`linux/elf-em.h`), under the names of
-/// `@platforms//cpu` where it has them. ELF images for others are data: code for GPUs (190 is CUDA, 224
-/// AMD's), or for the kernel (247 is BPF). `bazel/private/binary_closure.bzl` holds some of the same.
-const HOST_PROCESSORS: [(u16, &str); 26] = [
-    (2, "sparc"),
-    (3, "x86_32"),
-    (4, "m68k"),
-    (8, "mips64"),
-    (15, "parisc"),
-    (18, "sparc32plus"),
-    (20, "ppc"),
-    (21, "ppc64le"),
-    (22, "s390x"),
-    (40, "arm"),
-    (42, "sh"),
-    (43, "sparc64"),
-    (50, "ia64"),
-    (62, "x86_64"),
-    (92, "openrisc"),
-    (93, "arc"),
-    (94, "xtensa"),
-    (113, "nios2"),
-    (164, "hexagon"),
-    (183, "aarch64"),
-    (189, "microblaze"),
-    (195, "arcv2"),
-    (243, "riscv64"),
-    (252, "csky"),
-    (258, "loongarch64"),
-    (0x9026, "alpha"),
-];
 
 /// What the layers should be.
 pub struct Expected<'a> {
@@ -172,7 +141,7 @@ impl Problem {
             }
             Problem::ThroughFile => "symlink that leads through a file as if it were a directory".into(),
             Problem::Processor => {
-                let processor = machine.map_or("unknown".into(), processor_name);
+                let processor = machine.map_or("unknown".into(), elf::name);
                 format!("file for another processor than {processor}, the image's").into()
             }
         }
@@ -238,7 +207,7 @@ impl Finding<'_> {
             Detail::Clash => format!("{path} (layer {layer})"),
             Detail::Link(text) => format!("{path} -> {} (layer {layer})", show(text)),
             Detail::Machine(machine) => {
-                format!("{path} is for {} (layer {layer})", processor_name(machine))
+                format!("{path} is for {} (layer {layer})", elf::name(machine))
             }
         }
     }
@@ -545,8 +514,7 @@ impl<'a> Check<'a> {
         }
         for (entry, machine) in elf_images() {
             self.cancel.check()?;
-            let is_foreign =
-                machine != ours && HOST_PROCESSORS.iter().any(|(processor, _)| *processor == machine);
+            let is_foreign = machine != ours && elf::is_host(machine);
             if is_foreign && !directories_with_ours.contains(directory(entry.path)) {
                 let detail = Detail::Machine(machine);
                 self.add_unless_accepted(Problem::Processor, entry.path, entry.layer, detail);
@@ -736,12 +704,6 @@ enum Step {
     /// To know where this link leads. The step is to be repeated then.
     Needs(usize),
     Ended(End),
-}
-
-/// The name of a processor by its `e_machine`.
-fn processor_name(machine: u16) -> String {
-    let host = HOST_PROCESSORS.iter().find(|(processor, _)| *processor == machine);
-    host.map_or(format!("processor {machine} (ELF e_machine)"), |(_, name)| name.to_string())
 }
 
 /// The first name in a path, which is neither empty nor `.`, and what follows it.
@@ -990,18 +952,6 @@ mod tests {
     fn code_for_what_is_no_host_processor_is_data() {
         let kernels = [CUDA, 224, 247, 0xffff].map(|machine| elf(&format!("app/gpu/{machine}"), machine));
         assert_eq!(with(kernels), [] as [String; 0]);
-    }
-
-    #[test]
-    fn the_rule_gives_processors_of_this_table() {
-        let rule = include_str!("../bazel/private/binary_closure.bzl");
-        let (_, table) = rule.split_once("_ELF_MACHINES = {\n").unwrap();
-        let (table, _) = table.split_once('}').unwrap();
-        for line in table.lines() {
-            let (name, machine) = line.trim().trim_end_matches(',').split_once(": ").unwrap();
-            let entry = (machine.parse().unwrap(), name.trim_matches('"'));
-            assert!(HOST_PROCESSORS.contains(&entry), "{entry:?}");
-        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn for_server(pattern: &str, found: &Survey) -> String {
 /// The default groups of that binary, if nothing is found by what is in it.
 fn default_groups() -> Vec<(String, String)> {
     let for_server = |pattern| for_server(pattern, &Survey::default());
-    DEFAULT_GROUPS.map(|(name, pattern)| (name.to_string(), for_server(pattern))).to_vec()
+    DEFAULT_GROUPS.iter().map(|(name, pattern)| (name.clone(), for_server(pattern))).collect()
 }
 
 /// `SLIM_INTERPRETER` for that binary.
@@ -485,7 +485,7 @@ fn the_rule_and_the_program_have_the_same_defaults() {
     let file = File::new(SOURCE, Strings::Bytes);
     let constants = file.call("constants", &[]);
     assert_eq!(constants[0], json!(DEFAULT_GROUP));
-    assert_eq!(constants[1], json!(DEFAULT_GROUPS));
+    assert_eq!(constants[1], json!(*DEFAULT_GROUPS));
     for names in [
         &["torch", "interpreter", "default", "packages"][..],
         &["packages", "b", "a", "interpreter", "default"],
@@ -683,8 +683,10 @@ fn an_interpreter_is_known_by_its_standard_library() {
     ] {
         let standard_library = format!("{repository}/lib/python3.11/os.py");
         let found = survey_of(&["_main/app/server", &standard_library], "app/server");
-        let groups =
-            DEFAULT_GROUPS.map(|(name, pattern)| (name.to_string(), for_server(pattern, &found))).to_vec();
+        let groups: Vec<_> = DEFAULT_GROUPS
+            .iter()
+            .map(|(name, pattern)| (name.clone(), for_server(pattern, &found)))
+            .collect();
         for below in
             ["bin/python3", "lib/python3.11/site-packages/pip/__init__.py", "include/python3.11/Python.h"]
         {

@@ -61,7 +61,7 @@ impl Image {
         for output in support::OUTPUTS {
             fs::remove_file(workspace.path("out").join(output)).unwrap();
         }
-        let mut arguments = ["--validation=out/report", "--manifest=manifest", "--machine=62"].to_vec();
+        let mut arguments = ["--validation=out/report", "--manifest=manifest", "--cpu=x86_64"].to_vec();
         arguments.extend(SETTINGS.iter().chain(more));
         let listed = listings.keys().map(|layer| format!("--layer_listing={layer}=listings/{layer}"));
         let arguments = arguments.into_iter().map(String::from).chain(listed).collect();
@@ -310,7 +310,7 @@ fn a_file_for_another_processor_is_found() {
         image.only_finding(),
         "file for another processor than x86_64, the image's: app/run.runfiles/site-packages/core.so is for aarch64 (layer packages)"
     );
-    image.arguments.retain(|argument| argument != "--machine=62");
+    image.arguments.retain(|argument| argument != "--cpu=x86_64");
     image.is_right();
 }
 

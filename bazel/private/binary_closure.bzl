@@ -9,24 +9,18 @@ well, which Bazel 7 does not show; the outputs of `Symlink` actions are known to
 *The processor* that the binary is built for, which its rule's transitions may have chosen.
 """
 
+load(":tables.bzl", "PROCESSORS")
+
 BinaryClosureInfo = provider(
     doc = "What an aspect found in the transitive closure of a binary.",
     fields = {
+        "cpu": "name of the target platform's processor in `@platforms//cpu`, or None",
         "declared_symlinks": "depset of File: those that Bazel makes",
         "file_symlinks": "depset of File: links that stand for the file that they lead to",
-        "elf_machine": "`e_machine` of the target platform (System V ABI), or None",
     },
 )
 
-_ELF_MACHINES = {
-    "aarch64": 183,
-    "arm": 40,
-    "ppc64le": 21,
-    "riscv64": 243,
-    "s390x": 22,
-    "x86_32": 3,
-    "x86_64": 62,
-}
+_CPUS = [row["cpu"] for row in PROCESSORS if "cpu" in row]
 
 # Mnemonics of actions by which Bazel itself makes links to files.
 _FILE_SYMLINKS = ["ExecutableSymlink", "SolibSymlink", "Symlink"]
@@ -46,15 +40,15 @@ def _binary_closure_impl(target, ctx):
         for dependency in values:
             if type(dependency) == "Target" and BinaryClosureInfo in dependency:
                 dependencies.append(dependency[BinaryClosureInfo])
-    machines = [
-        machine
-        for cpu, machine in _ELF_MACHINES.items()
+    cpus = [
+        cpu
+        for cpu in _CPUS
         if ctx.target_platform_has_constraint(getattr(ctx.attr, "_" + cpu)[platform_common.ConstraintValueInfo])
     ]
     return [BinaryClosureInfo(
+        cpu = cpus[0] if cpus else None,
         declared_symlinks = depset(declared_symlinks, transitive = [info.declared_symlinks for info in dependencies]),
         file_symlinks = depset(file_symlinks, transitive = [info.file_symlinks for info in dependencies]),
-        elf_machine = machines[0] if machines else None,
     )]
 
 binary_closure = aspect(
@@ -63,7 +57,7 @@ binary_closure = aspect(
     attr_aspects = ["*"],
     attrs = {
         "_" + cpu: attr.label(default = Label("@platforms//cpu:" + cpu))
-        for cpu in _ELF_MACHINES
+        for cpu in _CPUS
     },
     provides = [BinaryClosureInfo],
 )

@@ -9,21 +9,26 @@ to; the program decides, so this costs a little work and never correctness.
 load(":automaton.bzl", "FIRST_STATE", "advance", "find", "find_below", "new_automaton")
 load(":regex.bzl", "parse_pattern")
 load(":survey.bzl", "NOTHING_FOUND", "normalize_distribution")
+load(":tables.bzl", "DEFAULT_GROUP_PATTERNS", "REPOSITORY_NAMES")
 
 # The group of everything that no pattern takes.
 DEFAULT_GROUP = "default"
 
-# The groups that are tried after the user's own: names and patterns. `DEFAULT_GROUPS` in
-# src/groups.rs holds the same, and says why.
-DEFAULT_GROUPS = [
-    ("interpreter", "{interpreter}|{runfiles}[^/]*/_solib_[^/]*/[^/]*/libpython[0-9.]+t?\\.so"),
-    ("packages", "{runfiles}pip_|{runfiles}pypi_|{runfiles}[^/]*[~+]pip_|{runfiles}[^/]*[~+]pypi_|{runfiles}[^/]*[~+]pip[~+]|{runfiles}[^/]*[~+]whl_install__"),
-    (DEFAULT_GROUP, "{runfiles}.*/[_.].*\\.venv/|{runfiles}.*/\\..*/lib/python[0-9]+\\.[0-9]+t?/site-packages/"),
-    ("packages", "{runfiles}.*/site-packages/"),
-]
+def _joined(rows):
+    """Names and patterns: those of successive rows of one group are alternatives of one pattern."""
+    groups = []
+    for row in rows:
+        if groups and groups[-1][0] == row["group"]:
+            groups[-1] = (row["group"], groups[-1][1] + "|" + row["pattern"])
+        else:
+            groups.append((row["group"], row["pattern"]))
+    return groups
 
-# Repositories of interpreters, by name: a tree artifact does not show what is in it.
-_INTERPRETER_REPOSITORY = "([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*"
+# The groups that are tried after the user's own: names and patterns.
+DEFAULT_GROUPS = _joined(DEFAULT_GROUP_PATTERNS)
+
+# Repositories of interpreters and packages, by name: a tree artifact does not show what is in it.
+_REPOSITORY_NAMES = {row["holds"]: row["pattern"] for row in REPOSITORY_NAMES}
 
 _PIP_PACKAGE = "{pip_package:"
 _NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_."
@@ -46,7 +51,7 @@ def for_binary(pattern, runfiles, found):
     start = "^\\./" + _literal(runfiles) + "/"
     interpreters = [_literal(directory) for directory in found.interpreters]
     pattern = pattern.replace("{runfiles}", start)
-    pattern = pattern.replace("{interpreter}", _directories(start, interpreters + [_INTERPRETER_REPOSITORY]))
+    pattern = pattern.replace("{interpreter}", _directories(start, interpreters + [_REPOSITORY_NAMES["interpreter"]]))
     parts = pattern.split(_PIP_PACKAGE)
     expanded = parts[0]
     for part in parts[1:]:
@@ -58,7 +63,7 @@ def for_binary(pattern, runfiles, found):
 
         # The files of a tree artifact are not known, but aspect_rules_py delimits the name.
         name = "[-_.]".join([_literal(word) for word in distribution.split("-")])
-        tree = "([^/]*[~+])?whl_install__[^/]*__" + name + "__[^/]*"
+        tree = _REPOSITORY_NAMES["package"].replace("{package}", name)
         expanded += _directories(start, repositories + [tree]) + rest
     return expanded
 

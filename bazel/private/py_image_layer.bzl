@@ -14,10 +14,12 @@ load(
 )
 load(":platform_transition.bzl", "platform_transition")
 load(":survey.bzl", "survey")
+load(":tables.bzl", "CODECS")
 load(":tar_args.bzl", "parse_tar_args")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 
-_EXTENSIONS = {"": ".tar", "gzip": ".tar.gz", "zstd": ".tar.zst"}
+# The extension of a layer's file by the value of `compress`.
+_EXTENSIONS = {"" if row["name"] == "none" else row["name"]: row["extension"] for row in CODECS}
 
 _LAYER_MNEMONIC = "PyImageLayer"
 
@@ -395,7 +397,7 @@ def _runfiles(ctx, root):
         prefix = prefix,
         workspace = workspace,
         kinds = kinds,
-        elf_machine = closure.elf_machine,
+        cpu = closure.cpu,
     )
 
 def _extra(kind, path, file = None, text = None):
@@ -574,8 +576,8 @@ def _validate(ctx, settings, patterns, runfiles, layers, left_out):
     args.add_all(patterns.dropped, format_each = "--dropped=%s")
     args.add(ctx.attr.validation, format = "--severity=%s")
     args.add_all(settings.validation_exceptions, format_each = "--exception=%s")
-    if runfiles.elf_machine:
-        args.add(runfiles.elf_machine, format = "--machine=%s")
+    if runfiles.cpu:
+        args.add(runfiles.cpu, format = "--cpu=%s")
     _run(
         ctx,
         args,

@@ -45,7 +45,7 @@ def _write_build_file(rctx, platforms):
 def _source_impl(rctx):
     manifest = rctx.path(Label("//:Cargo.toml"))
     source = manifest.dirname
-    for part in ["Cargo.lock", ".cargo/config.toml"]:
+    for part in ["Cargo.lock", ".cargo/config.toml", "bazel/private/tables.bzl"]:
         rctx.watch(source.get_child(part))
     rctx.watch_tree(source.get_child("src"))
     rctx.watch_tree(source.get_child("crates"))

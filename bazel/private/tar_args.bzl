@@ -1,15 +1,20 @@
 """Understands the bsdtar options that users of `py_image_layer` pass as `tar_args`."""
 
 load(":layer_groups.bzl", "is_line")
+load(":tables.bzl", "CODECS")
+
+_LEVELS = {row["name"]: row["levels"] for row in CODECS if "levels" in row}
 
 _SUPPORTED = """\
-  --options OPTION[,OPTION…]   gzip:!timestamp, gzip:compression-level=0…9, zstd:compression-level=1…22, zstd:threads=N
+  --options OPTION[,OPTION…]   gzip:!timestamp, {levels}, zstd:threads=N
   --uid N, --gid N             owner and group of every entry
   --uname NAME, --gname NAME   their names (none by default); --numeric-owner drops them
   --mtime TIME                 @SECONDS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ
-  --exclude GLOB               leave files out, as bsdtar does"""
-
-_LEVELS = {"gzip": (0, 9), "zstd": (1, 22)}
+  --exclude GLOB               leave files out, as bsdtar does\
+""".format(levels = ", ".join([
+    "{}:compression-level={}…{}".format(codec, levels["lowest"], levels["highest"])
+    for codec, levels in _LEVELS.items()
+]))
 
 _DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 
@@ -111,9 +116,9 @@ def _parse_options(value, compress, found):
             return "--options {} has no effect on a plain tar; remove it or set compress".format(repr(option))
         if module and module != compress:
             return "--options {} has no effect with compress = \"{}\"".format(repr(option), compress)
-        low, high = _LEVELS[compress]
-        if int(number) < low or int(number) > high:
-            return "{} has compression levels from {} to {}, not {}".format(compress, low, high, number)
+        levels = _LEVELS[compress]
+        if int(number) < levels["lowest"] or int(number) > levels["highest"]:
+            return "{} has compression levels from {lowest} to {highest}, not {}".format(compress, number, **levels)
         found["level"] = number
     return None
 

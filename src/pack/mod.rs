@@ -348,8 +348,7 @@ fn explain(error: Error, manifest: &Manifest, cancel: &Cancel) -> Error {
 
 fn settings(options: &Options, runfiles: &ImagePath, found: &Survey) -> Result<Settings, Error> {
     let own = |name: &str| name != DEFAULT_GROUP && options.groups.iter().any(|(other, _)| other == name);
-    let defaults = groups::DEFAULT_GROUPS.iter().filter(|(name, _)| !own(name));
-    let defaults = defaults.map(|(name, pattern)| (name.to_string(), pattern.to_string()));
+    let defaults = groups::DEFAULT_GROUPS.iter().filter(|(name, _)| !own(name)).cloned();
     let groups = options.groups.iter().cloned().chain(defaults);
     let for_binary = |pattern: &String| groups::for_binary(pattern, runfiles, found);
     Ok(Settings {

@@ -19,6 +19,7 @@ const FILES: &[(&str, &str)] = &[
     ("regex.bzl", include_str!("../../bazel/private/regex.bzl")),
     ("slim.bzl", include_str!("../../bazel/private/slim.bzl")),
     ("survey.bzl", include_str!("../../bazel/private/survey.bzl")),
+    ("tables.bzl", include_str!("../../bazel/private/tables.bzl")),
     ("tar_args.bzl", include_str!("../../bazel/private/tar_args.bzl")),
 ];
 

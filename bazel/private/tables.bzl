@@ -1,0 +1,73 @@
+"""Facts that the rules and the program share, one row on each line.
+
+The program includes this file (src/tables.rs), so each row is a JSON object, too.
+"""
+
+# Codecs, under the names of `compress`: the extension of a layer's file, and the levels. 6 is zlib's default
+# level, 3 is zstd's.
+CODECS = [
+    {"name": "gzip", "extension": ".tar.gz", "levels": {"lowest": 0, "highest": 9, "default": 6}},
+    {"name": "zstd", "extension": ".tar.zst", "levels": {"lowest": 1, "highest": 22, "default": 3}},
+    {"name": "none", "extension": ".tar"},
+]
+
+# Processors that Linux runs on, by `e_machine` (`linux/elf-em.h`). ELF images for others are data: code for
+# GPUs (190 is CUDA, 224 AMD's), or for the kernel (247 is BPF). A `cpu` is a value of `@platforms//cpu`, which
+# the platform of an image may have; other processors have only a name for messages.
+PROCESSORS = [
+    {"machine": 3, "cpu": "x86_32"},
+    {"machine": 21, "cpu": "ppc64le"},
+    {"machine": 22, "cpu": "s390x"},
+    {"machine": 40, "cpu": "arm"},
+    {"machine": 62, "cpu": "x86_64"},
+    {"machine": 183, "cpu": "aarch64"},
+    {"machine": 243, "cpu": "riscv64"},
+    {"machine": 2, "name": "sparc"},
+    {"machine": 4, "name": "m68k"},
+    {"machine": 8, "name": "mips64"},
+    {"machine": 15, "name": "parisc"},
+    {"machine": 18, "name": "sparc32plus"},
+    {"machine": 20, "name": "ppc"},
+    {"machine": 42, "name": "sh"},
+    {"machine": 43, "name": "sparc64"},
+    {"machine": 50, "name": "ia64"},
+    {"machine": 92, "name": "openrisc"},
+    {"machine": 93, "name": "arc"},
+    {"machine": 94, "name": "xtensa"},
+    {"machine": 113, "name": "nios2"},
+    {"machine": 164, "name": "hexagon"},
+    {"machine": 189, "name": "microblaze"},
+    {"machine": 195, "name": "arcv2"},
+    {"machine": 252, "name": "csky"},
+    {"machine": 258, "name": "loongarch64"},
+    {"machine": 36902, "name": "alpha"},
+]
+
+# The layer groups that are tried after the user's own, in this order. Patterns in successive rows of one group
+# become alternatives of one pattern. `{runfiles}` stands for the runfiles directory, `{interpreter}` for the
+# directory of an interpreter in it (src/groups.rs). An `example` is a path below the runfiles directory that
+# the pattern takes.
+#
+# Interpreters come before packages, so that an interpreter's own site-packages stay with it. The virtual
+# environment that a rule set makes for one binary has links and path files that change with the binary, so they
+# stay with it although they lie in a `site-packages` directory.
+DEFAULT_GROUP_PATTERNS = [
+    {"group": "interpreter", "pattern": "{interpreter}", "of": "every rule set, found by the standard library", "example": "python_3_11_x86_64-unknown-linux-gnu/bin/python3"},
+    {"group": "interpreter", "pattern": "{runfiles}[^/]*/_solib_[^/]*/[^/]*/libpython[0-9.]+t?\\.so", "of": "Bazel, a copy of the interpreter's shared library", "example": "_main/_solib_k8/_U@python39_S_S_Clib___Ulib/libpython3.9.so.1.0"},
+    {"group": "packages", "pattern": "{runfiles}pip_", "of": "rules_python in a WORKSPACE, hub pip or pip_deps", "example": "pip_deps_numpy/BUILD.bazel"},
+    {"group": "packages", "pattern": "{runfiles}pypi_", "of": "rules_python in a WORKSPACE, hub pypi", "example": "pypi_numpy/bin/f2py"},
+    {"group": "packages", "pattern": "{runfiles}[^/]*[~+]pip_", "of": "an extension of a user, hub pip", "example": "_main~wheels~pip_deps_numpy/bin/f2py"},
+    {"group": "packages", "pattern": "{runfiles}[^/]*[~+]pypi_", "of": "an extension of a user, hub pypi", "example": "_main+wheels+pypi_numpy/bin/f2py"},
+    {"group": "packages", "pattern": "{runfiles}[^/]*[~+]pip[~+]", "of": "rules_python's extension pip, any hub", "example": "rules_python++pip+hub_311_numpy/bin/f2py"},
+    {"group": "packages", "pattern": "{runfiles}[^/]*[~+]whl_install__", "of": "aspect_rules_py 2", "example": "aspect_rules_py++uv+whl_install__myproj__numpy__1_26_4/actual_install.install/bin/f2py"},
+    {"group": "default", "pattern": "{runfiles}.*/[_.].*\\.venv/", "of": "rules_python and aspect_rules_py 2, _server.venv, ._server.venv and _sub/server.venv", "example": "_main/app/_server.venv/lib/python3.11/site-packages/numpy"},
+    {"group": "default", "pattern": "{runfiles}.*/\\..*/lib/python[0-9]+\\.[0-9]+t?/site-packages/", "of": "aspect_rules_py 1, a tree called .server", "example": "_main/app/.server/lib/python3.11/site-packages/numpy"},
+    {"group": "packages", "pattern": "{runfiles}.*/site-packages/", "of": "packages elsewhere", "example": "my_hub_311_numpy/site-packages/numpy/__init__.py"},
+]
+
+# Repositories whose contents are not known at analysis, because they are tree artifacts, are recognized by their
+# names: those of interpreters, and those of the package `{package}`.
+REPOSITORY_NAMES = [
+    {"holds": "interpreter", "pattern": "([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*", "of": "rules_python, its forks and aspect_rules_py", "example": "rules_python~~python~python_3_11_x86_64-unknown-linux-gnu"},
+    {"holds": "package", "pattern": "([^/]*[~+])?whl_install__[^/]*__{package}__[^/]*", "of": "aspect_rules_py 2", "example": "aspect_rules_py++uv+whl_install__myproj__numpy__1_26_4"},
+]

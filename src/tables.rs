@@ -1,0 +1,102 @@
+//! The facts that the program shares with the rules, from `bazel/private/tables.bzl`: Bazel loads the
+//! file, the program includes it. Each row of a table is one line, which is also a JSON object.
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+const TEXT: &str = include_str!("../bazel/private/tables.bzl");
+
+/// A codec, under the name that people use.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodecRow {
+    pub name: String,
+    /// Of a layer's file.
+    pub extension: String,
+    pub levels: Option<Levels>,
+}
+
+/// The levels of a codec.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Levels {
+    pub lowest: u8,
+    pub highest: u8,
+    pub default: u8,
+}
+
+/// A processor that Linux runs on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessorRow {
+    /// `e_machine` in an ELF header.
+    pub machine: u16,
+    /// Its name in `@platforms//cpu`, or else any name.
+    #[serde(alias = "cpu")]
+    pub name: String,
+}
+
+/// One pattern of a default group.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupRow {
+    pub group: String,
+    pub pattern: String,
+    /// Whose paths these are.
+    pub of: String,
+    /// A path below the runfiles directory.
+    pub example: String,
+}
+
+/// Names of repositories whose content is not known.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepositoryRow {
+    pub holds: String,
+    pub pattern: String,
+    /// Whose repositories these are.
+    pub of: String,
+    pub example: String,
+}
+
+pub static CODECS: LazyLock<Vec<CodecRow>> = LazyLock::new(|| rows("CODECS"));
+pub static PROCESSORS: LazyLock<Vec<ProcessorRow>> = LazyLock::new(|| rows("PROCESSORS"));
+pub static DEFAULT_GROUP_PATTERNS: LazyLock<Vec<GroupRow>> = LazyLock::new(|| rows("DEFAULT_GROUP_PATTERNS"));
+pub static REPOSITORY_NAMES: LazyLock<Vec<RepositoryRow>> = LazyLock::new(|| rows("REPOSITORY_NAMES"));
+
+/// The rows of a table.
+fn rows<T: DeserializeOwned>(table: &str) -> Vec<T> {
+    let start = format!("{table} = [");
+    let lines = TEXT.lines().skip_while(|line| *line != start).skip(1).take_while(|line| *line != "]");
+    lines
+        .map(|line| {
+            let row = line.trim().trim_end_matches(',');
+            serde_json::from_str(row).expect("the rows are part of the program, and a test reads all")
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_read() {
+        let counts = [CODECS.len(), PROCESSORS.len(), DEFAULT_GROUP_PATTERNS.len(), REPOSITORY_NAMES.len()];
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+        assert_eq!(
+            counts.iter().sum::<usize>(),
+            TEXT.lines().filter(|line| line.starts_with("    {")).count()
+        );
+    }
+
+    #[test]
+    fn machines_and_names_are_unique() {
+        for (index, row) in PROCESSORS.iter().enumerate() {
+            let is_other = |other: &ProcessorRow| other.machine != row.machine && other.name != row.name;
+            assert!(PROCESSORS[..index].iter().all(is_other), "{row:?}");
+        }
+    }
+}
