@@ -15,8 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::Codec;
 use crate::header;
-use crate::inputs::FileContent;
-use crate::plan::{Body, LayerPlan};
+use crate::plan::{Body, Entry, LayerPlan};
 use crate::request::Metadata;
 
 /// Where boundaries lie. Sizes are uncompressed bytes.
@@ -60,22 +59,35 @@ impl ChunkSizes {
 /// A stretch of the tar stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chunk {
-    /// Entries with their headers, contents and padding; a large file at its end has only its header
-    /// here.
+    /// Entries with their headers, contents and padding.
     Run {
+        /// Zeros that pad the large file before the run.
+        leading_zeros: u64,
         entries: Range<usize>,
-        /// Zeros that complete the large file before the run.
-        leading_padding: u64,
+        /// Whether the last entry is a large file, whose content follows in parts of its own.
+        content_follows: bool,
         /// Whether the archive ends after the run.
-        last: bool,
+        ends_archive: bool,
+        /// Uncompressed bytes.
         length: u64,
     },
     /// A part of the content of the large file that is entry number `entry`.
     Part { entry: usize, offset: u64, length: u64 },
 }
 
+/// What a chunk is made of. Its length, its key and its bytes all follow from its pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// This many zero bytes.
+    Zeros(u64),
+    /// The header blocks of the entry with this number.
+    Header(usize),
+    /// A part of an entry's content.
+    Content { entry: usize, offset: u64, length: u64 },
+}
+
 impl Chunk {
-    /// The number of the first entry of which there is something in the chunk.
+    /// The number of the first entry that has a piece in the chunk.
     pub fn first_entry(&self) -> usize {
         match self {
             Chunk::Run { entries, .. } => entries.start,
@@ -89,6 +101,31 @@ impl Chunk {
             Chunk::Run { length, .. } | Chunk::Part { length, .. } => *length,
         }
     }
+
+    /// The pieces of the chunk, in stream order.
+    pub fn pieces<'a>(&self, plan: &'a LayerPlan) -> impl Iterator<Item = Piece> + use<'a> {
+        let (leading_zeros, entries, follows, part, end) = match self {
+            Chunk::Run { leading_zeros, entries, content_follows, ends_archive, length: _ } => {
+                let end = if *ends_archive { header::END_OF_ARCHIVE_BYTES } else { 0 };
+                (*leading_zeros, entries.clone(), content_follows.then_some(entries.end), None, end)
+            }
+            Chunk::Part { entry, offset, length } => {
+                (0, 0..0, None, Some(Piece::Content { entry: *entry, offset: *offset, length: *length }), 0)
+            }
+        };
+        let of_entry = move |number: usize| {
+            let content = plan.entries[number].content().filter(|_| follows != Some(number + 1));
+            let length = content.map_or(0, |content| content.size);
+            let content = content.map(|_| Piece::Content { entry: number, offset: 0, length });
+            [Some(Piece::Header(number)), content, zeros(header::padding(length))]
+        };
+        let entries = entries.flat_map(of_entry).flatten();
+        zeros(leading_zeros).into_iter().chain(entries).chain(part).chain(zeros(end))
+    }
+}
+
+fn zeros(length: u64) -> Option<Piece> {
+    (length > 0).then_some(Piece::Zeros(length))
 }
 
 /// Identifies the compressed form of a chunk: it is the same for chunks of the same bytes, codec and
@@ -111,35 +148,31 @@ pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
         hasher.update((bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
-    let content = |file: &FileContent, field: &mut dyn FnMut(&[u8])| {
-        field(&file.stamp.to_bytes());
-        file.digest.as_ref().filter(|_| file.lasting).map(|digest| field(digest))
-    };
     field(codec.to_string().as_bytes());
-    match chunk {
-        Chunk::Part { entry, offset, length } => {
-            field(b"part");
-            content(plan.entries[*entry].content()?, &mut field)?;
-            field(&offset.to_le_bytes());
-            field(&length.to_le_bytes());
+    if let Chunk::Run { .. } = chunk {
+        let Metadata { owner, group, owner_name, group_name, mtime, mode: _ } = &plan.metadata;
+        for number in [*owner, *group, *mtime] {
+            field(&number.to_le_bytes());
         }
-        Chunk::Run { entries, leading_padding, last, length } => {
-            field(b"run");
-            let Metadata { owner, group, owner_name, group_name, mtime, mode: _ } = &plan.metadata;
-            for number in [*owner, *group, *mtime, *leading_padding, u64::from(*last), *length] {
-                field(&number.to_le_bytes());
+        field(owner_name.as_bytes());
+        field(group_name.as_bytes());
+    }
+    for piece in chunk.pieces(plan) {
+        match piece {
+            Piece::Zeros(length) => {
+                field(b"zeros");
+                field(&length.to_le_bytes());
             }
-            field(owner_name.as_bytes());
-            field(group_name.as_bytes());
-            for entry in &plan.entries[entries.clone()] {
-                field(&entry.name);
-                field(&entry.mode.to_le_bytes());
-                match &entry.body {
+            Piece::Header(entry) => {
+                let Entry { name, mode, body } = &plan.entries[entry];
+                field(name);
+                field(&mode.to_le_bytes());
+                match body {
                     Body::Directory => field(b"directory"),
                     Body::EmptyFile => field(b"empty"),
-                    Body::File(file) => {
+                    Body::File(content) => {
                         field(b"file");
-                        content(file, &mut field)?;
+                        field(&content.size.to_le_bytes());
                     }
                     Body::Symlink(target) => {
                         field(b"symlink");
@@ -150,6 +183,15 @@ pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
                         field(target);
                     }
                 }
+            }
+            Piece::Content { entry, offset, length } => {
+                let content = plan.entries[entry].content()?;
+                let digest = content.digest.as_ref().filter(|_| content.lasting)?;
+                field(b"content");
+                field(&content.stamp.to_bytes());
+                field(digest);
+                field(&offset.to_le_bytes());
+                field(&length.to_le_bytes());
             }
         }
     }
@@ -168,6 +210,7 @@ pub fn chunks(plan: &LayerPlan, sizes: ChunkSizes) -> Vec<Chunk> {
                 chunks.push(run.close(index));
             }
             run.length += header;
+            run.content_follows = true;
             chunks.push(run.close(index + 1));
             chunks.extend(parts(index, size, sizes.part_max));
             run.pad(header::padding(size));
@@ -182,7 +225,7 @@ pub fn chunks(plan: &LayerPlan, sizes: ChunkSizes) -> Vec<Chunk> {
             chunks.push(run.close(index + 1));
         }
     }
-    run.last = true;
+    run.ends_archive = true;
     run.length += header::END_OF_ARCHIVE_BYTES;
     chunks.push(run.close(plan.entries.len()));
     chunks
@@ -192,22 +235,23 @@ pub fn chunks(plan: &LayerPlan, sizes: ChunkSizes) -> Vec<Chunk> {
 #[derive(Default)]
 struct Run {
     start: usize,
-    leading_padding: u64,
-    last: bool,
+    leading_zeros: u64,
+    content_follows: bool,
+    ends_archive: bool,
     length: u64,
 }
 
 impl Run {
     fn pad(&mut self, padding: u64) {
-        self.leading_padding = padding;
+        self.leading_zeros = padding;
         self.length = padding;
     }
 
     /// Ends the run before entry number `end`, where a new one begins.
     fn close(&mut self, end: usize) -> Chunk {
-        let Run { start, leading_padding, last, length } =
+        let Run { start, leading_zeros, content_follows, ends_archive, length } =
             std::mem::replace(self, Run { start: end, ..Run::default() });
-        Chunk::Run { entries: start..end, leading_padding, last, length }
+        Chunk::Run { leading_zeros, entries: start..end, content_follows, ends_archive, length }
     }
 }
 
@@ -223,7 +267,7 @@ fn parts(entry: usize, size: u64, part_max: u64) -> impl Iterator<Item = Chunk> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Entry;
+    use crate::inputs::FileContent;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -241,8 +285,8 @@ mod tests {
     /// Names and contents of a chunk: what its compressed bytes depend on.
     fn identity(plan: &LayerPlan, chunk: &Chunk) -> String {
         match chunk {
-            Chunk::Run { entries, leading_padding, last, .. } => {
-                format!("{leading_padding} {last} {:?}", &plan.entries[entries.clone()])
+            Chunk::Run { entries, leading_zeros, ends_archive, .. } => {
+                format!("{leading_zeros} {ends_archive} {:?}", &plan.entries[entries.clone()])
             }
             Chunk::Part { entry, offset, length } => {
                 format!("{:?} {offset} {length}", plan.entries[*entry].body)
@@ -262,10 +306,15 @@ mod tests {
             let (mut next_entry, mut open_part, mut pad, mut total) = (0, 0, 0, 0);
             for chunk in chunks(&plan, SMALL) {
                 prop_assert!(chunk.length() <= SMALL.run_max + header::END_OF_ARCHIVE_BYTES);
+                let length = chunk.pieces(&plan).map(|piece| match piece {
+                    Piece::Zeros(length) | Piece::Content { length, .. } => length,
+                    Piece::Header(entry) => header::encoded_length(&plan.entries[entry], &plan.metadata),
+                });
+                prop_assert_eq!(length.sum::<u64>(), chunk.length());
                 total += chunk.length();
                 match chunk {
-                    Chunk::Run { entries, leading_padding, .. } => {
-                        prop_assert_eq!((open_part, pad), (0, leading_padding));
+                    Chunk::Run { entries, leading_zeros, .. } => {
+                        prop_assert_eq!((open_part, pad), (0, leading_zeros));
                         prop_assert_eq!(entries.start, next_entry);
                         next_entry = entries.end;
                         pad = 0;
@@ -370,7 +419,25 @@ mod tests {
     #[test]
     fn an_empty_layer_is_two_zero_blocks() {
         let chunks = chunks(&plan_of(&[]), GZIP_CHUNKS);
-        assert_eq!(chunks, [Chunk::Run { entries: 0..0, leading_padding: 0, last: true, length: 1024 }]);
+        let only = Chunk::Run {
+            leading_zeros: 0,
+            entries: 0..0,
+            content_follows: false,
+            ends_archive: true,
+            length: 1024,
+        };
+        assert_eq!(chunks, [only]);
+    }
+
+    #[test]
+    fn pieces_of_a_large_file_and_its_neighbour() {
+        let plan = plan_of(&[("a".to_string(), 10_000), ("b".to_string(), 7)]);
+        let pieces: Vec<Vec<Piece>> =
+            chunks(&plan, SMALL).iter().map(|chunk| chunk.pieces(&plan).collect()).collect();
+        let content = |entry, length| Piece::Content { entry, offset: 0, length };
+        let rest =
+            [Piece::Zeros(240), Piece::Header(1), content(1, 7), Piece::Zeros(505), Piece::Zeros(1024)];
+        assert_eq!(pieces, [vec![Piece::Header(0)], vec![content(0, 10_000)], rest.to_vec()]);
     }
 
     #[test]

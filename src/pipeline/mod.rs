@@ -8,27 +8,41 @@
 //! Two stages of a layer are in order: the thread that asked for it writes the blob and hashes it,
 //! a second one hashes the uncompressed stream for the diff ID.
 //!
+//! | part | what it knows |
+//! |---|---|
+//! | `pool` | threads that take pieces of work from several jobs in turn |
+//! | `memory` | compressed chunks and digest states of earlier layers |
+//! | `ordered` | results of parallel work, in order |
+//! | this module | a layer as such a job, and its two stages in order |
+//!
 //! A worker's pool also has a [`ChunkCache`]. A chunk that it knows is not compressed again; and as
 //! far as it knows a layer from the beginning, up to the first chunk that has changed, the layer is
 //! neither read nor hashed again, only written.
 
-use std::collections::{BTreeMap, VecDeque};
+mod memory;
+mod ordered;
+mod pool;
+
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tracing::{Span, trace_span};
 
-use crate::cache::{Cache, Stats};
-use crate::chunk::{self, Chunk, ChunkSizes, Key};
+pub use self::memory::ChunkCache;
+use self::memory::{CompressedChunk, StreamState, prefix_keys};
+use self::ordered::in_order;
+use self::pool::{Job, Queue, Threads, lock};
+use crate::cache::Stats;
+use crate::chunk::{self, Chunk, ChunkSizes, Key, Piece};
 use crate::codec::{Codec, Compressor};
 use crate::elf;
 use crate::header;
-use crate::inputs::{self, FileContent, Reader};
+use crate::inputs::{self, Reader};
 use crate::plan::LayerPlan;
 use bazel_worker::Cancel;
 
@@ -93,84 +107,17 @@ fn timed<T>(span: Span, total: &mut Duration, work: impl FnOnce() -> T) -> T {
 /// Buffers that a layer keeps to use again. Each grows to its codec's largest chunk in time.
 const MAX_SPARE_BUFFERS: usize = 8;
 
-/// Digest states that are remembered, 300 bytes each: one per chunk, and a layer of a gigabyte has
-/// some 1,800 chunks.
-const MAX_STATES: u64 = 1 << 16;
-
-/// What a worker remembers of the layers that it has written.
-pub struct ChunkCache {
-    chunks: Cache<Key, Arc<CompressedChunk>>,
-    states: Cache<Key, StreamState>,
-}
-
-/// A chunk as it goes into a layer.
-struct CompressedChunk {
-    /// `None` where the codec leaves the bytes as they are.
-    bytes: Option<Vec<u8>>,
-    /// The ELF images that begin in the chunk, by entry number counted from the chunk's first entry.
-    machines: Vec<(usize, u16)>,
-}
-
-/// Where hashing stands after a number of chunks.
-#[derive(Clone, Default)]
-struct StreamState {
-    plain: Sha256,
-    blob: Sha256,
-    /// Bytes of the blob.
-    size: u64,
-}
-
-impl ChunkCache {
-    /// A cache that holds at most `budget` bytes of compressed chunks.
-    pub fn new(budget: u64) -> ChunkCache {
-        ChunkCache { chunks: Cache::new(budget), states: Cache::new(MAX_STATES) }
-    }
-
-    /// How often chunks were known, and the bytes that they take.
-    pub fn stats(&self) -> Stats {
-        self.chunks.stats()
-    }
-
-    /// How many of the first chunks are known together, by the keys of the first, the first two and
-    /// so on; and the state after them.
-    fn longest_prefix(&self, prefixes: &[Key]) -> (usize, StreamState) {
-        let states = prefixes.iter().enumerate().rev().map(|(index, key)| (index + 1, self.states.get(key)));
-        states.filter_map(|(count, state)| Some((count, state?))).next().unwrap_or_default()
-    }
-}
-
 /// The threads that read and compress.
 pub struct Pool {
-    shared: Arc<Shared>,
+    threads: Threads<Layer>,
     cache: Option<Arc<ChunkCache>>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
-    /// Told when a layer is added, has room again, or the pool closes.
-    work: Condvar,
-}
-
-#[derive(Default)]
-struct Queue {
-    layers: VecDeque<Arc<Layer>>,
-    closed: bool,
 }
 
 impl Pool {
     /// Starts `threads` threads, or one for each processor.
     pub fn new(threads: Option<usize>, cache: Option<Arc<ChunkCache>>) -> io::Result<Pool> {
-        let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let shared = Arc::new(Shared::default());
-        let mut pool = Pool { shared: shared.clone(), cache, threads: Vec::with_capacity(threads) };
-        for number in 0..threads.max(1) {
-            let shared = shared.clone();
-            let thread = std::thread::Builder::new().name(format!("chunks-{number}"));
-            pool.threads.push(thread.spawn(move || shared.serve())?);
-        }
-        Ok(pool)
+        let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        Ok(Pool { threads: Threads::start(count)?, cache })
     }
 
     /// The memory for compressed chunks, in bytes; 0 without a cache.
@@ -220,19 +167,12 @@ impl Pool {
             codec,
             cancel: cancel.clone(),
             cache: self.cache.clone(),
-            shared: self.shared.clone(),
+            queue: self.threads.queue().clone(),
             to_write,
             to_hash: to_hash.clone(),
             in_flight_limit: IN_FLIGHT_BYTES
-                .min(self.threads.len() as u64 * IN_FLIGHT_CHUNKS * sizes.run_max),
-            state: Mutex::new(State {
-                next: 0,
-                lasting: usize::MAX,
-                in_flight_bytes: 0,
-                running: 0,
-                spare: Vec::new(),
-            }),
-            idle: Condvar::new(),
+                .min(self.threads.count() as u64 * IN_FLIGHT_CHUNKS * sizes.run_max),
+            state: Mutex::new(State { next: 0, lasting: usize::MAX, in_flight_bytes: 0, spare: Vec::new() }),
         });
         std::thread::scope(|scope| {
             let numbers = known..layer.chunks.len();
@@ -242,9 +182,9 @@ impl Pool {
             let mut writer = Writer::new(&layer, start, out, progress);
             let written = writer.write_remembered().and_then(|first| {
                 lock(&layer.state).next = first;
-                self.shared.add(layer.clone());
+                layer.queue.add(layer.clone());
                 let written = writer.write_in_order(first, packed);
-                self.shared.remove(&layer);
+                layer.queue.remove(&layer);
                 written
             });
             // Wakes a hasher that waits for chunks which will not come; too late for one that has all.
@@ -278,70 +218,6 @@ impl Pool {
     }
 }
 
-/// The keys of the first chunk, the first two chunks and so on, up to the first without a key.
-fn prefix_keys(keys: &[Option<Key>]) -> Vec<Key> {
-    let mut prefix = Key([0; 32]);
-    let keys = keys.iter().map_while(|key| *key);
-    keys.map(|key| {
-        prefix = prefix.then(&key);
-        prefix
-    })
-    .collect()
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        lock(&self.shared.queue).closed = true;
-        self.shared.work.notify_all();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has already said so.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Shared {
-    fn add(&self, layer: Arc<Layer>) {
-        lock(&self.queue).layers.push_back(layer);
-        self.work.notify_all();
-    }
-
-    /// Takes `layer` out of the queue and waits until no thread works for it.
-    fn remove(&self, layer: &Arc<Layer>) {
-        lock(&self.queue).layers.retain(|other| !Arc::ptr_eq(other, layer));
-        let mut state = lock(&layer.state);
-        while state.running > 0 {
-            state = layer.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// The life of one thread.
-    fn serve(&self) {
-        let mut compressors: Vec<(Codec, Compressor)> = Vec::new();
-        while let Some((layer, index)) = self.next() {
-            layer.work(index, &mut compressors);
-        }
-    }
-
-    /// The next chunk of the next layer that has one to give; `None` when the pool closes.
-    fn next(&self) -> Option<(Arc<Layer>, usize)> {
-        let mut queue = lock(&self.queue);
-        loop {
-            if queue.closed {
-                return None;
-            }
-            for _ in 0..queue.layers.len() {
-                queue.layers.rotate_left(1);
-                let layer = queue.layers.back()?;
-                if let Some(index) = layer.take() {
-                    return Some((layer.clone(), index));
-                }
-            }
-            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
 /// A numbered chunk to hash, or `None`: there will be no more.
 type ToHash = Option<(usize, Arc<Plain>)>;
 
@@ -356,14 +232,12 @@ struct Layer {
     codec: Codec,
     cancel: Cancel,
     cache: Option<Arc<ChunkCache>>,
-    shared: Arc<Shared>,
+    queue: Arc<Queue<Layer>>,
     to_write: Sender<Result<(usize, Packed), Error>>,
     to_hash: Sender<ToHash>,
     /// Uncompressed bytes.
     in_flight_limit: u64,
     state: Mutex<State>,
-    /// Told when no thread works for the layer any more.
-    idle: Condvar,
 }
 
 struct State {
@@ -373,12 +247,16 @@ struct State {
     /// stream from here on holds for this request alone.
     lasting: usize,
     in_flight_bytes: u64,
-    running: usize,
     /// Buffers to use again.
     spare: Vec<Vec<u8>>,
 }
 
-impl Layer {
+/// A thread's compressors, one for each codec that it has met.
+type Compressors = Vec<(Codec, Compressor)>;
+
+impl Job for Layer {
+    type Scratch = Compressors;
+
     /// Gives the next chunk away if there is one and room for it.
     fn take(&self) -> Option<usize> {
         let mut state = lock(&self.state);
@@ -389,12 +267,11 @@ impl Layer {
         }
         state.next += 1;
         state.in_flight_bytes += length;
-        state.running += 1;
         Some(index)
     }
 
-    /// Reads and compresses a chunk that [`Layer::take`] gave, and passes it on.
-    fn work(self: &Arc<Layer>, index: usize, compressors: &mut Vec<(Codec, Compressor)>) {
+    /// Reads and compresses a chunk, and passes it on.
+    fn work(self: &Arc<Layer>, index: usize, compressors: &mut Compressors) {
         let attempt = std::panic::AssertUnwindSafe(|| self.pack(index, compressors));
         let result = std::panic::catch_unwind(attempt).unwrap_or(Err(Error::Thread));
         // Receivers that are gone have ended for a reason of their own.
@@ -407,18 +284,11 @@ impl Layer {
             }
             Err(error) => self.to_write.send(Err(error)),
         };
-        let mut state = lock(&self.state);
-        state.running -= 1;
-        if state.running == 0 {
-            self.idle.notify_all();
-        }
     }
+}
 
-    fn pack(
-        self: &Arc<Layer>,
-        index: usize,
-        compressors: &mut Vec<(Codec, Compressor)>,
-    ) -> Result<Packed, Error> {
+impl Layer {
+    fn pack(self: &Arc<Layer>, index: usize, compressors: &mut Compressors) -> Result<Packed, Error> {
         if self.cancel.is_cancelled() {
             return Err(inputs::Error::Cancelled.into());
         }
@@ -487,9 +357,7 @@ impl Drop for Plain {
             state.spare.push(std::mem::take(&mut self.bytes));
         }
         drop(state);
-        // The lock makes sure that no thread is between finding no room and waiting for some.
-        drop(lock(&self.layer.shared.queue));
-        self.layer.shared.work.notify_one();
+        self.layer.queue.has_room();
     }
 }
 
@@ -509,69 +377,28 @@ fn fill(
     machines: &mut Vec<(usize, u16)>,
 ) -> Result<Option<PathBuf>, Error> {
     let mut changed = None;
-    let mut read = |content: &FileContent, offset: u64, length: u64, buffer: &mut Vec<u8>| {
-        let mut reader = Reader::open(content)?;
-        reader.append(offset, length as usize, buffer)?;
-        if !reader.is_unchanged()? && content.lasting {
-            changed.get_or_insert_with(|| content.file.clone());
-        }
-        Ok::<(), Error>(())
-    };
-    let mut note_machine = |entry: usize, content: &[u8]| {
-        machines.extend(elf::machine(content).map(|machine| (entry - chunk.first_entry(), machine)));
-    };
     // A reader looks one byte beyond the end.
     buffer.reserve_exact(chunk.length() as usize + 1);
-    match chunk {
-        Chunk::Part { entry, offset, length } => {
-            if let Some(content) = plan.entries[*entry].content() {
-                read(content, *offset, *length, buffer)?;
-                if *offset == 0 {
-                    note_machine(*entry, buffer);
-                }
-            }
-        }
-        Chunk::Run { entries, leading_padding, last, length } => {
-            let end = if *last { header::END_OF_ARCHIVE_BYTES } else { 0 };
-            buffer.resize(*leading_padding as usize, 0);
-            for number in entries.clone() {
-                let entry = &plan.entries[number];
-                header::encode(entry, &plan.metadata, buffer);
-                let Some(content) = entry.content() else { continue };
-                // The content of a large file comes in parts of its own, after the run.
-                if buffer.len() as u64 + content.size + end > *length {
-                    continue;
-                }
+    for piece in chunk.pieces(plan) {
+        match piece {
+            Piece::Zeros(length) => buffer.resize(buffer.len() + length as usize, 0),
+            Piece::Header(entry) => header::encode(&plan.entries[entry], &plan.metadata, buffer),
+            Piece::Content { entry, offset, length } => {
+                let Some(content) = plan.entries[entry].content() else { continue };
                 let start = buffer.len();
-                read(content, 0, content.size, buffer)?;
-                note_machine(number, &buffer[start..]);
-                buffer.resize(buffer.len() + header::padding(content.size) as usize, 0);
+                let mut reader = Reader::open(content)?;
+                reader.append(offset, length as usize, buffer)?;
+                if !reader.is_unchanged()? && content.lasting {
+                    changed.get_or_insert_with(|| content.file.clone());
+                }
+                if let Some(machine) = elf::machine(&buffer[start..]).filter(|_| offset == 0) {
+                    machines.push((entry - chunk.first_entry(), machine));
+                }
             }
-            buffer.resize(buffer.len() + end as usize, 0);
         }
     }
     debug_assert_eq!(buffer.len() as u64, chunk.length());
     Ok(changed)
-}
-
-/// Calls `each` with the values of `numbers`, in order, whatever the order in which `next` gives them.
-fn in_order<T, E>(
-    numbers: Range<usize>,
-    mut next: impl FnMut() -> Result<(usize, T), E>,
-    mut each: impl FnMut(usize, T) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut early = BTreeMap::new();
-    for wanted in numbers {
-        let value = loop {
-            if let Some(value) = early.remove(&wanted) {
-                break value;
-            }
-            let (number, value) = next()?;
-            early.insert(number, value);
-        };
-        each(wanted, value)?;
-    }
-    Ok(())
 }
 
 /// Writes the blob, and hashes it from the first chunk that is not known on.
@@ -683,9 +510,4 @@ fn hash_in_order(
     )
     .ok()?;
     Some((states, time))
-}
-
-/// Locks a mutex whose data stay consistent even if a holder panicked: no holder calls foreign code.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
