@@ -14,7 +14,7 @@ use pylayer::codec::Codec;
 use pylayer::groups::{self, DEFAULT_GROUPS, LayerGroups};
 use pylayer::header;
 use pylayer::image_path::ImagePath;
-use pylayer::inputs::{Content, FileContent, Item};
+use pylayer::inputs::{Content, FileContent, ResolvedEntry};
 use pylayer::plan::{self, LayerPlan};
 use pylayer::request::{DEFAULT_DEDUPE_FROM, Metadata, Settings};
 use pylayer::survey::Survey;
@@ -66,7 +66,7 @@ fn size(number: usize) -> u64 {
     odds * odds / 65_536
 }
 
-fn items() -> Vec<Item> {
+fn items() -> Vec<ResolvedEntry> {
     let item = |number| {
         let content = FileContent {
             file: exec_path(number).into(),
@@ -77,7 +77,7 @@ fn items() -> Vec<Item> {
             ..FileContent::default()
         };
         let path = ImagePath::new(image_path(number)).expect("the path has no odd component");
-        Item { path, content: Content::File(Arc::new(content)) }
+        ResolvedEntry { path, content: Content::File(Arc::new(content)) }
     };
     (0..FILES).map(item).collect()
 }

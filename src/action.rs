@@ -16,7 +16,7 @@ use crate::codec::Codec;
 use crate::exec_path;
 use crate::groups::{self, Exceptions, LayerGroups};
 use crate::image_path::ImagePath;
-use crate::inputs::{self, Digests, Inputs, KnownFiles, LastingContent, Links, Questions};
+use crate::inputs::{self, ContentChecks, Digests, Inputs, KnownFiles, LastingContent, Links};
 use crate::listing;
 use crate::manifest::{self, Manifest};
 use crate::output::{self, Descriptor, Output};
@@ -142,9 +142,9 @@ impl Engine {
         if !groups.names().contains(&layer.as_str()) {
             return Err(Error::UnknownLayer { layer, known: groups.names().join(", ") });
         }
-        let questions = questions(&settings);
+        let checks = checks(&settings);
         let wanted = |path: &ImagePath| groups.group_of(path.tar_name()) == Some(layer.as_str());
-        let mut items = debug_span!("inputs").in_scope(|| inputs.items(&manifest, questions, wanted))?;
+        let mut items = debug_span!("inputs").in_scope(|| inputs.items(&manifest, checks, wanted))?;
         let excluded_links = plan::take_excluded_links(&mut items, &groups, inputs.cancel)?;
         let plan = debug_span!("plan").in_scope(|| plan::plan(items, &settings, inputs.cancel))?;
         let mut warnings = warnings(&plan, &layer);
@@ -286,8 +286,11 @@ pub fn respond(result: Result<Outcome, Error>) -> Response {
 }
 
 /// What has to be asked about files for a layer with these settings.
-pub fn questions(settings: &Settings) -> Questions {
-    Questions { dedupe_from: settings.dedupe_from, executable: settings.metadata.mode.asks_for_content() }
+pub fn checks(settings: &Settings) -> ContentChecks {
+    ContentChecks {
+        dedupe_from: settings.dedupe_from,
+        executable: settings.metadata.mode.depends_on_content(),
+    }
 }
 
 /// Where a layer and what is said about it go.

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::Codec;
 use crate::header;
-use crate::plan::{Body, Entry, LayerPlan};
+use crate::plan::{Body, LayerPlan, TarEntry};
 use crate::request::Metadata;
 
 /// Where boundaries lie. Sizes are uncompressed bytes.
@@ -164,7 +164,7 @@ pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
                 field(&length.to_le_bytes());
             }
             Piece::Header(entry) => {
-                let Entry { name, mode, body } = &plan.entries[entry];
+                let TarEntry { name, mode, body } = &plan.entries[entry];
                 field(name);
                 field(&mode.to_le_bytes());
                 match body {
@@ -277,7 +277,7 @@ mod tests {
     fn plan_of(files: &[(String, u64)]) -> LayerPlan {
         let entries = files.iter().map(|(name, size)| {
             let content = FileContent { file: name.into(), size: *size, ..FileContent::default() };
-            Entry { name: name.clone().into(), mode: 0o755, body: Body::File(Arc::new(content)) }
+            TarEntry { name: name.clone().into(), mode: 0o755, body: Body::File(Arc::new(content)) }
         });
         LayerPlan { entries: entries.collect(), metadata: Metadata::default() }
     }
@@ -385,7 +385,7 @@ mod tests {
                 lasting: true,
                 ..FileContent::default()
             };
-            Entry { name: name.clone().into(), mode: 0o755, body: Body::File(Arc::new(content)) }
+            TarEntry { name: name.clone().into(), mode: 0o755, body: Body::File(Arc::new(content)) }
         });
         let plan = LayerPlan { entries: entries.collect(), metadata: Metadata::default() };
         chunks(&plan, ChunkSizes::of(codec)).iter().map(|chunk| key(&plan, chunk, codec).unwrap()).collect()

@@ -12,7 +12,7 @@
 
 use tar::{EntryType, Header};
 
-use crate::plan::{Body, Entry};
+use crate::plan::{Body, TarEntry};
 use crate::request::Metadata;
 
 /// Everything in a tar is a multiple of this long.
@@ -34,7 +34,7 @@ pub fn padding(size: u64) -> u64 {
 }
 
 /// Appends the header blocks of `entry` to `out`.
-pub fn encode(entry: &Entry, metadata: &Metadata, out: &mut Vec<u8>) {
+pub fn encode(entry: &TarEntry, metadata: &Metadata, out: &mut Vec<u8>) {
     let records = pax_records(entry, metadata);
     if !records.is_empty() {
         out.extend_from_slice(pax_header(&entry.name, records.len() as u64).as_bytes());
@@ -45,14 +45,14 @@ pub fn encode(entry: &Entry, metadata: &Metadata, out: &mut Vec<u8>) {
 }
 
 /// How many bytes [`encode`] appends.
-pub fn encoded_length(entry: &Entry, metadata: &Metadata) -> u64 {
+pub fn encoded_length(entry: &TarEntry, metadata: &Metadata) -> u64 {
     match pax_records(entry, metadata).len() as u64 {
         0 => BLOCK_BYTES,
         records => 2 * BLOCK_BYTES + records + padding(records),
     }
 }
 
-fn link_target(entry: &Entry) -> &[u8] {
+fn link_target(entry: &TarEntry) -> &[u8] {
     match &entry.body {
         Body::Symlink(target) => target,
         Body::HardLink { target, .. } => target,
@@ -60,11 +60,11 @@ fn link_target(entry: &Entry) -> &[u8] {
     }
 }
 
-fn size(entry: &Entry) -> u64 {
+fn size(entry: &TarEntry) -> u64 {
     entry.content().map_or(0, |content| content.size)
 }
 
-fn ustar_header(entry: &Entry, metadata: &Metadata) -> Header {
+fn ustar_header(entry: &TarEntry, metadata: &Metadata) -> Header {
     let mut header = Header::new_ustar();
     header.set_entry_type(match entry.body {
         Body::Directory => EntryType::Directory,
@@ -129,7 +129,7 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The records of the PAX header, sorted by key; empty where ustar says everything.
-fn pax_records(entry: &Entry, metadata: &Metadata) -> Vec<u8> {
+fn pax_records(entry: &TarEntry, metadata: &Metadata) -> Vec<u8> {
     let Metadata { owner, group, owner_name, group_name, mtime, .. } = metadata;
     let (name, target) = (&entry.name[..], link_target(entry));
     let long_name = split(name).is_none();
@@ -177,15 +177,15 @@ mod tests {
     use std::io::Read;
     use std::sync::Arc;
 
-    fn entry(name: &[u8], body: Body) -> Entry {
-        Entry { name: name.to_vec().into(), mode: 0o755, body }
+    fn entry(name: &[u8], body: Body) -> TarEntry {
+        TarEntry { name: name.to_vec().into(), mode: 0o755, body }
     }
 
     fn file(size: u64) -> Body {
         Body::File(Arc::new(FileContent { file: "f".into(), size, ..FileContent::default() }))
     }
 
-    fn encoded(entry: &Entry, metadata: &Metadata) -> Vec<u8> {
+    fn encoded(entry: &TarEntry, metadata: &Metadata) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode(entry, metadata, &mut bytes);
         assert_eq!(bytes.len() as u64, encoded_length(entry, metadata));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     /// What the tar crate's reader makes of the header.
-    fn decoded(entry: &Entry, metadata: &Metadata) -> (Vec<u8>, Vec<u8>, u64, u64) {
+    fn decoded(entry: &TarEntry, metadata: &Metadata) -> (Vec<u8>, Vec<u8>, u64, u64) {
         let mut bytes = encoded(entry, metadata);
         bytes.extend([0; END_OF_ARCHIVE_BYTES as usize]);
         let mut archive = tar::Archive::new(&bytes[..]);

@@ -26,10 +26,10 @@ use sha2::{Digest, Sha256};
 use crate::cache::Cache;
 use crate::elf;
 use crate::image_path::{self, ImagePath};
-use crate::manifest::{self, Manifest, Source};
+use crate::manifest::{Manifest, ManifestEntry, Source};
 use crate::show::show_path;
 use crate::stamp::Stamp;
-use bazel_worker::Cancel;
+use bazel_worker::{Cancel, Cancelled};
 
 /// How deep a tree artifact may be; deeper means a symlink that leads back to a parent.
 const MAX_TREE_DEPTH: usize = 256;
@@ -72,7 +72,7 @@ pub enum Error {
     #[error("{}: {error}", show_path(tree))]
     Path { tree: PathBuf, error: image_path::Error },
     #[error("cancelled")]
-    Cancelled,
+    Cancelled(#[from] Cancelled),
 }
 
 /// What to do about an input that cannot be read.
@@ -91,7 +91,7 @@ pub type Digests = FoldHashMap<Bytes, Bytes>;
 
 /// One entry of the image, with all that planning needs to know of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub struct ResolvedEntry {
     pub path: ImagePath,
     pub content: Content,
 }
@@ -124,7 +124,7 @@ pub struct FileContent {
 
 /// What is asked about each file besides its size.
 #[derive(Debug, Clone, Copy)]
-pub struct Questions {
+pub struct ContentChecks {
     /// Find contents of at least this size that are equal.
     pub dedupe_from: Option<u64>,
     /// Find executable content.
@@ -205,9 +205,9 @@ impl Inputs<'_> {
     pub fn items(
         &self,
         manifest: &Manifest,
-        questions: Questions,
+        checks: ContentChecks,
         wanted: impl Fn(&ImagePath) -> bool + Sync,
-    ) -> Result<Vec<Item>, Error> {
+    ) -> Result<Vec<ResolvedEntry>, Error> {
         // To ask the system for a size takes some microseconds.
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let share = manifest.entries.len().div_ceil(threads).max(MIN_SHARE);
@@ -227,24 +227,24 @@ impl Inputs<'_> {
                     Err(done) => done?,
                 });
             }
-            Ok(items)
+            Ok::<_, Error>(items)
         })?;
-        self.answer(&mut items, questions)?;
+        self.check_contents(&mut items, checks)?;
         Ok(items)
     }
 
     fn items_of(
         &self,
-        entries: &[manifest::Entry],
+        entries: &[ManifestEntry],
         wanted: impl Fn(&ImagePath) -> bool,
-    ) -> Result<Vec<Item>, Error> {
+    ) -> Result<Vec<ResolvedEntry>, Error> {
         let mut items = Vec::with_capacity(entries.len());
         for entry in entries {
-            self.check_cancelled()?;
+            self.cancel.check()?;
             if let Source::Tree(tree) = &entry.source {
                 self.walk(tree, &entry.path, &mut |path, file, stamp| {
                     if wanted(&path) {
-                        items.push(Item { path, content: self.file(file, stamp)? });
+                        items.push(ResolvedEntry { path, content: self.file(file, stamp)? });
                     }
                     Ok(())
                 })?;
@@ -263,7 +263,7 @@ impl Inputs<'_> {
                 Source::Symlink(text) => Content::Symlink(text.clone()),
                 Source::Empty | Source::Tree(_) => Content::Empty,
             };
-            items.push(Item { path: entry.path.clone(), content });
+            items.push(ResolvedEntry { path: entry.path.clone(), content });
         }
         Ok(items)
     }
@@ -271,11 +271,11 @@ impl Inputs<'_> {
     /// The image paths that `entries` stand for, trees expanded, without a look at any other input.
     pub fn paths<'a>(
         &self,
-        entries: impl IntoIterator<Item = &'a manifest::Entry>,
+        entries: impl IntoIterator<Item = &'a ManifestEntry>,
     ) -> Result<Vec<ImagePath>, Error> {
         let mut paths = Vec::new();
         for entry in entries {
-            self.check_cancelled()?;
+            self.cancel.check()?;
             match &entry.source {
                 Source::Tree(tree) => self.walk(tree, &entry.path, &mut |path, _, _| {
                     paths.push(path);
@@ -378,7 +378,7 @@ impl Inputs<'_> {
         }
         let read = |error| Error::Read { path: here.clone(), error };
         for child in std::fs::read_dir(&here).map_err(read)? {
-            self.check_cancelled()?;
+            self.cancel.check()?;
             let name = child.map_err(read)?.file_name();
             let child = directory.join(&name);
             let child_path = image_path
@@ -397,8 +397,8 @@ impl Inputs<'_> {
     }
 
     /// Fills in the digests of files that may be equal to another, and looks at the first bytes of
-    /// files, as far as `questions` ask for it.
-    fn answer(&self, items: &mut [Item], questions: Questions) -> Result<(), Error> {
+    /// files, as far as `checks` ask for it.
+    fn check_contents(&self, items: &mut [ResolvedEntry], checks: ContentChecks) -> Result<(), Error> {
         items.sort_by(|a, b| a.path.cmp(&b.path));
         let repeated: HashSet<ImagePath> = items
             .windows(2)
@@ -408,11 +408,11 @@ impl Inputs<'_> {
         let mut same_size: HashMap<u64, Vec<&mut Arc<FileContent>>> = HashMap::new();
         for item in items {
             let Content::File(content) = &mut item.content else { continue };
-            if questions.executable && content.executable.is_none() {
-                self.check_cancelled()?;
+            if checks.executable && content.executable.is_none() {
+                self.cancel.check()?;
                 Arc::make_mut(content).executable = Some(self.looks_executable(content)?);
             }
-            let dedupe = questions.dedupe_from.is_some_and(|from| content.size >= from.max(1));
+            let dedupe = checks.dedupe_from.is_some_and(|from| content.size >= from.max(1));
             if dedupe || repeated.contains(&item.path) {
                 same_size.entry(content.size).or_default().push(content);
             }
@@ -435,7 +435,7 @@ impl Inputs<'_> {
         let mut hasher = Sha256::new();
         let mut buffer = Vec::new();
         for offset in (0..content.size).step_by(HASH_BYTES) {
-            self.check_cancelled()?;
+            self.cancel.check()?;
             buffer.clear();
             reader.append(offset, HASH_BYTES.min((content.size - offset) as usize), &mut buffer)?;
             hasher.update(&buffer);
@@ -460,10 +460,6 @@ impl Inputs<'_> {
             self.known.put(key, executable, 1);
         }
         Ok(executable)
-    }
-
-    fn check_cancelled(&self) -> Result<(), Error> {
-        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 }
 

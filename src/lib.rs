@@ -12,7 +12,7 @@
 //! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and where their contents come from |
 //! | [`survey`] | paths of the runfiles → [`survey::Survey`]: what their repositories are (pure) |
 //! | [`groups`] | ordered patterns → [`groups::LayerGroups`] → the layer of an image path |
-//! | [`inputs`] | manifest + disk → [`inputs::Item`]s: sizes, digests, link texts, expanded trees |
+//! | [`inputs`] | manifest + disk → [`inputs::ResolvedEntry`]s: sizes, digests, link texts, expanded trees |
 //! | [`plan`] | items → [`plan::LayerPlan`]: the ordered tar entries of one layer (pure) |
 //! | [`listing`] | plan → mtree(5) text, and back (pure) |
 //! | [`validate`] | listings of all layers → what is wrong with the image (pure) |

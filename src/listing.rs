@@ -11,7 +11,7 @@
 use std::fmt::Write;
 use std::io;
 
-use crate::plan::{Body, Entry, ExcludedLink, LayerPlan};
+use crate::plan::{Body, ExcludedLink, LayerPlan, TarEntry};
 use crate::show::show;
 use bazel_worker::{Cancel, Cancelled};
 
@@ -30,7 +30,7 @@ pub enum Error {
 /// What a listing tells of a layer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    pub entries: Vec<Listed>,
+    pub entries: Vec<ListedEntry>,
     /// Paths and texts of links that are left out because they lead to what is excluded. One that
     /// leads to another stands after it.
     pub excluded_links: Vec<(Vec<u8>, Vec<u8>)>,
@@ -49,7 +49,7 @@ pub enum Kind {
 
 /// An entry as a listing tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedEntry {
     /// Relative to the image's root, without `./` and without a final `/`.
     pub path: Vec<u8>,
     pub kind: Kind,
@@ -114,7 +114,7 @@ fn flush(text: &mut String, bytes: usize, out: &mut dyn io::Write) -> io::Result
     Ok(())
 }
 
-fn push_kind(entry: &Entry, text: &mut String) {
+fn push_kind(entry: &TarEntry, text: &mut String) {
     match &entry.body {
         Body::Directory => text.push_str(" type=dir"),
         Body::EmptyFile => text.push_str(" type=file size=0"),
@@ -139,7 +139,7 @@ pub fn parse(text: &str, cancel: &Cancel) -> Result<Listing, Error> {
             let (machine, name) = comment.split_once(' ').ok_or_else(malformed)?;
             let machine = machine.parse().map_err(|_| malformed())?;
             let path = path(name).ok_or_else(malformed)?;
-            let entry: &mut Listed =
+            let entry: &mut ListedEntry =
                 index.get(&path).and_then(|at: &usize| entries.get_mut(*at)).ok_or_else(malformed)?;
             entry.kind = Kind::File { machine: Some(machine) };
         } else if let Some(comment) = line.strip_prefix("#excluded link=") {
@@ -156,7 +156,7 @@ pub fn parse(text: &str, cancel: &Cancel) -> Result<Listing, Error> {
                 _ => return Err(malformed()),
             };
             index.insert(path.clone(), entries.len());
-            entries.push(Listed { path, kind });
+            entries.push(ListedEntry { path, kind });
         }
     }
     return Ok(Listing { entries, excluded_links });
@@ -219,8 +219,10 @@ mod tests {
             (name(b"d/l"), Body::Symlink(odd.to_vec())),
             (name(odd), Body::EmptyFile),
         ];
-        let entries =
-            bodies.into_iter().map(|(name, body)| Entry { name: name.into(), mode: 0o755, body }).collect();
+        let entries = bodies
+            .into_iter()
+            .map(|(name, body)| TarEntry { name: name.into(), mode: 0o755, body })
+            .collect();
         let metadata = Metadata { owner_name: "app user".into(), ..Metadata::default() };
         let excluded_links = [("d/gone", &b"/a b"[..]), ("e", b"d/gone")]
             .map(|(path, text)| ExcludedLink { path: ImagePath::new(path).unwrap(), text: text.to_vec() });
@@ -237,7 +239,7 @@ mod tests {
              #excluded link=/a\\040b ./d/gone\n\
              #excluded link=d/gone ./e\n"
         );
-        let listed = |path: &[u8], kind| Listed { path: path.to_vec(), kind };
+        let listed = |path: &[u8], kind| ListedEntry { path: path.to_vec(), kind };
         let Listing { entries, excluded_links } = parse(&text, &Cancel::new()).unwrap();
         assert_eq!(
             entries,

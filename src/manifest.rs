@@ -60,7 +60,7 @@ pub enum Source {
 
 /// One line of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Entry {
+pub struct ManifestEntry {
     pub path: ImagePath,
     pub source: Source,
 }
@@ -68,7 +68,7 @@ pub struct Entry {
 /// The parsed manifest, in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifest {
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ManifestEntry>,
 }
 
 impl Manifest {
@@ -116,12 +116,12 @@ impl Manifest {
             };
             entry.path.tar_name().len() + source
         });
-        let lines = self.entries.len() * (size_of::<Entry>() + 2 * ALLOCATION_BYTES);
+        let lines = self.entries.len() * (size_of::<ManifestEntry>() + 2 * ALLOCATION_BYTES);
         (texts.sum::<usize>() + lines) as u64
     }
 }
 
-fn parse_line(number: usize, line: &[u8]) -> Result<Entry, Error> {
+fn parse_line(number: usize, line: &[u8]) -> Result<ManifestEntry, Error> {
     let malformed = || Error::Line { line: number, text: show(line) };
     let exec_path = |path| exec_path::input(path).map_err(|error| Error::Source { line: number, error });
     let fields: Vec<_> =
@@ -140,7 +140,7 @@ fn parse_line(number: usize, line: &[u8]) -> Result<Entry, Error> {
         _ => return Err(malformed()),
     };
     let path = ImagePath::new(path).map_err(|error| Error::Path { line: number, error })?;
-    Ok(Entry { path, source })
+    Ok(ManifestEntry { path, source })
 }
 
 /// Undoes the escapes of a field; `None` where a backslash is not part of one.
@@ -168,8 +168,8 @@ fn unescape(field: &[u8]) -> Option<Cow<'_, [u8]>> {
 mod tests {
     use super::*;
 
-    fn entry(path: &str, source: Source) -> Entry {
-        Entry { path: ImagePath::new(path).unwrap(), source }
+    fn entry(path: &str, source: Source) -> ManifestEntry {
+        ManifestEntry { path: ImagePath::new(path).unwrap(), source }
     }
 
     #[test]

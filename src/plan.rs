@@ -18,7 +18,7 @@ use foldhash::HashMap as FoldHashMap;
 
 use crate::groups::LayerGroups;
 use crate::image_path::ImagePath;
-use crate::inputs::{Content, FileContent, Item};
+use crate::inputs::{Content, FileContent, ResolvedEntry};
 use crate::request::{Metadata, Settings};
 use crate::show::{show, show_path};
 use bazel_worker::{Cancel, Cancelled};
@@ -74,7 +74,7 @@ pub enum Error {
 /// The ordered entries of one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerPlan {
-    pub entries: Vec<Entry>,
+    pub entries: Vec<TarEntry>,
     pub metadata: Metadata,
 }
 
@@ -87,7 +87,7 @@ impl LayerPlan {
 
 /// One tar entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct TarEntry {
     /// The name in the tar: `./app/main.py`, a directory with a final `/`. That of a directory is a
     /// slice of what is in it: deep trees have many directories for a file.
     pub name: Bytes,
@@ -109,7 +109,7 @@ pub enum Body {
     },
 }
 
-impl Entry {
+impl TarEntry {
     /// The file whose content follows the entry's header, if it has any.
     pub fn content(&self) -> Option<&FileContent> {
         match &self.body {
@@ -136,7 +136,7 @@ pub struct ExcludedLink {
 /// link that leads to an excluded path only through one of these is kept. In the result, a link that
 /// leads to another stands after it.
 pub fn take_excluded_links(
-    items: &mut Vec<Item>,
+    items: &mut Vec<ResolvedEntry>,
     groups: &LayerGroups,
     cancel: &Cancel,
 ) -> Result<Vec<ExcludedLink>, Cancelled> {
@@ -198,7 +198,7 @@ struct Link<'a> {
 
 /// Plans the layer that holds `items`. A layer without items holds its root, unless that belongs to the
 /// base image.
-pub fn plan(mut items: Vec<Item>, settings: &Settings, cancel: &Cancel) -> Result<LayerPlan, Error> {
+pub fn plan(mut items: Vec<ResolvedEntry>, settings: &Settings, cancel: &Cancel) -> Result<LayerPlan, Error> {
     cancel.check()?;
     // In general they are sorted already, and this is one look at each.
     items.sort_by(|a, b| a.path.cmp(&b.path));
@@ -207,13 +207,13 @@ pub fn plan(mut items: Vec<Item>, settings: &Settings, cancel: &Cancel) -> Resul
         check(item)?;
     }
     let items = without_repetitions(items, cancel)?;
-    let mut entries: Vec<Entry> = Vec::with_capacity(items.len() + items.len() / 4);
+    let mut entries: Vec<TarEntry> = Vec::with_capacity(items.len() + items.len() / 4);
     if items.is_empty() && !settings.root.is_empty() {
         let in_root = format!("./{}/", settings.root).into();
         entries.extend(new_directories(b"./", &in_root, &settings.root));
     }
     let mut stored: FoldHashMap<(u64, Bytes), Stored> = FoldHashMap::default();
-    for Item { path, content } in items {
+    for ResolvedEntry { path, content } in items {
         cancel.check()?;
         let name = Bytes::from(path.into_tar_name());
         let previous = entries.last().map_or(&b"./"[..], |entry| &entry.name);
@@ -243,13 +243,13 @@ pub fn plan(mut items: Vec<Item>, settings: &Settings, cancel: &Cancel) -> Resul
                 }
             }
         };
-        entries.push(Entry { name, mode, body });
+        entries.push(TarEntry { name, mode, body });
     }
     Ok(LayerPlan { entries, metadata: settings.metadata.clone() })
 }
 
 /// The first path of `plan` that lies where base images often have a symlink.
-pub fn shadows_base_image(plan: &LayerPlan) -> Option<&Entry> {
+pub fn shadows_base_image(plan: &LayerPlan) -> Option<&TarEntry> {
     plan.entries.iter().find(|entry| {
         let first = entry.name.split(|&byte| byte == b'/').nth(1);
         BASE_IMAGE_SYMLINKS.iter().any(|name| first == Some(name.as_bytes()))
@@ -277,7 +277,7 @@ impl Stored {
 }
 
 /// Refuses what no image can hold.
-fn check(Item { path, content }: &Item) -> Result<(), Error> {
+fn check(ResolvedEntry { path, content }: &ResolvedEntry) -> Result<(), Error> {
     if path.is_whiteout() {
         return Err(Error::Whiteout(path.clone()));
     }
@@ -291,8 +291,8 @@ fn check(Item { path, content }: &Item) -> Result<(), Error> {
 
 /// Keeps one of several items at the same path. Rule sets list files more than once (rules_python's
 /// precompiled files come with two owners); an empty file gives way to a real one.
-fn without_repetitions(items: Vec<Item>, cancel: &Cancel) -> Result<Vec<Item>, Error> {
-    let mut kept: Vec<Item> = Vec::with_capacity(items.len());
+fn without_repetitions(items: Vec<ResolvedEntry>, cancel: &Cancel) -> Result<Vec<ResolvedEntry>, Error> {
+    let mut kept: Vec<ResolvedEntry> = Vec::with_capacity(items.len());
     for item in items {
         cancel.check()?;
         match kept.last_mut() {
@@ -343,7 +343,7 @@ fn describe(content: &Content) -> String {
 }
 
 /// Directory entries for the parents of `name` that `previous`, the entry before it, does not share.
-fn new_directories(previous: &[u8], name: &Bytes, root: &str) -> Vec<Entry> {
+fn new_directories(previous: &[u8], name: &Bytes, root: &str) -> Vec<TarEntry> {
     let parent = name.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
     // Most files are beside the one before them.
     if previous.starts_with(&name[..=parent]) {
@@ -353,7 +353,7 @@ fn new_directories(previous: &[u8], name: &Bytes, root: &str) -> Vec<Entry> {
     let slashes = (shared..=parent).filter(|index| name[*index] == b'/');
     slashes
         .filter(|slash| is_ours(&name[2..*slash], root))
-        .map(|slash| Entry { name: name.slice(..=slash), mode: DIRECTORY_MODE, body: Body::Directory })
+        .map(|slash| TarEntry { name: name.slice(..=slash), mode: DIRECTORY_MODE, body: Body::Directory })
         .collect()
 }
 
@@ -378,7 +378,7 @@ mod tests {
     use super::*;
     use crate::codec::Codec;
 
-    fn planned(items: Vec<Item>, root: &str, cancel: &Cancel) -> Result<LayerPlan, Error> {
+    fn planned(items: Vec<ResolvedEntry>, root: &str, cancel: &Cancel) -> Result<LayerPlan, Error> {
         let settings = Settings {
             groups: Vec::new(),
             exclude: Vec::new(),
@@ -390,8 +390,8 @@ mod tests {
         plan(items, &settings, cancel)
     }
 
-    fn item(path: &str, content: Content) -> Item {
-        Item { path: ImagePath::new(path).unwrap(), content }
+    fn item(path: &str, content: Content) -> ResolvedEntry {
+        ResolvedEntry { path: ImagePath::new(path).unwrap(), content }
     }
 
     #[test]
@@ -463,11 +463,11 @@ mod tests {
             FileContent { file: "f".into(), size: 4096, digest: Some(digest), ..FileContent::default() };
         let content = Arc::new(content);
         let files = 2 * MAX_NAMES + 2;
-        let items: Vec<Item> = (0..files)
+        let items: Vec<ResolvedEntry> = (0..files)
             .map(|number| item(&format!("d/{number:05}"), Content::File(content.clone())))
             .collect();
         let mut names: Vec<(Bytes, u32)> = Vec::new();
-        for Entry { name, body, .. } in planned(items, "", &Cancel::new()).unwrap().entries {
+        for TarEntry { name, body, .. } in planned(items, "", &Cancel::new()).unwrap().entries {
             match body {
                 Body::File(_) => names.push((name, 1)),
                 Body::HardLink { target, .. } => {

@@ -70,7 +70,7 @@ impl ModeRule {
     }
 
     /// Whether the mode of a file depends on its content.
-    pub fn asks_for_content(self) -> bool {
+    pub fn depends_on_content(self) -> bool {
         self.of_program() != self.of_data()
     }
 }
@@ -538,7 +538,7 @@ mod tests {
         ] {
             let rule = parse_mode(mode).unwrap();
             assert_eq!((rule.of_data(), rule.of_program()), (of_data, of_program), "{mode}");
-            assert_eq!(rule.asks_for_content(), of_data != of_program, "{mode}");
+            assert_eq!(rule.depends_on_content(), of_data != of_program, "{mode}");
         }
     }
 

@@ -19,7 +19,7 @@ use foldhash::HashMap as FoldHashMap;
 use crate::elf;
 use crate::groups::{Exceptions, LayerGroups};
 use crate::image_path::ImagePath;
-use crate::listing::{Kind, Listed, Listing};
+use crate::listing::{Kind, ListedEntry, Listing};
 use crate::show::{escape, show, show_path};
 use bazel_worker::{Cancel, Cancelled};
 
@@ -276,7 +276,7 @@ impl<'a> Image<'a> {
         let mut tree = Tree::new();
         let mut entries = Vec::new();
         for (layer, listing) in layers {
-            for Listed { path, kind } in &listing.entries {
+            for ListedEntry { path, kind } in &listing.entries {
                 cancel.check()?;
                 let node = tree.node(path);
                 tree.add_directories_above(node);
@@ -447,7 +447,7 @@ impl<'a> Check<'a> {
     ) -> Result<(), Cancelled> {
         let mut seen: HashMap<&[u8], &str> = HashMap::new();
         for (layer, listing) in layers {
-            for Listed { path, kind } in &listing.entries {
+            for ListedEntry { path, kind } in &listing.entries {
                 self.cancel.check()?;
                 if *kind == Kind::Directory {
                     continue;
@@ -734,23 +734,23 @@ mod tests {
     const AARCH64: u16 = 183;
     const CUDA: u16 = 190;
 
-    fn file(path: &str) -> Listed {
-        Listed { path: path.into(), kind: Kind::File { machine: None } }
+    fn file(path: &str) -> ListedEntry {
+        ListedEntry { path: path.into(), kind: Kind::File { machine: None } }
     }
 
-    fn elf(path: &str, machine: u16) -> Listed {
-        Listed { path: path.into(), kind: Kind::File { machine: Some(machine) } }
+    fn elf(path: &str, machine: u16) -> ListedEntry {
+        ListedEntry { path: path.into(), kind: Kind::File { machine: Some(machine) } }
     }
 
-    fn link(path: &str, target: &str) -> Listed {
-        Listed { path: path.into(), kind: Kind::Symlink(target.into()) }
+    fn link(path: &str, target: &str) -> ListedEntry {
+        ListedEntry { path: path.into(), kind: Kind::Symlink(target.into()) }
     }
 
-    fn directory(path: &str) -> Listed {
-        Listed { path: path.into(), kind: Kind::Directory }
+    fn directory(path: &str) -> ListedEntry {
+        ListedEntry { path: path.into(), kind: Kind::Directory }
     }
 
-    fn listing(entries: Vec<Listed>) -> Listing {
+    fn listing(entries: Vec<ListedEntry>) -> Listing {
         Listing { entries, excluded_links: vec![] }
     }
 
@@ -797,7 +797,7 @@ mod tests {
             let mut links = HashSet::new();
             for (layer, Listing { entries, excluded_links }) in &self.layers {
                 let entries = entries.iter().filter(|entry| entry.kind != Kind::Directory);
-                let is_link = |entry: &Listed| matches!(entry.kind, Kind::Symlink(_));
+                let is_link = |entry: &ListedEntry| matches!(entry.kind, Kind::Symlink(_));
                 let entries = entries.map(|entry| (&entry.path, is_link(entry)));
                 for (path, is_link) in entries.chain(excluded_links.iter().map(|(path, _)| (path, true))) {
                     let path = ImagePath::new(path).unwrap();
@@ -830,14 +830,14 @@ mod tests {
     }
 
     /// [`sound`] with more entries in the default layer.
-    fn plus(entries: impl IntoIterator<Item = Listed>) -> Vec<(String, Listing)> {
+    fn plus(entries: impl IntoIterator<Item = ListedEntry>) -> Vec<(String, Listing)> {
         let mut layers = sound();
         layers[1].1.entries.extend(entries);
         layers
     }
 
     /// The findings in an image that has `entries` as it is meant to.
-    fn with(entries: impl IntoIterator<Item = Listed>) -> Vec<String> {
+    fn with(entries: impl IntoIterator<Item = ListedEntry>) -> Vec<String> {
         let layers = plus(entries);
         Meant::new(layers.clone()).findings(&layers).0
     }
@@ -1129,7 +1129,7 @@ mod tests {
     }
 
     /// Resolves all links of `entries`, and counts the steps.
-    fn resolve_all(entries: Vec<Listed>, left_out: &[&[u8]]) -> (BTreeMap<Vec<u8>, End>, usize) {
+    fn resolve_all(entries: Vec<ListedEntry>, left_out: &[&[u8]]) -> (BTreeMap<Vec<u8>, End>, usize) {
         let layers = vec![("default".to_string(), listing(entries))];
         let expected = Expected {
             paths: &[],
@@ -1155,7 +1155,7 @@ mod tests {
         const COUNT: usize = 2000;
         let chain = (1..COUNT).map(|n| link(&format!("d/l{n}"), &format!("../d/l{}", n - 1)));
         let through = (0..COUNT).map(|n| link(&format!("d/t{n}"), &"l30/".repeat(100)));
-        let entries: Vec<Listed> =
+        let entries: Vec<ListedEntry> =
             [directory("d/e"), link("d/l0", "../d")].into_iter().chain(chain).chain(through).collect();
         let names = COUNT * 3 + COUNT * 100;
         let (ends, steps) = resolve_all(entries, &[]);
@@ -1244,7 +1244,7 @@ mod tests {
         #[test]
         fn links_are_resolved_as_without_a_memory(kinds in trees()) {
             let listed = |(path, kind): (&String, &Option<Kind>)| {
-                kind.clone().map(|kind| Listed { path: path.clone().into_bytes(), kind })
+                kind.clone().map(|kind| ListedEntry { path: path.clone().into_bytes(), kind })
             };
             let left_out: Vec<&[u8]> =
                 kinds.iter().filter(|(_, kind)| kind.is_none()).map(|(path, _)| path.as_bytes()).collect();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use pylayer::action::{Engine, Error, Outcome};
 use pylayer::codec::Codec;
-use pylayer::inputs::{Digests, Inputs, KnownFiles, Links, Questions};
+use pylayer::inputs::{ContentChecks, Digests, Inputs, KnownFiles, Links};
 use pylayer::manifest::Manifest;
 use pylayer::output::Descriptor;
 use pylayer::pipeline::{self, ChunkCache, Pool, Written};
@@ -318,8 +318,8 @@ fn plan(directory: &Path, digests: &Digests) -> Arc<LayerPlan> {
     let (now, links) = (SystemTime::now(), Links::Declared);
     let inputs = Inputs { base: directory, digests, known: &known, cancel: &cancel, now, links };
     let manifest = Manifest::parse(&fs::read(directory.join("manifest")).unwrap()).unwrap();
-    let questions = Questions { dedupe_from: None, executable: false };
-    let items = inputs.items(&manifest, questions, |_| true).unwrap();
+    let checks = ContentChecks { dedupe_from: None, executable: false };
+    let items = inputs.items(&manifest, checks, |_| true).unwrap();
     let settings = Settings {
         groups: Vec::new(),
         exclude: Vec::new(),

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use pylayer::header::{BLOCK_BYTES, encode, encoded_length};
 use pylayer::image_path::ImagePath;
 use pylayer::inputs::FileContent;
-use pylayer::plan::{Body, Entry};
+use pylayer::plan::{Body, TarEntry};
 use pylayer::request::Metadata;
 use tar_core::EntryType;
 use tar_core::parse::{Limits, ParseEvent, Parser};
@@ -32,7 +32,7 @@ fuzz_target!(|input: Input| {
         3 => (name, Body::Symlink(target)),
         _ => (name, Body::HardLink { target: target.into(), content: content(size) }),
     };
-    let entry = Entry { name: name.into(), mode: u32::from(mode & 0o7777), body };
+    let entry = TarEntry { name: name.into(), mode: u32::from(mode & 0o7777), body };
     let mut bytes = b"what was there before".to_vec();
     let before = bytes.len();
     encode(&entry, &metadata, &mut bytes);
@@ -72,7 +72,7 @@ struct Found {
 }
 
 impl Found {
-    fn of(entry: &Entry, metadata: &Metadata) -> Found {
+    fn of(entry: &TarEntry, metadata: &Metadata) -> Found {
         let (kind, size, target) = match &entry.body {
             Body::Directory => ('d', 0, &b""[..]),
             Body::File(content) => ('f', content.size, &b""[..]),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use pylayer::codec::Codec;
 use pylayer::groups::LayerGroups;
-use pylayer::inputs::{Content, FileContent, Item};
-use pylayer::listing::{Kind, Listed, Listing, listing, parse};
-use pylayer::manifest::{Entry, Manifest, Source};
+use pylayer::inputs::{Content, FileContent, ResolvedEntry};
+use pylayer::listing::{Kind, ListedEntry, Listing, listing, parse};
+use pylayer::manifest::{ManifestEntry, Manifest, Source};
 use pylayer::plan::{Body, plan, take_excluded_links};
 use pylayer::request::{Metadata, Settings};
 use bazel_worker::Cancel;
@@ -56,7 +56,7 @@ fuzz_target!(|bytes: &[u8]| {
                 Body::EmptyFile | Body::HardLink { .. } => Kind::File { machine: None },
                 Body::Symlink(text) => Kind::Symlink(text.clone()),
             };
-            Listed { path: path.strip_suffix(b"/").unwrap_or(path).to_vec(), kind }
+            ListedEntry { path: path.strip_suffix(b"/").unwrap_or(path).to_vec(), kind }
         })
         .collect();
     let text = listing(&plan, &machines, &excluded_links);
@@ -66,7 +66,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// The line of the manifest that an entry comes from.
-fn line(entry: &Entry) -> Vec<u8> {
+fn line(entry: &ManifestEntry) -> Vec<u8> {
     let (kind, source) = match &entry.source {
         Source::File(path) => (b'f', Some(path.as_os_str().as_bytes())),
         Source::Tree(path) => (b't', Some(path.as_os_str().as_bytes())),
@@ -92,7 +92,7 @@ fn line(entry: &Entry) -> Vec<u8> {
 }
 
 /// What would be found on disk, had every file its own path as content.
-fn item(entry: Entry) -> Item {
+fn item(entry: ManifestEntry) -> ResolvedEntry {
     let content = match entry.source {
         Source::File(file) | Source::FileOrDeclaredSymlink(file) | Source::Tree(file) => {
             let path = file.as_os_str().as_bytes().to_vec();
@@ -108,5 +108,5 @@ fn item(entry: Entry) -> Item {
         Source::Symlink(text) => Content::Symlink(text),
         Source::Empty => Content::Empty,
     };
-    Item { path: entry.path, content }
+    ResolvedEntry { path: entry.path, content }
 }

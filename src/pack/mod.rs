@@ -32,9 +32,9 @@ use crate::action;
 use crate::codec::{self, Codec};
 use crate::groups::{self, DEFAULT_GROUP, Exceptions, LayerGroups};
 use crate::image_path::{self, ImagePath};
-use crate::inputs::{self, Content, Digests, Inputs, Item, KnownFiles, Links};
+use crate::inputs::{self, Content, Digests, Inputs, KnownFiles, Links, ResolvedEntry};
 use crate::listing::{self, Listing};
-use crate::manifest::{Entry, Manifest, Source};
+use crate::manifest::{Manifest, ManifestEntry, Source};
 use crate::output::{Descriptor, Output};
 use crate::pipeline::{self, Pool};
 use crate::plan;
@@ -182,7 +182,7 @@ fn pack(
     let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel, now, links };
     let wanted = |path: &ImagePath| groups.group_of(path.tar_name()).is_some();
     let items = info_span!("inputs")
-        .in_scope(|| inputs.items(manifest, action::questions(settings), wanted))
+        .in_scope(|| inputs.items(manifest, action::checks(settings), wanted))
         .map_err(action::Error::from)?;
     let bar = if bar { progress_bar(&items) } else { ProgressBar::hidden() };
     let warn = |warning: &str| {
@@ -284,8 +284,12 @@ fn parse_group(value: &str) -> Result<(String, String), String> {
 }
 
 /// The items of each layer that has any and is not dropped, in image order.
-fn divide<'a>(items: Vec<Item>, groups: &'a LayerGroups, dropped: &[String]) -> Vec<(&'a str, Vec<Item>)> {
-    let mut layers: HashMap<&str, Vec<Item>> = HashMap::new();
+fn divide<'a>(
+    items: Vec<ResolvedEntry>,
+    groups: &'a LayerGroups,
+    dropped: &[String],
+) -> Vec<(&'a str, Vec<ResolvedEntry>)> {
+    let mut layers: HashMap<&str, Vec<ResolvedEntry>> = HashMap::new();
     for item in items {
         if let Some(layer) = groups.group_of(item.path.tar_name()) {
             layers.entry(layer).or_default().push(item);
@@ -408,7 +412,7 @@ fn below<'a>(path: &'a ImagePath, directory: &ImagePath) -> Option<&'a [u8]> {
 fn manifest(options: &Options, executable: ImagePath, runfiles: &ImagePath) -> Result<Manifest, Error> {
     let directory = runfiles::directory(&options.binary, options.runfiles.as_deref());
     let read = Runfiles::read(&options.binary, &directory)?;
-    let mut entries = vec![Entry { path: executable, source: Source::File(options.binary.clone()) }];
+    let mut entries = vec![ManifestEntry { path: executable, source: Source::File(options.binary.clone()) }];
     entries.extend(read.entries(runfiles)?);
     let trees = entries.iter().filter_map(|entry| match &entry.source {
         Source::Tree(tree) => Some(tree.as_path()),
@@ -443,8 +447,8 @@ fn short_path(binary: &Path) -> Option<Vec<u8>> {
     }
 }
 
-fn progress_bar(items: &[Item]) -> ProgressBar {
-    let size = |item: &Item| match &item.content {
+fn progress_bar(items: &[ResolvedEntry]) -> ProgressBar {
+    let size = |item: &ResolvedEntry| match &item.content {
         Content::File(content) => content.size,
         Content::Symlink(_) | Content::Empty => 0,
     };

@@ -13,7 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::image_path::{self, ImagePath};
-use crate::manifest::{Entry, Source};
+use crate::manifest::{ManifestEntry, Source};
 use crate::show::{show, show_path};
 
 /// The list of the runfiles, at the root of a runfiles tree. No runfile itself.
@@ -99,10 +99,12 @@ impl Runfiles {
     }
 
     /// The entries of a manifest for a tree at `place` in the image, as the rule would write them.
-    pub fn entries(&self, place: &ImagePath) -> Result<Vec<Entry>, image_path::Error> {
+    pub fn entries(&self, place: &ImagePath) -> Result<Vec<ManifestEntry>, image_path::Error> {
         let runfiles = self.files.iter().filter(|(path, runfile)| !self.is_legacy_copy(path, runfile));
         runfiles
-            .map(|(path, runfile)| Ok(Entry { path: place.join(path)?, source: self.source(path, runfile) }))
+            .map(|(path, runfile)| {
+                Ok(ManifestEntry { path: place.join(path)?, source: self.source(path, runfile) })
+            })
             .collect()
     }
 

@@ -44,7 +44,7 @@ use crate::elf;
 use crate::header;
 use crate::inputs::{self, Reader};
 use crate::plan::LayerPlan;
-use bazel_worker::Cancel;
+use bazel_worker::{Cancel, Cancelled};
 
 /// Uncompressed bytes of one layer that may be in memory at a time, whatever the number of threads.
 pub const IN_FLIGHT_BYTES: u64 = 64 << 20;
@@ -65,6 +65,8 @@ pub enum Error {
     Start(io::Error),
     #[error("a thread of the pool failed; this is a bug in pylayer")]
     Thread,
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 /// What identifies a written layer, and what was seen on the way.
@@ -194,7 +196,7 @@ impl Pool {
             let Writer { mut written, mut states, .. } = writer;
             let (hashed, time) = match hashed {
                 Ok(Some(hashed)) => hashed,
-                Ok(None) => return Err(inputs::Error::Cancelled.into()),
+                Ok(None) => return Err(Cancelled.into()),
                 Err(_) => return Err(Error::Thread),
             };
             written.times.hash = time;
@@ -289,9 +291,7 @@ impl Job for Layer {
 
 impl Layer {
     fn pack(self: &Arc<Layer>, index: usize, compressors: &mut Compressors) -> Result<Packed, Error> {
-        if self.cancel.is_cancelled() {
-            return Err(inputs::Error::Cancelled.into());
-        }
+        self.cancel.check()?;
         let chunk = &self.chunks[index];
         let mut plain = Plain { bytes: Vec::new(), length: chunk.length(), layer: self.clone() };
         let memory = self.cache.as_ref().zip(self.keys[index]);
@@ -459,9 +459,7 @@ impl<'a> Writer<'a> {
     fn write_chunk(&mut self, index: usize, compressed: &CompressedChunk, plain: &[u8]) -> Result<(), Error> {
         let Layer { chunks, known, codec, cancel, .. } = self.layer;
         // What is in flight already would take longer than whoever cancels wants to wait.
-        if cancel.is_cancelled() {
-            return Err(inputs::Error::Cancelled.into());
-        }
+        cancel.check()?;
         let bytes = compressed.bytes.as_deref().unwrap_or(plain);
         timed(trace_span!("write", chunk = index), &mut self.written.times.write, || {
             // A plain tar is its own uncompressed stream, which the other stage hashes.
