@@ -45,3 +45,62 @@ pub mod stamp;
 pub mod survey;
 pub mod tables;
 pub mod validate;
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    /// The modules in the order of the table at the top of this file.
+    fn modules() -> Vec<&'static str> {
+        let rows = include_str!("lib.rs").lines().filter_map(|line| line.strip_prefix("//! | [`"));
+        let names = rows.flat_map(|row| {
+            let (first_column, _) = row.split_once(" | ").unwrap_or((row, ""));
+            first_column.split(", [`").map(|name| name.trim_end_matches("`]"))
+        });
+        names.collect()
+    }
+
+    /// The files of a module.
+    fn files(module: &str) -> Vec<PathBuf> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let file = source.join(module).with_extension("rs");
+        if file.exists() {
+            return vec![file];
+        }
+        let directory = std::fs::read_dir(source.join(module)).unwrap();
+        directory.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    #[test]
+    fn every_module_is_in_the_table() {
+        let mut declared: Vec<&str> = include_str!("lib.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+            .collect();
+        let mut listed = modules();
+        listed.sort_unstable();
+        declared.sort_unstable();
+        assert_eq!(listed, declared);
+    }
+
+    #[test]
+    fn modules_import_only_from_those_above_them() {
+        let modules = modules();
+        let mut wrong = Vec::new();
+        for (index, module) in modules.iter().enumerate() {
+            for file in files(module) {
+                let text = std::fs::read_to_string(&file).unwrap();
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                for path in code.flat_map(|line| line.split("crate::").skip(1)) {
+                    let end = path.find(|char: char| !char.is_alphanumeric() && char != '_');
+                    let imported = &path[..end.unwrap_or(path.len())];
+                    let position = modules.iter().position(|other| *other == imported);
+                    if position.is_none_or(|position| position > index) {
+                        wrong.push(format!("{module} imports {imported}"));
+                    }
+                }
+            }
+        }
+        assert_eq!(wrong, [] as [String; 0], "the order is that of the table in lib.rs");
+    }
+}
