@@ -11,6 +11,7 @@ pylayer.path(path = "/opt/pylayer/bin/pylayer")
 
 load(
     "//bazel/private:pylayer_repository.bzl",
+    "PLATFORMS",
     "pylayer_path_repository",
     "pylayer_prebuilt_repository",
     "pylayer_source_repository",
@@ -33,7 +34,7 @@ _prebuilt = tag_class(
         "platform": attr.string(
             doc = "Where it runs.",
             mandatory = True,
-            values = ["linux-aarch64", "linux-x86_64", "macos-aarch64", "macos-x86_64"],
+            values = PLATFORMS,
         ),
         "sha256": attr.string(mandatory = True, doc = "SHA-256 of the download, in hexadecimal digits."),
         "url": attr.string(mandatory = True, doc = "Where to download it."),

@@ -1,6 +1,7 @@
 """The rule and macro `py_image_layer`."""
 
-load(":binary_closure.bzl", "BinaryClosureInfo", "binary_closure")
+load(":actions.bzl", "EXTENSIONS", "report_unused_groups", "validate_layers", "write_layer")
+load(":binary_closure.bzl", "binary_closure")
 load(
     ":layer_groups.bzl",
     "DEFAULT_GROUP",
@@ -8,20 +9,14 @@ load(
     "for_binary",
     "image_order",
     "is_line",
-    "layer_finder",
     "normalize_pattern",
     "pattern_problem",
 )
+load(":partition.bzl", "NO_LAYER", "partition")
 load(":platform_transition.bzl", "platform_transition")
-load(":survey.bzl", "survey")
-load(":tables.bzl", "CODECS")
+load(":runfiles.bzl", "image_runfiles")
 load(":tar_args.bzl", "parse_tar_args")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
-
-# The extension of a layer's file by the value of `compress`.
-_EXTENSIONS = {"" if row["name"] == "none" else row["name"]: row["extension"] for row in CODECS}
-
-_LAYER_MNEMONIC = "PyImageLayer"
 
 # Names of output groups beside those of the layers.
 _RESERVED_GROUPS = ["descriptors", "listings"]
@@ -29,9 +24,6 @@ _RESERVED_GROUPS = ["descriptors", "listings"]
 # Attributes that Starlark rules have and `native.filegroup` lacks. They are about where actions run, and
 # only the target for all layers has actions.
 _ATTRIBUTES_OF_ACTIONS = ["exec_compatible_with", "exec_group_compatible_with", "exec_properties", "toolchains"]
-
-# The key of what is in no layer, where layers are keys.
-_NO_LAYER = None
 
 # Numbers may come in an attribute for numbers, where this value means unset.
 _UNSET_NUMBER = -2147483648
@@ -44,15 +36,6 @@ _MAX_MODE = 4095
 
 # The latest time of a signed 64-bit time_t.
 _MAX_TIME = 9223372036854775807
-
-_EXECUTION_REQUIREMENTS = {
-    "supports-multiplex-sandboxing": "1",
-    "supports-multiplex-workers": "1",
-    "supports-worker-cancellation": "1",
-    "supports-workers": "1",
-    # One process serves both kinds of actions, so what it remembers is in memory once.
-    "worker-key-mnemonic": _LAYER_MNEMONIC,
-}
 
 def py_image_layer(
         name,
@@ -226,16 +209,17 @@ def _check_group(where, name, pattern):
 def _py_image_layer_impl(ctx):
     settings = _settings(ctx)
     raw_groups = _groups(ctx)
-    runfiles = _runfiles(ctx, settings.root)
+    binary = ctx.attr.binary[0] if type(ctx.attr.binary) == "list" else ctx.attr.binary
+    runfiles = image_runfiles(binary, settings.root, ctx.workspace_name)
     directory = runfiles.prefix.removesuffix("/")
     patterns = struct(
         groups = [(name, for_binary(pattern, directory, runfiles.found)) for name, pattern in raw_groups],
         exclude = [for_binary(pattern, directory, runfiles.found) for pattern in settings.exclude],
         dropped = ctx.attr.dropped,
     )
-    members = _partition(runfiles, patterns)
+    members = partition(runfiles, patterns)
     written = {
-        layer: _write_layer(ctx, settings, patterns, layer, members[layer])
+        layer: write_layer(ctx, settings, patterns, layer, members[layer])
         for layer in image_order(ctx.attr.group_names)
         if layer not in ctx.attr.dropped
     }
@@ -246,9 +230,9 @@ def _py_image_layer_impl(ctx):
     unused = [pair for pair in raw_groups if pair not in DEFAULT_GROUPS and pair[0] not in in_image]
     validation = []
     if ctx.attr.validation != "off":
-        validation.append(_validate(ctx, settings, patterns, runfiles, in_image, members[_NO_LAYER]))
+        validation.append(validate_layers(ctx, settings, patterns, runfiles, in_image, members[NO_LAYER]))
     if unused:
-        validation.append(_report_unused_groups(ctx, unused, runfiles.found.packages.keys()))
+        validation.append(report_unused_groups(ctx, unused, runfiles.found.packages.keys()))
     return [
         DefaultInfo(files = depset([files.layer for files in in_image.values()], order = "preorder")),
         OutputGroupInfo(
@@ -285,7 +269,7 @@ def _settings(ctx):
         fail("root is {}: leave out . and ..".format(repr(root)))
     if not is_line(root):
         fail("root is {}: leave out line breaks".format(repr(root)))
-    if ctx.attr.compress not in _EXTENSIONS:
+    if ctx.attr.compress not in EXTENSIONS:
         fail("compress is {}: use \"gzip\", \"zstd\", or \"\" for a plain tar".format(repr(ctx.attr.compress)))
     tar_args, problem = parse_tar_args(ctx.attr.tar_args, ctx.attr.compress)
     if problem:
@@ -328,309 +312,39 @@ def _checked_number(ctx, name, greatest, option, option_value):
         fail("{} is {}: the greatest number possible is {}".format(name, value, greatest))
     return value
 
-def _runfiles(ctx, root):
-    """What goes into the image, and where."""
-    binary = ctx.attr.binary[0] if type(ctx.attr.binary) == "list" else ctx.attr.binary
-    info = binary[DefaultInfo]
-    executable = info.files_to_run.executable
-
-    # Aspects, and so their providers, do not come with source files.
-    if not executable or not info.default_runfiles or BinaryClosureInfo not in binary:
-        fail("{} is not executable: py_image_layer wants a py_binary or another executable target with runfiles".format(binary.label))
-    closure = binary[BinaryClosureInfo]
-    executable_path = (root + "/" if root else "") + _repository_relative(executable)
-    prefix = executable_path + ".runfiles/"
-    workspace = ctx.workspace_name
-
-    places = {}  # files to image paths
-    for file in info.default_runfiles.files.to_list():
-        places[file.path] = (file, prefix + _runfiles_path(file.short_path, workspace))
-    links = [
-        (start + entry.path, entry.target_file)
-        for start, entries in [
-            (prefix + workspace + "/", info.default_runfiles.symlinks),
-            (prefix, info.default_runfiles.root_symlinks),
-        ]
-        for entry in entries.to_list()
-    ]
-
-    # Files of other repositories come as external/<repository>/…, or as ../<repository>/… with
-    # --nolegacy_external_runfiles.
-    empties = [
-        prefix + _runfiles_path("../" + path.removeprefix("external/") if path.startswith("external/") else path, workspace)
-        for path in info.default_runfiles.empty_filenames.to_list()
-    ]
-
-    paths = [(path, file.is_directory) for file, path in places.values()]
-    paths += [(path, file.is_directory) for path, file in links] + [(path, False) for path in empties]
-    found = survey(
-        [path.removeprefix(prefix) + ("/" if is_tree else "") for path, is_tree in paths],
-        _repository_relative(executable),
-    )
-    unneeded = {prefix + wheel: None for wheel in found.wheels}
-    if unneeded:
-        places = {key: place for key, place in places.items() if place[1] not in unneeded}
-        links = [link for link in links if link[0] not in unneeded]
-
-    kinds = {file.path: "l" for file in closure.declared_symlinks.to_list()}
-    kinds |= {file.path: "f" for file in closure.file_symlinks.to_list() if file.path in places}
-
-    # What is in the image besides these files.
-    extra = [_extra("f", executable_path, executable)]
-    repo_mapping = getattr(info.files_to_run, "repo_mapping_manifest", None)
-    if repo_mapping:
-        extra.append(_extra("f", prefix + "_repo_mapping", repo_mapping))
-    for path, target in links:
-        if target.path in places:
-            extra.append(_extra("s", path, text = _relative(path, places[target.path][1])))
-        else:
-            extra.append(_extra(_kind(target, kinds), path, target))
-    extra.extend([_extra("e", path) for path in empties])
-
-    trees = [file for file, _ in places.values() if file.is_directory]
-    return struct(
-        # List of (File, image path), each path once: the same file may have several owners.
-        files = places.values(),
-        extra = extra,
-        trees = trees + [entry.file for entry in extra if entry.file and entry.file.is_directory],
-        found = found,
-        prefix = prefix,
-        workspace = workspace,
-        kinds = kinds,
-        cpu = closure.cpu,
-    )
-
-def _extra(kind, path, file = None, text = None):
-    """An entry of the image with its own line of the manifest, and the file that holds its content."""
-    fields = [path] + ([file.path] if file else []) + ([text] if text else [])
-    return struct(line = _line(kind, *fields), path = path, file = file)
-
-def _repository_relative(file):
-    """`pkg/bin` of `pkg/bin` and of `../repository/pkg/bin`."""
-    path = file.short_path
-    return path.split("/", 2)[2] if path.startswith("../") else path
-
-def _runfiles_path(short_path, workspace):
-    """Where Bazel puts a file in the runfiles tree."""
-    return short_path[3:] if short_path.startswith("../") else workspace + "/" + short_path
-
-def _partition(runfiles, patterns):
-    """Divides the image's entries among the layers: for each layer what may belong to it.
-
-    Returns:
-        A dict from layers to structs of `files` and `inputs` (lists of File), `lines` (of the
-        manifest, for what is not in `files`) and `map_file` (a `map_each` for what is). What belongs to
-        no layer, because it is excluded or its group is dropped, is in that of `_NO_LAYER`.
-    """
-    layers_of = layer_finder(patterns.groups, patterns.exclude)
-    names = {name: None for name, _ in patterns.groups + [(DEFAULT_GROUP, None)] if name not in patterns.dropped}
-    members = {name: struct(files = [], extra = []) for name in names.keys() + [_NO_LAYER]}
-
-    def members_of(path, is_tree):
-        return [members[name] for name in layers_of(path, is_tree) if name in names] or [members[_NO_LAYER]]
-
-    for entry in runfiles.extra:
-        for member in members_of(entry.path, entry.file and entry.file.is_directory):
-            member.extra.append(entry)
-    for file, path in runfiles.files:
-        for member in members_of(path, file.is_directory):
-            member.files.append(file)
-    return {
-        layer: struct(
-            files = member.files,
-            inputs = [entry.file for entry in member.extra if entry.file],
-            lines = [entry.line for entry in member.extra],
-            map_file = _file_mapper(runfiles),
-        )
-        for layer, member in members.items()
-    }
-
-def _kind(file, kinds):
-    """The kind of a file in the manifest. `kinds` are those of the links that Bazel makes, by path."""
-    if file.is_directory:
-        return "t"
-    if hasattr(file, "is_symlink"):
-        return "l" if file.is_symlink else "f"
-
-    # Bazel 7 does not tell: where a program makes an output, that may be a declared symlink.
-    return kinds.get(file.path, "f" if file.is_source else "g")
-
-def _file_mapper(runfiles):
-    """A `map_each` that keeps nothing alive but strings and the kinds of the few links."""
-    prefix, workspace, kinds = runfiles.prefix, runfiles.workspace, runfiles.kinds
-
-    def map_file(file):
-        return _line(_kind(file, kinds), prefix + _runfiles_path(file.short_path, workspace), file.path)
-
-    return map_file
-
-def _line(kind, *fields):
-    """A line of the manifest."""
-    return "\t".join([kind] + [_escape(field) for field in fields])
-
-def _escape(field):
-    if "\\" in field or "\t" in field or "\n" in field:
-        return field.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
-    return field
-
-def _relative(link, target):
-    """The text of a symlink at `link` to `target`, both paths in the image."""
-    here = link.split("/")[:-1]
-    there = target.split("/")
-    shared = 0
-    for a, b in zip(here, there[:-1]):
-        if a != b:
-            break
-        shared += 1
-    return "/".join([".."] * (len(here) - shared) + there[shared:])
-
-def _write_layer(ctx, settings, patterns, layer, members):
-    """Declares the action that writes one layer; returns a struct of the files that it makes and its manifest."""
-    base = "{}_{}".format(ctx.label.name, layer)
-    output = ctx.actions.declare_file(base + _EXTENSIONS[settings.compress])
-    descriptor = ctx.actions.declare_file(base + ".descriptor.json")
-    listing = ctx.actions.declare_file(base + ".mtree")
-    manifest = _write_manifest(ctx, base, members)
-
-    # Bazel expands any line of the flagfile that begins with @, so every line begins with --.
-    args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
-    args.add(layer, format = "--layer=%s")
-    args.add(manifest, format = "--manifest=%s")
-    args.add(output, format = "--output=%s")
-    args.add(descriptor, format = "--descriptor=%s")
-    args.add(listing, format = "--listing=%s")
-    _add_patterns(args, patterns)
-    args.add(settings.root, format = "--root=%s")
-    args.add(settings.compress or "none", format = "--compress=%s")
-    for flag, value in [
-        ("level", settings.level),
-        ("owner", settings.owner),
-        ("group_id", settings.group),
-        ("owner_name", settings.owner_name),
-        ("group_name", settings.group_name),
-        ("mtime", settings.mtime),
-        ("mode", settings.mode),
-        ("dedupe_from", settings.dedupe_from),
-    ]:
-        if value:
-            args.add(value, format = "--" + flag + "=%s")
-
-    _run(
-        ctx,
-        args,
-        inputs = members.files + members.inputs + [manifest],
-        outputs = [output, descriptor, listing],
-        mnemonic = _LAYER_MNEMONIC,
-        progress_message = "Writing image layer %{output}",
-        resource_set = _resources,
-    )
-    return struct(layer = output, descriptor = descriptor, listing = listing, manifest = manifest)
-
-def _write_manifest(ctx, base, members):
-    """Declares the action that writes the manifest of a layer, or of what is in none; returns it."""
-    manifest = ctx.actions.declare_file(base + ".manifest")
-    lines = ctx.actions.args().set_param_file_format("multiline")
-    lines.add_all(members.lines)
-    lines.add_all(members.files, map_each = members.map_file, expand_directories = False, allow_closure = True)
-    ctx.actions.write(manifest, lines)
-    return manifest
-
-def _run(ctx, args, **kwargs):
-    """Declares an action of the program, done by its worker wherever there is one."""
-    ctx.actions.run(
-        executable = ctx.toolchains[TOOLCHAIN_TYPE].pylayer,
-        arguments = [args],
-        execution_requirements = _EXECUTION_REQUIREMENTS,
-        toolchain = TOOLCHAIN_TYPE,
-        **kwargs
-    )
-
-def _resources(os, inputs):  # buildifier: disable=unused-variable
-    """What one layer takes: the program's threads divide the processors among all layers."""
-    return {"cpu": 1 if inputs < 1000 else 2, "memory": 64 if inputs < 1000 else 250}
-
-def _add_patterns(args, patterns):
-    args.add_all(["{}={}".format(name, pattern) for name, pattern in patterns.groups], format_each = "--group=%s")
-    args.add_all(patterns.exclude, format_each = "--exclude=%s")
-
-def _validate(ctx, settings, patterns, runfiles, layers, left_out):
-    """Declares the action that proves the layers right from their listings; returns its report.
-
-    What the layers should be is known from their manifests and that of what is left out, which must
-    together have as many paths as the runfiles: a manifest of its own would be the largest file by far
-    that a change of one runfile writes again.
-    """
-    report = ctx.actions.declare_file(ctx.label.name + ".validation")
-    manifests = [files.manifest for files in layers.values()]
-    if left_out.files or left_out.lines:
-        manifests.append(_write_manifest(ctx, ctx.label.name + ".left_out", left_out))
-    paths = {path: None for _, path in runfiles.files} | {entry.path: None for entry in runfiles.extra}
-
-    args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
-    args.add(report, format = "--validation=%s")
-    args.add_all(manifests, format_each = "--manifest=%s")
-    args.add(len(paths), format = "--paths=%s")
-    for layer, files in layers.items():
-        args.add(files.listing, format = "--layer_listing=" + layer + "=%s")
-    _add_patterns(args, patterns)
-    args.add_all(patterns.dropped, format_each = "--dropped=%s")
-    args.add(ctx.attr.validation, format = "--severity=%s")
-    args.add_all(settings.validation_exceptions, format_each = "--exception=%s")
-    if runfiles.cpu:
-        args.add(runfiles.cpu, format = "--cpu=%s")
-    _run(
-        ctx,
-        args,
-        # Of the runfiles only the trees, to know what is in them.
-        inputs = [files.listing for files in layers.values()] + runfiles.trees + manifests,
-        outputs = [report],
-        mnemonic = "PyImageLayerValidation",
-        progress_message = "Validating image layers %{label}",
-    )
-    return report
-
-def _report_unused_groups(ctx, groups, packages):
-    """Declares the action that warns of groups without files, and returns its report.
-
-    An action's output is shown when it runs, once; that of print() would be shown whenever a server analyzes
-    the target. And this action has no inputs, so an edit of the binary is no reason to run it again.
-    """
-    report = ctx.actions.declare_file(ctx.label.name + ".unused_groups")
-    args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
-    args.add(report, format = "--unused_groups=%s")
-    args.add_all(["{}={}".format(name, pattern) for name, pattern in groups], format_each = "--group=%s")
-    args.add_all(sorted(packages), format_each = "--package=%s")
-    _run(
-        ctx,
-        args,
-        outputs = [report],
-        mnemonic = "PyImageLayerGroups",
-        progress_message = "Checking the layer groups of %{label}",
-    )
-    return report
-
 _py_image_layer = rule(
     implementation = _py_image_layer_impl,
+    doc = "The layers of an image.",
     attrs = {
-        "binary": attr.label(mandatory = True, allow_files = True, cfg = platform_transition, aspects = [binary_closure]),
-        "root": attr.string(),
+        "binary": attr.label(
+            doc = "Any executable target with runfiles.",
+            mandatory = True,
+            allow_files = True,
+            cfg = platform_transition,
+            aspects = [binary_closure],
+        ),
+        "root": attr.string(doc = "Absolute directory of the image in which everything is put."),
         "group_names": attr.string_list(doc = "In matching order."),
         "group_patterns": attr.string(doc = "A line for each name."),
-        "compress": attr.string(default = "gzip"),
-        "tar_args": attr.string_list(),
-        "dropped": attr.string_list(),
-        "exclude": attr.string_list(),
-        "mtime": attr.string(),
-        "mtime_number": attr.int(default = _UNSET_NUMBER),
-        "mode": attr.string(default = "0755"),
-        "dedupe": attr.bool(default = True),
-        "validation": attr.string(default = "error", values = ["error", "warn", "off"]),
-        "validation_exceptions": attr.string_list(),
-        "platform": attr.label(),
-        "owner": attr.string(),
-        "owner_number": attr.int(default = _UNSET_NUMBER),
-        "group": attr.string(),
-        "group_number": attr.int(default = _UNSET_NUMBER),
+        "compress": attr.string(doc = "Codec; empty for a plain tar.", default = "gzip"),
+        "tar_args": attr.string_list(doc = "bsdtar options."),
+        "dropped": attr.string_list(doc = "Default groups that are left out of the image."),
+        "exclude": attr.string_list(doc = "Patterns of files to leave out."),
+        "mtime": attr.string(doc = "Seconds since 1970."),
+        "mtime_number": attr.int(doc = "The same, from a select of numbers.", default = _UNSET_NUMBER),
+        "mode": attr.string(doc = "Permissions of files, in octal.", default = "0755"),
+        "dedupe": attr.bool(doc = "Whether equal files are stored once per layer.", default = True),
+        "validation": attr.string(
+            doc = "What happens when the layers do not match the runfiles.",
+            default = "error",
+            values = ["error", "warn", "off"],
+        ),
+        "validation_exceptions": attr.string_list(doc = "Patterns of paths with accepted problems."),
+        "platform": attr.label(doc = "Platform for which the binary is built."),
+        "owner": attr.string(doc = "User id of every entry."),
+        "owner_number": attr.int(doc = "The same, from a select of numbers.", default = _UNSET_NUMBER),
+        "group": attr.string(doc = "Group id of every entry."),
+        "group_number": attr.int(doc = "The same, from a select of numbers.", default = _UNSET_NUMBER),
         "_allowlist_function_transition": attr.label(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
         ),

@@ -18,15 +18,19 @@ toolchain(
 )
 """
 
-_OPERATING_SYSTEMS = {"linux": "linux", "mac os x": "macos"}
-_PROCESSORS = {"aarch64": "aarch64", "amd64": "x86_64", "arm64": "aarch64", "x86_64": "x86_64"}
+# Where the program runs.
+PLATFORMS = ["linux-aarch64", "linux-x86_64", "macos-aarch64", "macos-x86_64"]
+
+# What Bazel calls some of their parts on the host.
+_HOST_NAMES = {"amd64": "x86_64", "arm64": "aarch64", "mac os x": "macos"}
 
 def _host_platform(rctx):
     """`linux-x86_64` or the like: the machine on which Bazel runs."""
-    os, arch = rctx.os.name.lower(), rctx.os.arch.lower()
-    if os not in _OPERATING_SYSTEMS or arch not in _PROCESSORS:
-        fail("pylayer runs on Linux and macOS, on x86_64 and aarch64; this is {} on {}".format(os, arch))
-    return "{}-{}".format(_OPERATING_SYSTEMS[os], _PROCESSORS[arch])
+    parts = [rctx.os.name.lower(), rctx.os.arch.lower()]
+    platform = "-".join([_HOST_NAMES.get(part, part) for part in parts])
+    if platform not in PLATFORMS:
+        fail("pylayer runs on {}; this is {}".format(", ".join(PLATFORMS), platform))
+    return platform
 
 def _program(platform):
     """The file that holds the program for `platform`."""

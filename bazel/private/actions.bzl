@@ -1,0 +1,165 @@
+"""The actions of an image: one writes a layer, one validates all layers, one warns of unused groups."""
+
+load(":manifest.bzl", "write_manifest")
+load(":tables.bzl", "CODECS")
+load(":toolchain.bzl", "TOOLCHAIN_TYPE")
+
+# The extension of a layer's file by the value of `compress`.
+EXTENSIONS = {"" if row["name"] == "none" else row["name"]: row["extension"] for row in CODECS}
+
+_LAYER_MNEMONIC = "PyImageLayer"
+
+_EXECUTION_REQUIREMENTS = {
+    "supports-multiplex-sandboxing": "1",
+    "supports-multiplex-workers": "1",
+    "supports-worker-cancellation": "1",
+    "supports-workers": "1",
+    # One process serves both kinds of actions, so what it remembers is in memory once.
+    "worker-key-mnemonic": _LAYER_MNEMONIC,
+}
+
+def write_layer(ctx, settings, patterns, layer, members):
+    """Declares the action that writes one layer.
+
+    Args:
+        ctx: the rule's context.
+        settings: the checked attributes.
+        patterns: as for `partition`.
+        layer: the layer's name.
+        members: what `partition` gives for the layer.
+
+    Returns:
+        A struct of the files `layer`, `descriptor`, `listing` and `manifest`.
+    """
+    base = "{}_{}".format(ctx.label.name, layer)
+    output = ctx.actions.declare_file(base + EXTENSIONS[settings.compress])
+    descriptor = ctx.actions.declare_file(base + ".descriptor.json")
+    listing = ctx.actions.declare_file(base + ".mtree")
+    manifest = write_manifest(ctx, base, members)
+
+    # Bazel expands any line of the flagfile that begins with @, so every line begins with --.
+    args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
+    args.add(layer, format = "--layer=%s")
+    args.add(manifest, format = "--manifest=%s")
+    args.add(output, format = "--output=%s")
+    args.add(descriptor, format = "--descriptor=%s")
+    args.add(listing, format = "--listing=%s")
+    _add_patterns(args, patterns)
+    args.add(settings.root, format = "--root=%s")
+    args.add(settings.compress or "none", format = "--compress=%s")
+    for flag, value in [
+        ("level", settings.level),
+        ("owner", settings.owner),
+        ("group_id", settings.group),
+        ("owner_name", settings.owner_name),
+        ("group_name", settings.group_name),
+        ("mtime", settings.mtime),
+        ("mode", settings.mode),
+        ("dedupe_from", settings.dedupe_from),
+    ]:
+        if value:
+            args.add(value, format = "--" + flag + "=%s")
+
+    _run(
+        ctx,
+        args,
+        inputs = members.files + members.inputs + [manifest],
+        outputs = [output, descriptor, listing],
+        mnemonic = _LAYER_MNEMONIC,
+        progress_message = "Writing image layer %{output}",
+        resource_set = _resources,
+    )
+    return struct(layer = output, descriptor = descriptor, listing = listing, manifest = manifest)
+
+def validate_layers(ctx, settings, patterns, runfiles, layers, left_out):
+    """Declares the action that proves the layers right from their listings.
+
+    What the layers should be is known from their manifests and that of what is left out, which must
+    together have as many paths as the runfiles: a manifest of its own would be the largest file by far
+    that a change of one runfile writes again.
+
+    Args:
+        ctx: the rule's context.
+        settings: the checked attributes.
+        patterns: as for `partition`.
+        runfiles: what `image_runfiles` gives.
+        layers: dict from layers to what `write_layer` gives.
+        left_out: what `partition` gives for what is in no layer.
+
+    Returns:
+        The report.
+    """
+    report = ctx.actions.declare_file(ctx.label.name + ".validation")
+    manifests = [files.manifest for files in layers.values()]
+    if left_out.files or left_out.lines:
+        manifests.append(write_manifest(ctx, ctx.label.name + ".left_out", left_out))
+    paths = {path: None for _, path in runfiles.files} | {entry.path: None for entry in runfiles.extra}
+
+    args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
+    args.add(report, format = "--validation=%s")
+    args.add_all(manifests, format_each = "--manifest=%s")
+    args.add(len(paths), format = "--paths=%s")
+    for layer, files in layers.items():
+        args.add(files.listing, format = "--layer_listing=" + layer + "=%s")
+    _add_patterns(args, patterns)
+    args.add_all(patterns.dropped, format_each = "--dropped=%s")
+    args.add(ctx.attr.validation, format = "--severity=%s")
+    args.add_all(settings.validation_exceptions, format_each = "--exception=%s")
+    if runfiles.cpu:
+        args.add(runfiles.cpu, format = "--cpu=%s")
+    _run(
+        ctx,
+        args,
+        # Of the runfiles only the trees, to know what is in them.
+        inputs = [files.listing for files in layers.values()] + runfiles.trees + manifests,
+        outputs = [report],
+        mnemonic = "PyImageLayerValidation",
+        progress_message = "Validating image layers %{label}",
+    )
+    return report
+
+def report_unused_groups(ctx, groups, packages):
+    """Declares the action that warns of groups without files.
+
+    An action's output is shown when it runs, once; that of print() would be shown whenever a server analyzes
+    the target. And this action has no inputs, so an edit of the binary is no reason to run it again.
+
+    Args:
+        ctx: the rule's context.
+        groups: list of the groups' names and patterns.
+        packages: normalized names of the packages in the runfiles.
+
+    Returns:
+        The report.
+    """
+    report = ctx.actions.declare_file(ctx.label.name + ".unused_groups")
+    args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
+    args.add(report, format = "--unused_groups=%s")
+    args.add_all(["{}={}".format(name, pattern) for name, pattern in groups], format_each = "--group=%s")
+    args.add_all(sorted(packages), format_each = "--package=%s")
+    _run(
+        ctx,
+        args,
+        outputs = [report],
+        mnemonic = "PyImageLayerGroups",
+        progress_message = "Checking the layer groups of %{label}",
+    )
+    return report
+
+def _run(ctx, args, **kwargs):
+    """Declares an action of the program, done by its worker wherever there is one."""
+    ctx.actions.run(
+        executable = ctx.toolchains[TOOLCHAIN_TYPE].pylayer,
+        arguments = [args],
+        execution_requirements = _EXECUTION_REQUIREMENTS,
+        toolchain = TOOLCHAIN_TYPE,
+        **kwargs
+    )
+
+def _resources(os, inputs):  # buildifier: disable=unused-variable
+    """What one layer takes: the program's threads divide the processors among all layers."""
+    return {"cpu": 1 if inputs < 1000 else 2, "memory": 64 if inputs < 1000 else 250}
+
+def _add_patterns(args, patterns):
+    args.add_all(["{}={}".format(name, pattern) for name, pattern in patterns.groups], format_each = "--group=%s")
+    args.add_all(patterns.exclude, format_each = "--exclude=%s")
