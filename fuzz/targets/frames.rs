@@ -6,10 +6,10 @@
 #[path = "stream.rs"]
 mod stream;
 
-use libfuzzer_sys::fuzz_target;
-use protobuf::{CodedInputStream, Message as _};
 use bazel_worker::Protocol;
 use bazel_worker::wire::MAX_MESSAGE_BYTES;
+use libfuzzer_sys::fuzz_target;
+use protobuf::{CodedInputStream, Message as _};
 use stream::{assert_same, decode, reference};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -6,9 +6,9 @@
 #[path = "stream.rs"]
 mod stream;
 
+use bazel_worker::Protocol;
 use libfuzzer_sys::fuzz_target;
 use protobuf_json_mapping::{ParseOptions, parse_from_str_with_options};
-use bazel_worker::Protocol;
 use serde_json::Value;
 use stream::{assert_same, decode, reference};
 

@@ -6,15 +6,15 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
+use bazel_worker::Cancel;
 use libfuzzer_sys::fuzz_target;
 use pylayer::codec::Codec;
 use pylayer::groups::LayerGroups;
 use pylayer::inputs::{Content, FileContent, ResolvedEntry};
 use pylayer::listing::{Kind, ListedEntry, Listing, listing, parse};
-use pylayer::manifest::{ManifestEntry, Manifest, Source};
+use pylayer::manifest::{Manifest, ManifestEntry, Source};
 use pylayer::plan::{Body, plan, take_excluded_links};
 use pylayer::request::{Metadata, Settings};
-use bazel_worker::Cancel;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {

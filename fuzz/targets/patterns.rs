@@ -3,7 +3,7 @@
 
 #![no_main]
 
-#[path = "../../tests/bazel_private/mod.rs"]
+#[path = "../../tests/rules/bazel_private/mod.rs"]
 mod bazel_private;
 
 use std::sync::LazyLock;

@@ -1,8 +1,8 @@
 //! What the two protocols of a worker have in common.
 
-use bytes::BytesMut;
 use bazel_worker::Protocol;
 use bazel_worker::wire::{Decoder, Message};
+use bytes::BytesMut;
 
 #[path = "../../crates/bazel_worker/tests/reference/mod.rs"]
 mod generated;

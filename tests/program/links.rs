@@ -1,14 +1,12 @@
 //! Outputs of which Bazel 7 does not tell whether they are declared symlinks: the same layer however
 //! the action runs, or an error.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::readers::{Member, directory, file, members, symlink};
-use support::worker::{Work, Worker};
-use support::{Manifest, Workspace, sha256};
+use crate::support::readers::{Member, directory, file, members, symlink};
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, Workspace, sha256};
 
 /// Where Bazel runs actions: the parent has the name of every execution root's.
 struct Bazel {

@@ -3,10 +3,8 @@
 //! The rule chooses a layer's inputs by `bazel/private/layer_groups.bzl`; the program chooses its
 //! entries by `LayerGroups`. A file that only the rule leaves out would be lost.
 
-mod bazel_private;
-
-use bazel_private::patterns::{Decided, SOURCE, check, strings};
-use bazel_private::{File, Strings};
+use crate::bazel_private::patterns::{Decided, SOURCE, check, strings};
+use crate::bazel_private::{File, Strings};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use pylayer::groups::{DEFAULT_GROUP, DEFAULT_GROUPS, LayerGroups, for_binary, image_order};
@@ -51,7 +49,7 @@ const PATTERNS_IN_USE: &[&str] = &[
 
 /// Layers and paths below `.runfiles/`.
 fn default_layers() -> Vec<(&'static str, String)> {
-    include_str!("fixtures/default_layers.txt")
+    include_str!("../fixtures/default_layers.txt")
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(|line| line.split_once(' ').unwrap())

@@ -1,16 +1,14 @@
 //! What the program tells of its work, to those who ask.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, PYLAYER, Workspace, noise};
 use rustix::process::Signal;
 use serde_json::Value;
-use support::worker::{Work, Worker};
-use support::{Manifest, PYLAYER, Workspace, noise};
 
 /// A worker with another start-up argument; its log is kept.
 fn worker(workspace: &Workspace, argument: &str) -> Worker {

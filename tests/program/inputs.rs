@@ -1,15 +1,13 @@
 //! Inputs and outputs that are not what an action is promised: pipes, devices, paths that collide,
 //! limits that are reached.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, Workspace};
 use rustix::fs::{CWD, FileType, Mode, mkfifoat, mknodat};
-use support::worker::{Work, Worker};
-use support::{Manifest, Workspace};
 
 fn pipe(path: &Path) {
     let _ = fs::create_dir_all(path.parent().unwrap());
@@ -34,7 +32,7 @@ fn a_pipe_in_the_place_of_any_input_is_refused() {
     for arguments in [in_place_of_manifest, validation] {
         assert_eq!(workspace.error_of(&mut workspace.command(&arguments.map(String::from))), error);
     }
-    let mut command = Command::new(support::PYLAYER);
+    let mut command = Command::new(crate::support::PYLAYER);
     assert_eq!(workspace.error_of(command.arg("@in/pipe").current_dir(workspace.path(""))), error);
 }
 
@@ -149,7 +147,7 @@ fn a_layer_that_no_group_makes_is_refused() {
 /// `sh` sets a limit and becomes the program.
 fn limited(workspace: &Workspace, limit: &str) -> Command {
     let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(support::PYLAYER);
+    command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(crate::support::PYLAYER);
     command.current_dir(workspace.path(""));
     command
 }
@@ -157,7 +155,7 @@ fn limited(workspace: &Workspace, limit: &str) -> Command {
 #[test]
 fn a_limit_of_file_sizes_fails_the_request_alone() {
     let workspace = Workspace::new();
-    workspace.write("in/large", support::noise(1, 3_000_000));
+    workspace.write("in/large", crate::support::noise(1, 3_000_000));
     workspace.write("in/small", "small");
     let large = workspace.arguments(&Manifest::new().file("a", "in/large"), &["--compress=none"]);
     let error = workspace.error_of(limited(&workspace, "-f 1000").args(&large));
@@ -283,7 +281,7 @@ fn deep_paths_take_little_memory() {
     let mut limited = Command::new("prlimit");
     limited
         .arg(format!("--as={}", 200 << 20))
-        .arg(support::PYLAYER)
+        .arg(crate::support::PYLAYER)
         .args(arguments)
         .current_dir(workspace.path(""));
     let Output { status, stderr, .. } = limited.output().unwrap();
@@ -295,7 +293,7 @@ fn deep_paths_take_little_memory() {
 fn manifests_weigh_what_they_hold() {
     let workspace = Workspace::new();
     let long = "x".repeat(200);
-    let mut command = Command::new(support::PYLAYER);
+    let mut command = Command::new(crate::support::PYLAYER);
     command.args(["--persistent_worker", "--cache_mib=1"]).current_dir(workspace.path(""));
     let mut worker = Worker::spawn(&mut command);
     let mut resident = Vec::new();
@@ -303,7 +301,7 @@ fn manifests_weigh_what_they_hold() {
         let manifest = (0..10_000).fold(Manifest::new(), |manifest, number| {
             manifest.symlink(format!("{id}/{number}{long}"), &long)
         });
-        let digest = support::sha256(&manifest.text());
+        let digest = crate::support::sha256(&manifest.text());
         let mut work = Work::new(id, workspace.arguments(&manifest, &["--compress=none", "--exclude=."]));
         work.inputs.push((b"manifest".to_vec(), digest));
         worker.send(&work);

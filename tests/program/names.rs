@@ -1,10 +1,8 @@
 //! Names and sizes that tools get wrong.
 
-mod support;
-
-use support::readers::{self, Member, directory, file, hard_link, symlink};
-use support::worker::{Work, Worker};
-use support::{Manifest, Outputs, Workspace, noise, sha256};
+use crate::support::readers::{self, Member, directory, file, hard_link, symlink};
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, Outputs, Workspace, noise, sha256};
 
 /// Names of one component.
 const ODD_NAMES: &[&[u8]] = &[
@@ -268,7 +266,7 @@ fn a_file_of_more_than_8_gib_has_a_header_that_says_so() {
         workspace.command(&workspace.arguments(&Manifest::new().file("big", "in/big"), &["--compress=none"]));
     let mut child = child.spawn().unwrap();
     // The headers are the first thing in the layer; the rest is another test.
-    let begin = support::wait_for("the first bytes of the layer", || {
+    let begin = crate::support::wait_for("the first bytes of the layer", || {
         let entry = std::fs::read_dir(workspace.path("out")).unwrap().next()?.unwrap();
         let mut begin = vec![0; 2048];
         use std::os::unix::fs::FileExt;
@@ -285,7 +283,7 @@ fn a_file_of_more_than_8_gib_has_a_header_that_says_so() {
 #[test]
 #[cfg_attr(
     debug_assertions,
-    ignore = "minutes without optimisation: cargo test --release --test layers_names"
+    ignore = "minutes without optimisation: cargo test --release --test program names::"
 )]
 fn a_file_of_more_than_8_gib_is_streamed() {
     let workspace = Workspace::new();

@@ -1,7 +1,5 @@
 //! `pylayer pack`: layers of a built binary without Bazel, from runfiles as Bazel leaves them on disk.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -9,9 +7,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::readers::{Member, members};
+use crate::support::{PYLAYER, Workspace};
 use rustix::process::{Pid, Signal, kill_process};
-use support::readers::{Member, members};
-use support::{PYLAYER, Workspace};
 
 const BINARY: &str = "base/execroot/_main/bazel-out/k8-fastbuild/bin/app/server";
 const RUNFILES: &str = "base/execroot/_main/bazel-out/k8-fastbuild/bin/app/server.runfiles";
@@ -521,7 +519,7 @@ fn warnings_that_cannot_be_printed_are_no_error() {
 #[test]
 fn a_directory_that_json_cannot_name_is_refused() {
     let workspace = built();
-    let out = support::path(b"out/caf\xe9");
+    let out = crate::support::path(b"out/caf\xe9");
     let run = |arguments: &[&str]| {
         let mut command = Command::new(PYLAYER);
         command.args(["pack", "--binary", BINARY]).args(arguments).arg("--out").arg(out);

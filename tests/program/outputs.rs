@@ -1,13 +1,11 @@
 //! What stands beside a layer, and what is left when there is none.
 
-mod support;
-
 use std::fs;
 use std::process::{Command, Stdio};
 
-use support::readers::{self, Member};
-use support::worker::{Work, Worker};
-use support::{Manifest, OUTPUTS, Workspace, noise, sha256};
+use crate::support::readers::{self, Member};
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, OUTPUTS, Workspace, noise, sha256};
 
 const OCI: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -205,7 +203,7 @@ fn mistakes_in_arguments_are_named() {
     let arguments = ["--manifest=manifest", "--output=out/layer", "--layer=x"].map(String::from);
     let message = workspace.error_of(&mut workspace.command(&arguments));
     assert!(message.contains("cannot read manifest: No such file or directory"), "{message}");
-    let message = workspace.error_of(Command::new(support::PYLAYER).arg("@no flags"));
+    let message = workspace.error_of(Command::new(crate::support::PYLAYER).arg("@no flags"));
     assert!(message.contains("cannot read no flags: No such file or directory"), "{message}");
 }
 
@@ -315,7 +313,7 @@ fn a_cancelled_request_leaves_nothing_and_the_worker_goes_on() {
     let expected = workspace.outputs(&manifest, &[]);
     let arguments = workspace.arguments(&manifest, &[]);
     worker.succeed(&Work { id: 1, arguments, ..Work::default() });
-    assert_eq!(support::Outputs::read(&workspace.path("out")), expected);
+    assert_eq!(crate::support::Outputs::read(&workspace.path("out")), expected);
     worker.close();
 }
 
@@ -338,7 +336,7 @@ fn a_small_layer_does_not_wait_for_large_ones() {
     small.remove_outputs();
     let arguments = small.arguments(&manifest, &[]);
     worker.succeed(&Work { sandbox_dir: small.sandbox_dir(), ..Work::new(REQUESTS_AT_ONCE, arguments) });
-    assert_eq!(support::Outputs::read(&small.path("out")), expected);
+    assert_eq!(crate::support::Outputs::read(&small.path("out")), expected);
     for id in 1..REQUESTS_AT_ONCE {
         worker.cancel(id);
         let response = worker.receive();

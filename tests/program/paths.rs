@@ -1,14 +1,12 @@
 //! The program reads its inputs and writes its outputs: which paths are understood, and where they
 //! may lead.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use support::readers::{directory, file, symlink as link};
-use support::worker::{Work, Worker};
-use support::{Manifest, OUTPUTS, Workspace};
+use crate::support::readers::{directory, file, symlink as link};
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, OUTPUTS, Workspace};
 
 /// Two directories, `above/below` and `above/repository`, beside what no action may reach.
 struct Place(Workspace);
@@ -160,7 +158,7 @@ fn source_files_of_sibling_repositories_are_inputs() {
     for (working_directory, sandbox_dir) in [("above/below", ""), ("", "above/below")] {
         let answer = place.ask_in(working_directory, sandbox_dir, &manifest, |_| ());
         assert_eq!(answer, (0, String::new()));
-        let members = support::readers::members(&place.0.path("above/below/out/layer"));
+        let members = crate::support::readers::members(&place.0.path("above/below/out/layer"));
         let expected =
             [directory("./app"), directory("./app/tree"), file("./app/tree/x", "x"), file("./app/x", "x")];
         assert_eq!(members, expected);
@@ -198,7 +196,7 @@ fn links_of_inputs_are_followed_wherever_they_lead() {
     place.0.link("above/below/in/absolute", place.0.path("above/repository").as_os_str().as_encoded_bytes());
     let manifest = Manifest::new().tree("app", "in").file("app/link", "in/relative");
     assert_eq!(place.ask(&manifest, |_| ()), (0, String::new()));
-    let members = support::readers::members(&place.0.path("above/below/out/layer"));
+    let members = crate::support::readers::members(&place.0.path("above/below/out/layer"));
     let expected = [
         directory("./app"),
         directory("./app/absolute"),

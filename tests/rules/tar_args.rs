@@ -1,11 +1,9 @@
 //! How the rule understands bsdtar's options.
 
-mod bazel_private;
-
 use std::collections::HashSet;
 use std::process::Command;
 
-use bazel_private::{File, Strings};
+use crate::bazel_private::{File, Strings};
 use proptest::prelude::*;
 use pylayer::groups::LayerGroups;
 use regex::Regex;

@@ -1,13 +1,11 @@
 //! The proof that the layers of an image are right, from real layers to the report.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Output;
 
-use support::worker::{Work, Worker};
-use support::{Manifest, Outputs, Workspace};
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, Outputs, Workspace};
 
 /// The layers of a small image by name, and the arguments of the action that validates them.
 struct Image {
@@ -58,7 +56,7 @@ impl Image {
             workspace.run(&manifest, &options);
             listings.insert(layer, Outputs::read(&workspace.path("out")).listing);
         }
-        for output in support::OUTPUTS {
+        for output in crate::support::OUTPUTS {
             fs::remove_file(workspace.path("out").join(output)).unwrap();
         }
         let mut arguments = ["--validation=out/report", "--manifest=manifest", "--cpu=x86_64"].to_vec();

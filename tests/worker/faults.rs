@@ -1,15 +1,13 @@
 //! The program as a worker when something goes wrong: each fault has its answer, exit code and
 //! message, leaves no half output and no temporary file, and harms no other request.
 
-mod support;
-
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, OUTPUTS, Outputs, PYLAYER, Workspace, noise};
 use pylayer::pipeline::IN_FLIGHT_BYTES;
 use rustix::process::Signal;
-use support::worker::{Work, Worker};
-use support::{Manifest, OUTPUTS, Outputs, PYLAYER, Workspace, noise};
 
 const NOTHING: [String; 0] = [];
 
@@ -93,7 +91,7 @@ fn an_input_that_may_not_be_read() {
     let workspace = Workspace::new();
     workspace.write("in/public", "public");
     workspace.write("in/secret", "secret");
-    support::set_mode(&workspace.path("in/secret"), 0);
+    crate::support::set_mode(&workspace.path("in/secret"), 0);
     let mut worker = unprivileged(&workspace);
     let manifest = Manifest::new().file("public", "in/public").file("secret", "in/secret");
     let arguments = workspace.arguments(&manifest, &[]);
@@ -212,7 +210,7 @@ fn a_directory_of_outputs_that_is_missing_or_read_only() {
     let arguments = workspace.arguments(&Manifest::new().file("x", "in/x"), &[]);
     let mut worker = unprivileged(&workspace);
 
-    support::set_mode(&workspace.path("out"), 0o555);
+    crate::support::set_mode(&workspace.path("out"), 0o555);
     let message = fails_alone(&mut worker, &workspace, &Work::new(1, arguments.clone()));
     assert_eq!(message, "pylayer: cannot write out/layer: Permission denied (os error 13)\n");
     assert_eq!(workspace.leftovers(), NOTHING);

@@ -1,17 +1,15 @@
 //! What is still begun for a layer after its cancellation: nothing but what a thread had decided on
 //! before. The spans of a trace tell, so neither the machine nor its load makes a difference.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
+use crate::support::Workspace;
 use bazel_worker::Cancel;
 use bytes::Bytes;
 use pylayer::action::Engine;
 use pylayer::inputs::Digests;
 use pylayer::pipeline::Pool;
-use support::Workspace;
 use tracing::Subscriber;
 use tracing::span::{Attributes, Id};
 use tracing_subscriber::Layer;

@@ -2,23 +2,21 @@
 //! and faults among them. Every answer is compared with a one-shot run of the same request, while
 //! memory, descriptors and threads stay what they were.
 //!
-//! The usual run is short. The long one, whose last result is in `docs/endurance.md`:
+//! The usual run is short. The long one, whose last result is in `docs/dev/endurance.md`:
 //!
 //! ```sh
-//! PYLAYER_ENDURANCE_REQUESTS=20000 cargo test --release --test worker_endurance -- --nocapture
+//! PYLAYER_ENDURANCE_REQUESTS=20000 cargo test --release --test worker endurance:: -- --nocapture
 //! ```
 //!
 //! `PYLAYER_ENDURANCE_SEED` asks for another sequence of events.
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use support::worker::{Work, WorkResponse, Worker};
-use support::{Manifest, Outputs, PYLAYER, Random, Workspace, noise, setting, sha256};
+use crate::support::worker::{Work, WorkResponse, Worker};
+use crate::support::{Manifest, Outputs, PYLAYER, Random, Workspace, noise, setting, sha256};
 
 /// Less than the layers together take, so that chunks are forgotten all the time.
 const CACHE_MIB: u64 = 4;
@@ -172,7 +170,7 @@ struct Sample {
 impl Sample {
     fn of(pid: u32, requests: usize) -> Sample {
         // The thread of the last answer may still be ending.
-        support::wait_for("the end of all threads of requests", || {
+        crate::support::wait_for("the end of all threads of requests", || {
             (!thread_names(pid).contains(&"request".to_string())).then_some(())
         });
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();

@@ -1,17 +1,15 @@
 //! Whatever files an image has, its layer holds them: random images through the program and back.
 //!
-//! Newlines are left to `layers_names`: the tar crate takes them for the end of a PAX record.
-
-mod support;
+//! Newlines are left to `names`: the tar crate takes them for the end of a PAX record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Mutex;
 
+use crate::support::readers::{check_form, decompressed, tar_crate_members};
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, OUTPUTS, Workspace, noise, sha256};
 use proptest::prelude::*;
-use support::readers::{check_form, decompressed, tar_crate_members};
-use support::worker::{Work, Worker};
-use support::{Manifest, OUTPUTS, Workspace, noise, sha256};
 
 /// What is at a path of the image.
 #[derive(Clone, Debug)]

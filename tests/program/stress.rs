@@ -5,19 +5,17 @@
 //!
 //! ```sh
 //! PYLAYER_STRESS_REQUESTS=20000 PYLAYER_STRESS_IMAGES=1000 PYLAYER_STRESS_KILLS=200 \
-//!     cargo test --release --test layers_stress -- --nocapture
+//!     cargo test --release --test program stress:: -- --nocapture
 //! ```
 //!
 //! `PYLAYER_STRESS_SEED` asks for another sequence of events.
 
-mod support;
-
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, Random, Workspace, noise, setting, sha256};
 use rustix::process::Signal;
-use support::worker::{Work, Worker};
-use support::{Manifest, Random, Workspace, noise, setting, sha256};
 
 /// As many as Bazel sends to one multiplex worker by default.
 const IN_FLIGHT: usize = 8;

@@ -14,13 +14,13 @@ use starlark::values::FrozenHeapName;
 
 /// What a file may load.
 const FILES: &[(&str, &str)] = &[
-    ("automaton.bzl", include_str!("../../bazel/private/automaton.bzl")),
-    ("layer_groups.bzl", include_str!("../../bazel/private/layer_groups.bzl")),
-    ("regex.bzl", include_str!("../../bazel/private/regex.bzl")),
-    ("slim.bzl", include_str!("../../bazel/private/slim.bzl")),
-    ("survey.bzl", include_str!("../../bazel/private/survey.bzl")),
-    ("tables.bzl", include_str!("../../bazel/private/tables.bzl")),
-    ("tar_args.bzl", include_str!("../../bazel/private/tar_args.bzl")),
+    ("automaton.bzl", include_str!("../../../bazel/private/automaton.bzl")),
+    ("layer_groups.bzl", include_str!("../../../bazel/private/layer_groups.bzl")),
+    ("regex.bzl", include_str!("../../../bazel/private/regex.bzl")),
+    ("slim.bzl", include_str!("../../../bazel/private/slim.bzl")),
+    ("survey.bzl", include_str!("../../../bazel/private/survey.bzl")),
+    ("tables.bzl", include_str!("../../../bazel/private/tables.bzl")),
+    ("tar_args.bzl", include_str!("../../../bazel/private/tar_args.bzl")),
 ];
 
 /// How strings of a file, and those that functions get, hold what is not ASCII.

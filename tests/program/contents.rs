@@ -1,9 +1,7 @@
 //! What a layer holds: every kind of manifest entry, equal contents once, and what is said of each.
 
-mod support;
-
-use support::readers::{self, Member, directory, file, hard_link, symlink};
-use support::{Manifest, Outputs, Workspace, noise};
+use crate::support::readers::{self, Member, directory, file, hard_link, symlink};
+use crate::support::{Manifest, Outputs, Workspace, noise};
 
 const BOTH_UNPACKERS: [&str; 2] = ["tar", "bsdtar"];
 
@@ -241,7 +239,7 @@ fn a_layer_without_files_is_the_empty_tar_and_a_warning() {
     let layer = std::fs::read(workspace.path("out/layer")).unwrap();
     // The diff ID by which registries and Docker know the empty layer.
     let known = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
-    assert_eq!(support::sha256(&layer), known);
+    assert_eq!(crate::support::sha256(&layer), known);
     assert_eq!(readers::members(&workspace.path("out/layer")), []);
 }
 

@@ -1,8 +1,6 @@
 //! A layer's bytes depend on nothing but the contents of the declared inputs and the arguments: not
 //! on what the disk, the machine, the process or Bazel happen to be like.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,9 +8,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use support::readers::{is_installed, stdout};
-use support::worker::{Work, Worker};
-use support::{Manifest, OUTPUTS, Outputs, PYLAYER, Workspace, noise, path, sha256};
+use crate::support::readers::{is_installed, stdout};
+use crate::support::worker::{Work, Worker};
+use crate::support::{Manifest, OUTPUTS, Outputs, PYLAYER, Workspace, noise, path, sha256};
 
 /// The inputs: exec path and content. Something of everything that decides about order, links,
 /// modes and chunks.
