@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::io;
-use std::str::FromStr;
 
 use zstd::stream::raw::{self, Operation};
 
@@ -62,7 +61,9 @@ impl Codec {
         match name {
             "gzip" => Ok(Codec::Gzip { level }),
             "zstd" => Ok(Codec::Zstd { level }),
-            _ => Ok(Codec::None),
+            "none" => Ok(Codec::None),
+            // A row of the table without a compressor.
+            other => Err(Error::Unknown { name: other.to_string(), known: known_names() }),
         }
     }
 
@@ -115,20 +116,11 @@ fn known_names() -> String {
     }
 }
 
-impl FromStr for Codec {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Codec, Error> {
-        Codec::new(name, None)
-    }
-}
-
 impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Codec::None => f.write_str("none"),
-            Codec::Gzip { level } => write!(f, "gzip -{level}"),
-            Codec::Zstd { level } => write!(f, "zstd -{level}"),
+            Codec::None => f.write_str(self.name()),
+            Codec::Gzip { level } | Codec::Zstd { level } => write!(f, "{} -{level}", self.name()),
         }
     }
 }
@@ -215,6 +207,14 @@ fn compress_in_slices(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_row_of_the_table_is_a_codec() {
+        for row in CODECS.iter() {
+            let codec = Codec::new(&row.name, None).unwrap();
+            assert_eq!((codec.name(), codec.extension()), (&*row.name, &*row.extension));
+        }
+    }
     use sha2::{Digest, Sha256};
     use std::io::Read;
 

@@ -49,11 +49,8 @@ pub static DEFAULT_GROUPS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
 /// The pattern for names of repositories that hold an `interpreter` or a `package`.
 fn repository_name(holds: &str) -> &'static str {
     let row = REPOSITORY_NAMES.iter().find(|row| row.holds == holds);
-    row.map_or(NOTHING, |row| row.pattern.as_str())
+    &row.expect("the table has a row for each of the two").pattern
 }
-
-/// Is found nowhere.
-const NOTHING: &str = r"[^\s\S]";
 
 /// `pattern` with what is known of a binary in the places that ask for it: its runfiles directory, and
 /// what a survey found there.

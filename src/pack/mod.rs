@@ -267,7 +267,7 @@ fn check_groups(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// `NAME=REGEX`. The rule allows the same names, which become parts of file names.
+/// Parses `NAME=REGEX`. The name becomes part of a file name.
 fn parse_group(value: &str) -> Result<(String, String), String> {
     let (name, pattern) = request::parse_group(value).map_err(|error| error.to_string())?;
     let is_name = |char: char| char.is_ascii_alphanumeric() || "_-.+".contains(char);

@@ -13,7 +13,7 @@
 //! | `pool` | threads that take pieces of work from several jobs in turn |
 //! | `memory` | compressed chunks and digest states of earlier layers |
 //! | `ordered` | results of parallel work, in order |
-//! | this module | a layer as such a job, and its two stages in order |
+//! | this module | a layer as a job for these threads, and its two ordered stages |
 //!
 //! A worker's pool also has a [`ChunkCache`]. A chunk that it knows is not compressed again; and as
 //! far as it knows a layer from the beginning, up to the first chunk that has changed, the layer is

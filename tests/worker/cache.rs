@@ -333,7 +333,7 @@ fn plan(directory: &Path, digests: &Digests) -> Arc<LayerPlan> {
 
 /// The digests that are said of a blob are those of the blob.
 fn assert_described(written: &Written, blob: &[u8], compress: &str) {
-    let json = Descriptor::new(compress.parse().unwrap(), written).to_json();
+    let json = Descriptor::new(Codec::new(compress, None).unwrap(), written).to_json();
     assert_describes(&json, blob, compress);
 }
 
@@ -346,7 +346,7 @@ fn overwritten_after_planning(
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let pool = Pool::new(Some(2), Some(Arc::new(ChunkCache::new(1 << 30)))).unwrap();
-    let codec: Codec = compress.parse().unwrap();
+    let codec = Codec::new(compress, None).unwrap();
     let files = [("a/one".to_string(), (1, 300_000)), ("a/two".to_string(), (2, 300_000))];
     let mut digests = lay_out(directory, &Files::from(files));
     let write = |plan| {

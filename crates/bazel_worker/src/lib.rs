@@ -50,3 +50,8 @@ pub use error::Error;
 pub use message::{Input, Protocol, Request, Response};
 pub use process::{cancel_on_signals, run, run_with};
 pub use serve::{Handler, Limits, serve};
+
+/// Compiles the example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
