@@ -1,5 +1,5 @@
 //! The pure inner pieces, on one core and without a file: what a layer costs before its first byte is
-//! read. `cargo bench --bench inner`, or `benches/run inner` for the rows of BENCHMARKS.md.
+//! read. `cargo bench --bench inner`, or `benches/run measure inner` for the rows of BENCHMARKS.md.
 
 use std::fmt::Write as _;
 use std::hint::black_box;

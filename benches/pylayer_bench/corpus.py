@@ -1,20 +1,13 @@
-#!/usr/bin/env python3
-"""Builds what the benchmarks pack: the runfiles of a Python binary as Bazel lays them out.
+"""Makes the corpus that the benchmarks pack: the runfiles of a Python binary as Bazel lays them out.
 
-    benches/corpus [DIR]          112 wheels, CPython 3.11 and an application: some 1.2 GB
-    benches/corpus --tiny DIR     generated files in the same places: some 0.3 MB, without network
-
-DIR is ${XDG_CACHE_HOME:-~/.cache}/pylayer/corpus-<key> unless it is given; nothing is done if it is complete.
-Prints DIR. The wheels are those of corpus.lock, fetched by pip and checked by their hashes, so every
-machine has the same; the interpreter is the machine's `python3.11`. pip's own settings (PIP_INDEX_URL,
-PIP_FIND_LINKS, …) say where wheels come from.
+112 wheels, CPython 3.11 and an application, some 1.2 GB. The wheels are those of corpus.lock, fetched by pip and
+checked by their hashes, so every machine has the same; the interpreter is the machine's `python3.11`. pip's own
+settings (PIP_INDEX_URL, PIP_FIND_LINKS, …) say where wheels come from.
 """
 
-import argparse
 import functools
 import hashlib
 import json
-import os
 import random
 import re
 import shutil
@@ -23,8 +16,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-LOCK = Path(__file__).with_suffix(".lock")
+from pylayer_bench.console import check
+from pylayer_bench.paths import REPOSITORY, cache_folder
+
+LOCK = REPOSITORY / "benches/corpus.lock"
 BINARY = "app/app_bin"
+RUNFILES = f"{BINARY}.runfiles"
 # The repositories of rules_python, with the names that Bazel 7 gives them.
 INTERPRETER = "rules_python~~python~python_3_11_x86_64-unknown-linux-gnu"
 WHEEL = "rules_python~~pip~pip_deps_311_{}"
@@ -42,17 +39,56 @@ schema route event stream record filter merge
 """.split()
 
 
-def cached(key: str) -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache) if cache.startswith("/") else Path.home() / ".cache") / "pylayer" / f"corpus-{key}"
+def make_corpus(folder: Path | None = None) -> Path:
+    """Makes the corpus in `folder`, or in a cache folder named after its recipe, unless it is there. Returns it."""
+    if not folder:
+        recipe = Path(__file__).read_bytes() + LOCK.read_bytes() + interpreter()["version"].encode()
+        folder = cache_folder() / f"corpus-{hashlib.sha256(recipe).hexdigest()[:12]}"
+    folder = folder.resolve()
+    if not (folder / "app").is_dir():
+        # Renamed when it is complete, so that an interrupted build is not taken for one.
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_application(unfinished / RUNFILES / "_main", APPLICATION_FILES)
+        fetch_wheels(unfinished / "wheels")
+        for wheel in sorted((unfinished / "wheels").iterdir()):
+            unpack_wheel(wheel, unfinished / RUNFILES)
+        copy_interpreter(unfinished / RUNFILES / INTERPRETER)
+        write_launchers(unfinished)
+        unfinished.rename(folder)
+    return folder
+
+
+def make_tiny_corpus(folder: Path) -> Path:
+    """Makes a corpus of generated files in the same places: some 0.3 MB, without network. Returns `folder`."""
+    runfiles = folder / RUNFILES
+    write_application(runfiles / "_main", 40)
+    # In place of each wheel a few small modules and one file that does not compress.
+    chance = random.Random(7)
+    for number in range(6):
+        package = runfiles / WHEEL.format(f"wheel_{number}") / "site-packages" / f"wheel_{number}"
+        write_application(package, 20 + 5 * number)
+        (package / "core.so").write_bytes(chance.randbytes(40_000))
+    python = runfiles / INTERPRETER / "bin" / "python3.11"
+    python.parent.mkdir(parents=True)
+    python.write_bytes(b"\x7fELF" + chance.randbytes(20_000))
+    (python.parent / "python3").symlink_to(python.name)
+    write_launchers(folder)
+    return folder
+
+
+def write_launchers(folder: Path) -> None:
+    for launcher in (folder / BINARY, folder / RUNFILES / "_main" / BINARY):
+        launcher.parent.mkdir(parents=True, exist_ok=True)
+        launcher.write_text("#!/usr/bin/env python3\nimport runpy\n")
+        launcher.chmod(0o755)
 
 
 @functools.cache
 def interpreter() -> dict[str, str]:
     """Where the machine's CPython 3.11 keeps its files."""
     program = shutil.which("python3.11")
-    if not program:
-        sys.exit("benches/corpus: the interpreter of the corpus is a copy of python3.11, which is not on PATH")
+    check(program is not None, "python3.11, of which the corpus has a copy, is not on PATH")
     question = """if True:
         import json, platform, sys, sysconfig
         paths = {name: sysconfig.get_path(name) for name in ("stdlib", "include")}
@@ -87,7 +123,7 @@ def unpack_wheel(wheel: Path, runfiles: Path) -> None:
 
 
 def copy_interpreter(target: Path) -> None:
-    """Copies the parts of an installation that a hermetic interpreter has too, not what was added to it."""
+    """Copies the parts of an installation that a hermetic interpreter has too, without packages installed later."""
     parts = interpreter()
     prefix = Path(parts["prefix"])
 
@@ -131,58 +167,3 @@ def write_application(folder: Path, files: int) -> None:
             ]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines))
-
-
-def write_tiny_wheels(runfiles: Path) -> None:
-    """Stand-ins: a few small modules and one file that does not compress, for each of six wheels."""
-    chance = random.Random(7)
-    for number in range(6):
-        package = runfiles / WHEEL.format(f"wheel_{number}") / "site-packages" / f"wheel_{number}"
-        write_application(package, 20 + 5 * number)
-        (package / "core.so").write_bytes(chance.randbytes(40_000))
-    python = runfiles / INTERPRETER / "bin" / "python3.11"
-    python.parent.mkdir(parents=True)
-    python.write_bytes(b"\x7fELF" + chance.randbytes(20_000))
-    (python.parent / "python3").symlink_to(python.name)
-
-
-def build(folder: Path, tiny: bool) -> None:
-    binary = folder / BINARY
-    runfiles = Path(f"{binary}.runfiles")
-    write_application(runfiles / "_main", 40 if tiny else APPLICATION_FILES)
-    if tiny:
-        write_tiny_wheels(runfiles)
-    else:
-        fetch_wheels(folder / "wheels")
-        for wheel in sorted((folder / "wheels").iterdir()):
-            unpack_wheel(wheel, runfiles)
-        copy_interpreter(runfiles / INTERPRETER)
-    for launcher in (binary, runfiles / "_main" / BINARY):
-        launcher.parent.mkdir(parents=True, exist_ok=True)
-        launcher.write_text("#!/usr/bin/env python3\nimport runpy\n")
-        launcher.chmod(0o755)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", metavar="DIR", nargs="?", type=Path)
-    parser.add_argument("--tiny", action="store_true", help="generated files only")
-    options = parser.parse_args()
-    if options.tiny and not options.folder:
-        parser.error("--tiny wants a DIR")
-    if not options.folder:
-        recipe = Path(__file__).read_bytes() + LOCK.read_bytes() + interpreter()["version"].encode()
-        options.folder = cached(hashlib.sha256(recipe).hexdigest()[:12])
-    folder = options.folder.resolve()
-    if not (folder / "app").is_dir():
-        # Renamed when it is complete, so that an interrupted build is not taken for one.
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        build(unfinished, options.tiny)
-        unfinished.rename(folder)
-    print(folder)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,9 @@
 """What a command costs, on a machine that does nothing else meanwhile.
 
-As a program, `measure.py COMMAND` runs a shell command and prints its cost as JSON. That is a process of its
-own because Linux counts the peak memory of whoever starts a program towards the program's: the floor is this
-small process (some 10 MB), not the benchmark runner with its lists of files.
+As a program, `cost.py COMMAND` runs a shell command and prints its cost as JSON. That is a process of its own
+because Linux counts the memory of the process that starts a program towards the program's peak: the least is
+then that of this small process (some 10 MB), not that of the benchmarks with their lists of files. For the same
+reason this file imports no other module of the package.
 """
 
 import json
@@ -14,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Above this share of the machine a stranger disturbs the figures by more than they spread by themselves.
+# Above this share of the machine, other processes change the figures by more than they spread by themselves.
 MAX_FOREIGN = 0.06
 # /proc/stat counts in steps of 10 ms on each processor; over less time a share would mean nothing.
 MIN_SECONDS_TO_JUDGE = 0.5
 IDLE_SECONDS = 0.4
-# A machine that is not idle after this long will not be; the run is then judged by what disturbed it.
+# After this long the run begins anyway; whether it was disturbed is then seen by what else ran meanwhile.
 MAX_WAIT_SECONDS = 120
 ATTEMPTS = 5
 
@@ -35,7 +36,7 @@ class Cost:
 
 
 def busy_seconds() -> float:
-    """How long the machine's processors have worked since it started, for anyone."""
+    """How long the machine's processors have worked since it started, for any process."""
     with open("/proc/stat") as stat:
         user, nice, system, _idle, _iowait, *others = map(int, stat.readline().split()[1:9])
     return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
@@ -59,9 +60,9 @@ def run(command: str, folder: Path, environment: dict[str, str]) -> Cost:
     return Cost(**json.loads(process.stdout))
 
 
-class Machine:
+class IdleMachine:
     """Waits until the machine is idle, and tells whether it stayed so. If not `patient`, never waits and
-    believes everything: the figures are then worth nothing."""
+    takes every figure, which shows only that the benchmarks work."""
 
     def __init__(self, patient: bool):
         self.patient = patient
@@ -75,8 +76,10 @@ class Machine:
             if busy_seconds() - before <= MAX_FOREIGN / 2 * IDLE_SECONDS * processors():
                 return
 
-    def undisturbed(self, prepare: Callable[[], None], action: Callable[[], Cost], attempts=ATTEMPTS) -> Cost | None:
-        """The cost of `action`, each time after `prepare`, the first time that nobody disturbs it."""
+    def undisturbed(
+        self, prepare: Callable[[], None], action: Callable[[], Cost], attempts: int = ATTEMPTS
+    ) -> Cost | None:
+        """The cost of `action`, each time after `prepare`, the first time that nothing disturbs it."""
         for _ in range(attempts):
             prepare()
             self.settle()

@@ -1,4 +1,4 @@
-"""What is in a layer, so that programs that are compared are known to have made the same."""
+"""What is in a layer, to check that the programs that are compared made the same."""
 
 import hashlib
 import io

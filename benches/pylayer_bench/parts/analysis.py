@@ -1,14 +1,14 @@
-"""What `py_image_layer` adds to Bazel's analysis of a binary with very many runfiles. No action is run."""
+"""What py_image_layer adds to Bazel's analysis of a binary with 100,000 runfiles."""
 
-import sys
 import time
 from pathlib import Path
 
-from parts import REPOSITORY, Bench, Row, say
+from bazel import Workspace
 
-sys.path.append(str(REPOSITORY / "tests/e2e"))
-
-from bazel import Workspace  # noqa: E402
+from pylayer_bench.bench import Bench
+from pylayer_bench.console import say
+from pylayer_bench.paths import REPOSITORY
+from pylayer_bench.results import Row
 
 PYTHON = "python_3_11_x86_64-unknown-linux-gnu"
 # What a round analyses, by the target.
@@ -75,6 +75,27 @@ py_image_layer(
 """
 
 
+def measure(bench: Bench) -> dict[str, list[Row]]:
+    scratch = bench.folder("analysis")
+    files = make_workspace(bench, scratch / "workspace")
+    workspace = Workspace(scratch / "workspace", scratch / "output")
+    rows = {target: Row(name, f"bazel build --nobuild {target}", files) for target, name in ROWS.items()}
+    try:
+        # Loads everything, so that the commands below only analyse.
+        say("  everything is loaded")
+        workspace.build("--nobuild", *rows)
+        for number in range(bench.rounds):
+            for target, row in rows.items():
+                bench.machine.settle()
+                start = time.monotonic()
+                # A configuration that Bazel has not seen: nothing is analysed for it yet.
+                workspace.build("--nobuild", f"--action_env=ROUND={number}{target}", target)
+                row.wall.append(round(time.monotonic() - start, 6))
+    finally:
+        workspace.shutdown()
+    return {"analysis": list(rows.values())}
+
+
 def names(count: int, folder: str) -> list[str]:
     """Paths in packages of some 8 modules each, three folders deep, as wheels have them."""
     paths = [f"{folder}/part_{i // 64}/sub_{i // 8 % 8}/module_{i % 8}_{i * 7919 % 1000}.py" for i in range(count)]
@@ -96,30 +117,7 @@ def make_workspace(bench: Bench, folder: Path) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     quoted = ", ".join(f'"{name}"' for name in repositories)
-    (folder / "MODULE.bazel").write_text(
-        MODULE.format(checkout=REPOSITORY, program=bench.program, repositories=quoted)
-    )
+    (folder / "MODULE.bazel").write_text(MODULE.format(checkout=REPOSITORY, program=bench.program, repositories=quoted))
     (folder / "runfiles.bzl").write_text(RUNFILES.format(folder=runfiles, repositories=list(repositories)))
     (folder / "BUILD.bazel").write_text(BUILD.format(files=[f"@{name}//:files" for name in repositories]))
     return len(own) + sum(map(len, repositories.values()))
-
-
-def analysis(bench: Bench) -> dict[str, list[Row]]:
-    """The time of whole commands that load nothing anew, analyse and stop."""
-    scratch = bench.folder("analysis")
-    files = make_workspace(bench, scratch / "workspace")
-    workspace = Workspace(scratch / "workspace", scratch / "output")
-    rows = {target: Row(name, f"bazel build --nobuild {target}", files) for target, name in ROWS.items()}
-    try:
-        say("  everything is loaded")
-        workspace.build("--nobuild", *rows)
-        for number in range(bench.rounds):
-            for target, row in rows.items():
-                bench.machine.settle()
-                start = time.monotonic()
-                # A configuration that Bazel has not seen: nothing is analysed for it yet.
-                workspace.build("--nobuild", f"--action_env=ROUND={number}{target}", target)
-                row.wall.append(round(time.monotonic() - start, 6))
-    finally:
-        workspace.shutdown()
-    return {"analysis": list(rows.values())}

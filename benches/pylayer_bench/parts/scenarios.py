@@ -1,30 +1,30 @@
-"""What changes of a binary cost with a real Bazel: the same layers by pylayer and by awk + bsdtar."""
+"""Builds with Bazel after a change: what it executes, and how long it takes."""
 
 import itertools
 import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from archives import members
-from files import RUNFILES
-from parts import REPOSITORY, Bench, Row, check, say
+from bazel import Result, Workspace, copy_workspace
+from remote import server
 
-sys.path.append(str(REPOSITORY / "tests/e2e"))
+from pylayer_bench.archives import members
+from pylayer_bench.bench import Bench
+from pylayer_bench.console import check, say
+from pylayer_bench.corpus import RUNFILES
+from pylayer_bench.paths import REPOSITORY
+from pylayer_bench.results import Row
 
-from bazel import Result, Workspace, copy_workspace  # noqa: E402
-from remote import server  # noqa: E402
-
-# What makes layers, and the package of benches/workspace in which it does.
+# What makes the layers, and the package of benches/workspace with its targets.
 SIDES = {"pylayer": "//pylayer", "awk + bsdtar": "//awk_bsdtar"}
 LAYER_MNEMONICS = ("PyImageLayer", "Tar")
 
-# What a service for data needs: large enough for seconds, and some 500 MB with the interpreter.
+# What a data service needs. With the interpreter some 500 MB, so that builds take seconds.
 WHEELS = """
 aiohttp anyio certifi cffi cryptography fastapi fonttools grpcio kiwisolver matplotlib numpy pandas pillow protobuf
 pydantic pydantic_core pyyaml requests scikit_learn scipy sqlalchemy starlette urllib3 uvicorn
@@ -32,6 +32,33 @@ pydantic pydantic_core pyyaml requests scikit_learn scipy sqlalchemy starlette u
 
 # Both sides build in one folder.
 OPTIONS = ["--symlink_prefix=/"]
+
+
+def measure(bench: Bench) -> dict[str, list[Row]]:
+    scratch = bench.folder("scenarios")
+    # For copy_workspace.
+    os.environ["PYLAYER_BIN"] = str(bench.program)
+    binary = Binary(copy_workspace(REPOSITORY / "benches/workspace", scratch / "workspace"), bench.corpus)
+    with server(scratch / "remote_cache") as remote_cache:
+        sides = [Side(name, binary, scratch, remote_cache) for name in SIDES]
+        table = Scenarios(bench, binary, sides)
+        try:
+            say("  caches are filled")
+            for side in sides:
+                side.fill_caches()
+            # First, because an updated wheel is not in the caches.
+            table.run([scenario for scenario in SCENARIOS if scenario.cache])
+            for side in sides:
+                side.workspace.build(*OPTIONS, *side.labels("layers"))
+            if bench.quick:
+                check_same_files(sides)
+            table.run([scenario for scenario in SCENARIOS if not scenario.cache])
+        finally:
+            for side in sides:
+                side.workspace.shutdown()
+                side.empty.shutdown()
+    return {"scenarios": list(table.rows.values())}
+
 
 # --- the binary and its changes ----------------------------------------------------------------------------
 
@@ -45,7 +72,7 @@ class Binary:
         runfiles = corpus / RUNFILES
         shutil.copytree(runfiles / "_main" / "services", folder / "app" / "services")
         self.modules = sorted(folder.glob("app/services/**/*.py"))
-        # The names that they have without a version of Bazel before them.
+        # By the last part of their names, which no version of Bazel changes.
         self.repositories = {path.name.rpartition("~")[2]: path for path in runfiles.iterdir() if path.name != "_main"}
         wheels = [name for name in self.repositories if name.startswith("pip_deps_")]
         if chosen := {name for name in wheels if name.removeprefix("pip_deps_311_") in WHEELS}:
@@ -63,9 +90,6 @@ class Binary:
     def write_repositories(self) -> None:
         paths = {name: str(path) for name, path in sorted(self.repositories.items())}
         (self.folder / "repositories.json").write_text(json.dumps(paths))
-
-    def nothing(self) -> None:
-        pass
 
     def edit_a_file(self) -> None:
         append(self.modules[0], f"# {next(self.numbers)}\n")
@@ -100,9 +124,6 @@ class Binary:
                 text = text.replace(f'compress = "{other}"', f'compress = "{codec}"')
             file.write_text(text)
 
-    def compress_by_zstd(self) -> None:
-        self.compress_by("zstd")
-
 
 def append(path: Path, text: str) -> None:
     path.write_text(path.read_text() + text)
@@ -123,8 +144,12 @@ SCENARIOS = [
     Scenario("… removed", Binary.remove_a_file),
     Scenario("… renamed", Binary.rename_a_file),
     Scenario("a wheel updated", Binary.update_a_wheel),
-    Scenario("gzip to zstd for one of two targets", Binary.compress_by_zstd, targets=("layers", "other_layers")),
-    Scenario("nothing changed", Binary.nothing),
+    Scenario(
+        "gzip to zstd for one of two targets",
+        lambda binary: binary.compress_by("zstd"),
+        targets=("layers", "other_layers"),
+    ),
+    Scenario("nothing changed", lambda _: None),
     Scenario("empty output base, warm disk cache, a file added", Binary.add_a_file, cache="disk"),
     Scenario("empty output base, warm remote cache, a file added", Binary.add_a_file, cache="remote"),
 ]
@@ -179,9 +204,10 @@ class Scenarios:
 
     def __init__(self, bench: Bench, binary: Binary, sides: list[Side]):
         self.bench, self.binary, self.sides = bench, binary, sides
-        command = "bazel build {}".format
         self.rows = {
-            (scenario, side): Row(f"{scenario.name}: {side.name}", command(" ".join(side.labels(*scenario.targets))))
+            (scenario, side): Row(
+                f"{scenario.name}: {side.name}", f"bazel build {' '.join(side.labels(*scenario.targets))}"
+            )
             for scenario in SCENARIOS
             for side in sides
         }
@@ -203,7 +229,7 @@ class Scenarios:
             return
         self.binary.compress_by("gzip")
         for side in self.sides:
-            # No worker that has compressed the same before.
+            # So that no worker is left that has compressed the same before.
             side.workspace.build(*side.command(scenario), "--worker_quit_after_build")
 
     def count(self, scenario: Scenario) -> None:
@@ -241,32 +267,5 @@ def check_same_files(sides: list[Side]) -> None:
             for layer in side.layers()
         }
 
-    ours, rival = map(files_of, sides)
-    check(ours == rival, "the layers of pylayer have other files than those of awk + bsdtar")
-
-
-def scenarios(bench: Bench) -> dict[str, list[Row]]:
-    """What Bazel runs again after a change, and how long that takes."""
-    scratch = bench.folder("scenarios")
-    # For copy_workspace.
-    os.environ["PYLAYER_BIN"] = str(bench.program)
-    binary = Binary(copy_workspace(REPOSITORY / "benches/workspace", scratch / "workspace"), bench.corpus)
-    with server(scratch / "remote_cache") as remote_cache:
-        sides = [Side(name, binary, scratch, remote_cache) for name in SIDES]
-        table = Scenarios(bench, binary, sides)
-        try:
-            say("  caches are filled")
-            for side in sides:
-                side.fill_caches()
-            # First, because an updated wheel is not in the caches.
-            table.run([scenario for scenario in SCENARIOS if scenario.cache])
-            for side in sides:
-                side.workspace.build(*OPTIONS, *side.labels("layers"))
-            if bench.quick:
-                check_same_files(sides)
-            table.run([scenario for scenario in SCENARIOS if not scenario.cache])
-        finally:
-            for side in sides:
-                side.workspace.shutdown()
-                side.empty.shutdown()
-    return {"scenarios": list(table.rows.values())}
+    ours, baseline = map(files_of, sides)
+    check(ours == baseline, "the layers of pylayer have other files than those of awk + bsdtar")

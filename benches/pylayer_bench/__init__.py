@@ -1,0 +1,1 @@
+"""The program behind benches/run. benches/README.md lists its modules."""

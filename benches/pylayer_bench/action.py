@@ -1,0 +1,91 @@
+"""The action that writes one layer: its arguments, its inputs, and the execution root in which it runs."""
+
+import copy
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pylayer_bench.files import File, total_size
+from pylayer_bench.manifests import layer_manifest
+from pylayer_bench.worker import work_request
+
+
+def layer_arguments(
+    manifest: str, output: str, codec: str = "gzip", level: int | None = None, *, dedupe: bool = True
+) -> list[str]:
+    """The arguments for one layer of all files, with every output that the rule asks for."""
+    arguments = ["--layer=all", "--group=all=", f"--manifest={manifest}"]
+    arguments += ["--descriptor=out/layer.json", "--listing=out/layer.mtree", f"--output=out/{output}"]
+    arguments += [f"--compress={codec}"]
+    arguments += [f"--level={level}"] if level else []
+    arguments += [] if dedupe else ["--dedupe_from=off"]
+    return arguments
+
+
+class Execroot:
+    """A folder in which actions run, with the digests of their inputs, which Bazel knows too."""
+
+    def __init__(self, folder: Path, corpus: Path, files: Iterable[File]):
+        self.folder = folder
+        self.digests: dict[str, str] = {}
+        (folder / "corpus").symlink_to(corpus)
+        (folder / "out").mkdir()
+        for file in files:
+            if file.source:
+                self.digests[f"corpus/{file.image}"] = sha256(file.source.read_bytes())
+
+    def write(self, path: str, content: bytes) -> None:
+        """Makes or changes an input."""
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_bytes(content)
+        self.digests[path] = sha256(content)
+
+    def remove_outputs(self) -> None:
+        """As Bazel does before an action."""
+        for output in (self.folder / "out").iterdir():
+            output.unlink()
+
+    def output_size(self) -> int:
+        return (self.folder / "out/layer").stat().st_size
+
+
+class Layer:
+    """An action that writes one layer. What is at each image path may be changed between requests."""
+
+    def __init__(
+        self, execroot: Execroot, name: str, files: Iterable[File], codec: str = "gzip", level: int | None = None
+    ):
+        self.execroot, self.name, self.codec, self.level = execroot, name, codec, level
+        # By image path. The sources are paths below the execution root.
+        self.files = {
+            file.image: dataclasses.replace(file, source=Path("corpus", file.image)) if file.source else file
+            for file in files
+        }
+
+    def replace(self, image: str, content: bytes) -> None:
+        """Puts `content` at `image`: the same exec path each time, as the output of another action."""
+        self.execroot.write(f"edited/{image}", content)
+        self.files[image] = File(image, Path("edited", image))
+
+    def moved(self, name: str, old: str, new: str) -> "Layer":
+        """The layer with the same contents at other image paths."""
+        layer = copy.copy(self)
+        moved = [dataclasses.replace(file, image=file.image.replace(old, new, 1)) for file in self.files.values()]
+        layer.name, layer.files = name, {file.image: file for file in moved}
+        return layer
+
+    def total_size(self) -> int:
+        return total_size(self.files.values(), self.execroot.folder)
+
+    def request(self) -> bytes:
+        """The work request, as a worker reads it."""
+        manifest = f"{self.name}.manifest"
+        self.execroot.write(manifest, layer_manifest(self.files.values()).encode())
+        inputs = [manifest, *sorted(str(file.source) for file in self.files.values() if file.source)]
+        arguments = layer_arguments(manifest, "layer", self.codec, self.level)
+        return work_request(arguments, ((path, self.execroot.digests[path]) for path in inputs))
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,58 @@
+"""The files that a layer is made of."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pylayer_bench.corpus import BINARY, RUNFILES
+
+
+@dataclass(frozen=True)
+class File:
+    """A place in the image, and what is there: the content of a file, or a symlink's text."""
+
+    image: str
+    source: Path | None = None
+    link: str | None = None
+
+
+def files_of(corpus: Path) -> list[File]:
+    """What `pylayer pack` takes of CORPUS/app: all but wheels; links to absolute paths are followed."""
+    files = [File(BINARY, corpus / BINARY)]
+    for folder, folders, names in os.walk(corpus / RUNFILES):
+        for path in (Path(folder, name) for name in folders + names):
+            target = os.readlink(path) if path.is_symlink() else None
+            image = str(path.relative_to(corpus))
+            if target is not None and not target.startswith("/"):
+                files.append(File(image, link=target))
+            elif path.is_file() and path.suffix != ".whl":
+                files.append(File(image, path))
+    return sorted(files, key=lambda file: os.fsencode(file.image))
+
+
+def new_binary(folder: Path) -> Path:
+    """Makes a binary without runfiles in `folder`, which is returned."""
+    (folder / RUNFILES).mkdir(parents=True)
+    (folder / BINARY).write_text("#!/usr/bin/env python3\n")
+    return folder
+
+
+def repository(file: File) -> str:
+    """The folder of the runfiles that holds the file: a wheel, the interpreter, the application."""
+    parts = file.image.split("/")
+    return parts[2] if file.image.startswith(f"{RUNFILES}/") else ""
+
+
+def total_size(files: Iterable[File], root: Path = Path()) -> int:
+    """The bytes of all contents. `root` is what relative sources are relative to."""
+    return sum((root / file.source).stat().st_size for file in files if file.source)
+
+
+def read_all(files: Iterable[File]) -> None:
+    """Reads everything once, so that it is in the page cache."""
+    for file in files:
+        if file.source:
+            with file.source.open("rb", buffering=0) as content:
+                while content.read(1 << 20):
+                    pass

@@ -1,0 +1,15 @@
+"""The parts of the benchmarks, a module each. `measure` returns the rows of a part's tables, by the tables' names."""
+
+from pylayer_bench.parts import analysis, cold, incremental, inner, scaling, scenarios, startup
+
+PARTS = {
+    "cold": cold,
+    "incremental": incremental,
+    "scaling": scaling,
+    "startup": startup,
+    "inner": inner,
+    "scenarios": scenarios,
+    "analysis": analysis,
+}
+# The criterion benchmarks take minutes to compile and have checks of their own; Bazel takes a minute to set up.
+SLOW_TO_CHECK = ("inner", "scenarios", "analysis")

@@ -1,0 +1,63 @@
+"""The programs that are compared: how pylayer is built, and the command lines, as BENCHMARKS.md shows them."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from pylayer_bench.action import layer_arguments
+from pylayer_bench.paths import REPOSITORY
+
+# As the original py_image_layer divides its manifest, here into one group that takes every path.
+AWK = r"""awk 'BEGIN { print "#mtree" } $1 !~ /\.whl$/ { sub(/^/, "./"); if ($1 ~ ".") print }' $MTREE > $OUT/spec"""
+BSDTAR_GZIP = f"{AWK} && bsdtar --create --gzip --options gzip:!timestamp --file $OUT/layer.tar.gz @$OUT/spec"
+BSDTAR_ZSTD = f"{AWK} && bsdtar --create --zstd --options zstd:compression-level=3 --file $OUT/layer.tar.zst @$OUT/spec"
+BSDTAR_PLAIN = f"{AWK} && bsdtar --create --file $OUT/layer.tar @$OUT/spec"
+GNU_TAR = (
+    "tar --create --directory $CORPUS --sort=name --owner=0 --group=0 --numeric-owner --mode=0755"
+    " --mtime=@1672560000 --exclude='*.whl' ./app"
+)
+GZIP_DIGESTS = "sha256sum $OUT/layer.tar.gz && gzip -dc $OUT/layer.tar.gz | sha256sum"
+ZSTD_DIGESTS = "sha256sum $OUT/layer.tar.zst && zstd -dc $OUT/layer.tar.zst | sha256sum"
+
+
+def pylayer(codec: str, level: int | None = None, *, dedupe: bool = False) -> str:
+    """One action, as a remote executor starts it."""
+    output = {"gzip": "layer.tar.gz", "zstd": "layer.tar.zst", "none": "layer.tar"}[codec]
+    return f"cd $EXECROOT && $PYLAYER {' '.join(layer_arguments('manifest', output, codec, level, dedupe=dedupe))}"
+
+
+COMMANDS = {
+    **{f"pylayer, gzip {level}": pylayer("gzip", level) for level in (1, 4, 6, 9)},
+    **{f"pylayer, zstd {level}": pylayer("zstd", level) for level in (1, 3)},
+    "pylayer, none": pylayer("none"),
+    "pylayer, gzip 6, equal files once": pylayer("gzip", 6, dedupe=True),
+    "awk + bsdtar, gzip 6": BSDTAR_GZIP,
+    "awk + bsdtar, gzip 6, then digests": f"{BSDTAR_GZIP} && {GZIP_DIGESTS}",
+    "awk + bsdtar, zstd 3": BSDTAR_ZSTD,
+    "awk + bsdtar, zstd 3, then digests": f"{BSDTAR_ZSTD} && {ZSTD_DIGESTS}",
+    "awk + bsdtar, none": BSDTAR_PLAIN,
+    "awk + bsdtar, none, then digest": f"{BSDTAR_PLAIN} && sha256sum $OUT/layer.tar",
+    "GNU tar + pigz, gzip 6": f"{GNU_TAR} | pigz -6 -p $JOBS > $OUT/layer.tar.gz",
+    "GNU tar + zstd -T0, zstd 3": f"{GNU_TAR} | zstd -q -T0 -3 > $OUT/layer.tar.zst",
+    "Python tarfile, gzip 6": "python3 benches/tarfile_layer.py $MANIFEST $OUT/layer.tar.gz",
+}
+
+# What the rows of each codec are compared with, without and with digests.
+BASELINES = {"gzip": "awk + bsdtar, gzip 6", "zstd": "awk + bsdtar, zstd 3", "none": "awk + bsdtar, none"}
+DIGEST_BASELINES = {
+    "gzip": "awk + bsdtar, gzip 6, then digests",
+    "zstd": "awk + bsdtar, zstd 3, then digests",
+    "none": "awk + bsdtar, none, then digest",
+}
+
+
+def commands(*names: str) -> dict[str, str]:
+    return {name: COMMANDS[name] for name in names}
+
+
+def build_pylayer() -> Path:
+    """Builds pylayer. Cargo prints where it puts the program."""
+    command = ["cargo", "build", "--release", "--locked", "--message-format=json-render-diagnostics"]
+    messages = subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True).stdout
+    programs = [json.loads(line).get("executable") for line in messages.splitlines()]
+    return Path(next(program for program in programs if program))

@@ -1,0 +1,127 @@
+"""The tables of the report, in Markdown, by the names that BENCHMARKS.md has for them."""
+
+from collections.abc import Callable
+
+from pylayer_bench.programs import BASELINES, DIGEST_BASELINES
+from pylayer_bench.report.quantities import amount, mib, percent, seconds, spread, times
+from pylayer_bench.report.targets import targets
+from pylayer_bench.results import Results, Row
+
+
+def markdown(head: list[str], body: list[list[str]]) -> str:
+    """The first column is text, the others are numbers."""
+    rows = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def commands(rows: list[Row]) -> str:
+    shown = "\n".join(f"# {row.name}\n{row.command}" for row in rows)
+    return f"\n\n<details><summary>The commands</summary>\n\n```sh\n{shown}\n```\n\n</details>"
+
+
+def targets_table(results: Results) -> str:
+    return markdown(["", "target", "measured", "verdict"], [target.cells() for target in targets(results)])
+
+
+def machine_table(results: Results) -> str:
+    """One line for all tables that were measured alike."""
+    found: dict[tuple, list[str]] = {}
+    for name, table in results.tables.items():
+        found.setdefault((table.date, *table.machine.items()), []).append(name)
+    text = []
+    for (date, *machine), names in found.items():
+        text.append(f"{', '.join(names)} ({date}):\n" + "".join(f"\n- {name}: {value}" for name, value in machine))
+    return "\n\n".join(text)
+
+
+def cold_table(results: Results) -> str:
+    body = []
+    for row in results.rows("cold"):
+        codec = row.name.split(", ")[1].split()[0]
+        same, digested = (results.row("cold", names[codec]) for names in (BASELINES, DIGEST_BASELINES))
+        cost = [seconds(row.median()), spread(row.wall), seconds(row.median("cpu")), mib(row.median("rss"))]
+        speed = [times(other and other.median() / row.median()) for other in (same, digested)]
+        size = [f"{row.size:,}", percent(same and row.size / same.size - 1)]
+        body.append([row.name, *cost, *speed, *size])
+    head = ["", "wall", "min … max", "CPU", "peak memory", "speed of bsdtar's", "… then digests", "bytes", "size"]
+    return markdown(head, body) + commands(results.rows("cold"))
+
+
+def incremental_table(results: Results) -> str:
+    body = []
+    baseline = results.median("cold", BASELINES["gzip"])
+    for row in results.rows("incremental"):
+        codec = row.name.partition(",")[0]
+        cold = f"{codec}, the second image, cold" if "second image" in row.name else f"{codec}, cold"
+        whole = results.median("incremental", cold)
+        share = f"{row.median() / whole:.1%}" if whole else ""
+        speed = times(baseline / row.median()) if baseline and codec == "gzip 6" else ""
+        cost = [seconds(row.median()), spread(row.wall), mib(row.median("rss"))]
+        body.append([row.name, f"{row.files:,}", *cost, share, speed])
+    head = ["", "files", "wall", "min … max", "peak memory", "of cold", "speed of bsdtar's whole layer"]
+    return markdown(head, body)
+
+
+def scaling_table(results: Results, name: str, title: str, size_of: Callable[[Row], str]) -> str:
+    """A line for each size, with the programs beside each other."""
+    rows = results.rows(name)
+    # The first row of each program.
+    first = {row.name: row for row in reversed(rows)}
+    programs = list(dict.fromkeys(row.name for row in rows))
+    versus = len(programs) == 2 and not first[programs[1]].ours
+    body = []
+    for size in dict.fromkeys(map(size_of, rows)):
+        by_program = {row.name: row for row in rows if size_of(row) == size}
+        line = [size]
+        for program in programs:
+            row = by_program.get(program)
+            line += [seconds(row.median()), str(len(row.wall)), mib(row.median("rss"))] if row else [""] * 3
+        if versus:
+            ours, baseline = (by_program.get(program) for program in programs)
+            line.append(times(ours and baseline and baseline.median() / ours.median()))
+        body.append(line)
+    head = [title, *[column for program in programs for column in (program, "runs", "peak memory")]]
+    head += ["speed of bsdtar's"] * versus
+    return markdown(head, body) + commands([first[program] for program in programs])
+
+
+def scenarios_table(results: Results) -> str:
+    """A line for each scenario, with both programs beside each other."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in results.rows("scenarios"):
+        scenario, _, program = row.name.rpartition(": ")
+        found.setdefault(scenario, {})[program] = row
+    programs = ("pylayer", "awk + bsdtar")
+    body = []
+    for scenario, by_program in found.items():
+        ours, baseline = (by_program[program] for program in programs)
+        cost = [cell for row in (ours, baseline) for cell in (seconds(row.median()), spread(row.wall))]
+        speed = times(baseline.median() / ours.median())
+        body.append([scenario, str(ours.actions), str(baseline.actions), *cost, speed])
+    head = ["", "layers by pylayer", "by awk + bsdtar"]
+    head += [column for program in programs for column in (f"{program}, wall", "min … max")]
+    return markdown([*head, "speed of bsdtar's"], body)
+
+
+def plain_table(results: Results, name: str) -> str:
+    body = [
+        [row.name, seconds(row.median()), spread(row.wall), str(len(row.wall)), f"`{row.command}`"]
+        for row in results.rows(name)
+    ]
+    return markdown(["", "median", "min … max", "runs", "command"], body)
+
+
+TABLES: dict[str, Callable[[Results], str]] = {
+    "targets": targets_table,
+    "machine": machine_table,
+    "cold": cold_table,
+    "incremental": incremental_table,
+    "files": lambda results: scaling_table(results, "files", "files", lambda row: f"{row.files:,}"),
+    "bytes": lambda results: scaling_table(results, "bytes", "bytes", lambda row: amount(row.bytes)),
+    "memory": lambda results: scaling_table(results, "memory", "bytes", lambda row: amount(row.bytes)),
+    "threads": lambda results: scaling_table(results, "threads", "threads", lambda row: str(row.jobs)),
+    "startup": lambda results: plain_table(results, "startup"),
+    "inner": lambda results: plain_table(results, "inner"),
+    "scenarios": scenarios_table,
+    "analysis": lambda results: plain_table(results, "analysis"),
+}

@@ -1,0 +1,87 @@
+"""The targets: bounds of what pylayer may cost, and what was measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pylayer_bench.programs import BASELINES, DIGEST_BASELINES
+from pylayer_bench.report.quantities import MIB, mib, seconds
+from pylayer_bench.results import Results
+
+
+@dataclass
+class Target:
+    what: str
+    at_least: bool
+    bound: float
+    measured: float | None
+    show: Callable[[float], str]
+
+    def cells(self) -> list[str]:
+        """A line of the table."""
+        wanted = f"{'≥' if self.at_least else '≤'} {self.show(self.bound)}"
+        if self.measured is None:
+            return [self.what, wanted, "", "not measured"]
+        met = self.measured >= self.bound if self.at_least else self.measured <= self.bound
+        return [self.what, wanted, self.show(self.measured), "met" if met else "**not met**"]
+
+
+def targets(results: Results) -> list[Target]:
+    def cold(name: str, of: str = "wall") -> float | None:
+        return results.median("cold", name, of)
+
+    def warm(name: str) -> float | None:
+        return results.median("incremental", name)
+
+    def speed(what: str, bound: float, ours: str, baseline: str) -> Target:
+        return Target(what, True, bound, ratio(cold(baseline), cold(ours)), lambda value: f"{value:.1f}×")
+
+    def share(what: str, bound: float, part: float | None, whole: float | None) -> Target:
+        return Target(what, False, bound, ratio(part, whole), lambda value: f"{value:.1%}")
+
+    def at_most(what: str, bound: float, measured: float | None) -> Target:
+        return Target(what, False, bound, measured, seconds)
+
+    def size(what: str, bound: float, ours: str, baseline: str) -> Target:
+        row, other = results.row("cold", ours), results.row("cold", baseline)
+        return share(what, bound, row and row.size, other and other.size)
+
+    gzip, zstd, none = BASELINES["gzip"], BASELINES["zstd"], BASELINES["none"]
+    found = [
+        speed("gzip 6: speed of awk + bsdtar's gzip", 5, "pylayer, gzip 6", gzip),
+        speed("… with both digests made by either", 6, "pylayer, gzip 6", DIGEST_BASELINES["gzip"]),
+        speed("gzip 1: speed of awk + bsdtar's gzip 6", 9, "pylayer, gzip 1", gzip),
+        size("gzip 6: size of bsdtar's", 1, "pylayer, gzip 6", gzip),
+        share("gzip 6: CPU time of bsdtar's", 0.4, cold("pylayer, gzip 6", "cpu"), cold(gzip, "cpu")),
+        speed("zstd 3: speed of awk + bsdtar's", 1.6, "pylayer, zstd 3", zstd),
+        size("zstd 3: size of bsdtar's", 1.01, "pylayer, zstd 3", zstd),
+        speed("none: speed of awk + bsdtar's, which makes no digest", 1, "pylayer, none", none),
+    ]
+    # At the default codec.
+    whole = warm("gzip 6, cold")
+    found.append(share("worker: nothing changed, of cold", 0.05, warm("gzip 6, nothing changed"), whole))
+    for place in ("first", "in the middle", "last"):
+        edited = warm(f"gzip 6, 10 KB edited that sort {place}")
+        found.append(share(f"worker: 10 KB edited that sort {place}, of cold", 0.2, edited, whole))
+    second = warm("gzip 6, a second image with the same wheels"), warm("gzip 6, the second image, cold")
+    found.append(share("worker: second image with the same wheels, of its cold", 0.35, *second))
+    for step in ("10 KB edited", "nothing changed"):
+        name = f"application layer, {step}"
+        found.append(at_most(f"worker: {name}", 0.015, warm(name)))
+    names = ("match 150,000 paths with 10 patterns", "plan 150,000 files")
+    parts = [results.median("inner", name) for name in names]
+    planning = None if None in parts else sum(parts)
+    found.append(at_most("match and plan 150,000 files on one core", 0.25, planning))
+    start = "start of a worker to the first byte of its answer"
+    found.append(at_most(start, 0.01, results.median("startup", start)))
+    alone, layers = (results.median("analysis", name) for name in ("the binary alone", "the binary and its layers"))
+    adds = None if alone is None or layers is None else layers - alone
+    found.append(at_most("what layers in eight groups add to the analysis of 100,000 files", 2, adds))
+    # Of 2,000 files and 10 GB, or it was not measured.
+    for row in (row for row in results.rows("memory") if row.bytes >= 10e9):
+        what = f"{row.name}: peak memory of a layer of 10 GB"
+        found.append(Target(what, False, 300 * MIB, row.median("rss"), mib))
+    return found
+
+
+def ratio(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a / b

@@ -1,0 +1,94 @@
+"""The file of results: for each table its rows, the date, and the machine on which they were measured."""
+
+import dataclasses
+import datetime
+import json
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pylayer_bench.cost import Cost
+
+
+@dataclass
+class Row:
+    """A line of a table: what each round cost."""
+
+    name: str
+    command: str
+    # What is packed.
+    files: int = 0
+    bytes: int = 0
+    jobs: int = 0
+    # Bytes of the layer.
+    size: int = 0
+    # How many layers Bazel wrote again.
+    actions: int = 0
+    # Rounds without a figure, because other processes kept the machine busy.
+    disturbed: int = 0
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    rss: list[int] = field(default_factory=list)
+
+    def add(self, cost: Cost | None) -> None:
+        """Records a round; None is one that was disturbed."""
+        if cost is None:
+            self.disturbed += 1
+            return
+        self.wall.append(round(cost.wall, 6))
+        self.cpu.append(round(cost.cpu, 6))
+        self.rss.append(cost.rss)
+
+    def median(self, of: str = "wall") -> float:
+        """The median of `wall`, `cpu` or `rss`."""
+        return statistics.median(getattr(self, of))
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is pylayer's, not that of a program which it replaces."""
+        return self.name.startswith("pylayer")
+
+
+@dataclass
+class Table:
+    date: str
+    machine: dict[str, str]
+    rows: list[Row]
+
+
+@dataclass
+class Results:
+    tables: dict[str, Table] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> "Results":
+        tables = {}
+        for name, table in json.loads(path.read_text()).items():
+            rows = [Row(**row) for row in table["rows"]]
+            tables[name] = Table(table["date"], table["machine"], rows)
+        return cls(tables)
+
+    def save(self, path: Path) -> None:
+        """A line for each row, so that a diff shows which rows were measured again."""
+        texts = []
+        for name, table in self.tables.items():
+            head = json.dumps({"date": table.date, "machine": table.machine})
+            rows = ",\n".join(json.dumps(dataclasses.asdict(row)) for row in table.rows)
+            texts.append(f'{json.dumps(name)}: {head[:-1]}, "rows": [\n{rows}\n]}}')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{\n" + ",\n".join(texts) + "\n}\n")
+
+    def replace(self, name: str, machine: dict[str, str], rows: list[Row]) -> None:
+        self.tables[name] = Table(datetime.date.today().isoformat(), machine, rows)
+
+    def rows(self, table: str) -> list[Row]:
+        """Those that have a figure."""
+        return [row for row in self.tables[table].rows if row.wall] if table in self.tables else []
+
+    def row(self, table: str, name: str) -> Row | None:
+        """The row of this name, which may have particulars in brackets behind it."""
+        return next((row for row in self.rows(table) if row.name.partition(" (")[0] == name), None)
+
+    def median(self, table: str, name: str, of: str = "wall") -> float | None:
+        row = self.row(table, name)
+        return row.median(of) if row else None
