@@ -6,8 +6,7 @@ the rule searches the patterns in the path of every file, as the program does wh
 to; the program decides, so this costs a little work and never correctness.
 """
 
-load(":automaton.bzl", "FIRST_STATE", "advance", "find", "find_below", "new_automaton")
-load(":regex.bzl", "parse_pattern")
+load("//bazel/private/regex:defs.bzl", "new_matcher", "syntax_problem")
 load(":survey.bzl", "NOTHING_FOUND", "normalize_distribution")
 load(":tables.bzl", "DEFAULT_GROUP_PATTERNS", "REPOSITORY_NAMES")
 
@@ -151,7 +150,7 @@ def pattern_problem(pattern):
         return "has a line break in it: write it as \\n, or \\r"
     if _PIP_PACKAGE + "}" in pattern:
         return "names no package: use pip_package"
-    _, problem = parse_pattern(for_binary(pattern, "", NOTHING_FOUND))
+    problem = syntax_problem(for_binary(pattern, "", NOTHING_FOUND))
     return problem and "is not a regular expression: " + problem
 
 def layer_finder(groups, exclude):
@@ -166,34 +165,18 @@ def layer_finder(groups, exclude):
         path of a tree artifact. It returns a list: the layers that the file (or a file in the tree)
         may belong to.
     """
-    programs = [parse_pattern(pattern)[0] for pattern in exclude]
+    match = new_matcher(exclude + [pattern for _, pattern in groups])
 
-    # A file that may be left out has to be an input, and the program leaves it out.
-    programs = [program for program in programs if program.exact]
-    layers = [None] * len(programs) + [name for name, _ in groups]
-    automaton = new_automaton(programs + [parse_pattern(pattern)[0] for _, pattern in groups])
-
-    # Most files share their directory with others, and so the state behind it.
-    start = advance(automaton, FIRST_STATE, "./")
-    directories = {}
-    layers_of_state = {}
-    layers_below_state = {}
+    # A path that may be excluded is an input of its layer, and the program excludes it.
+    layers = [None] * len(exclude) + [name for name, _ in groups]
+    layers_of_answer = {}
 
     def layers_of(path, is_tree):
-        directory, slash, name = path.rpartition("/")
-        state = directories.get(directory)
-        if state == None:
-            state = advance(automaton, start, directory + slash)
-            directories[directory] = state
-        state = advance(automaton, state, name + "/" if is_tree else name)
-        known, search = (layers_below_state, find_below) if is_tree else (layers_of_state, find)
-        if state not in known:
-            known[state] = _layers(layers, *search(automaton, state))
-        return known[state]
+        answer = match("./" + path + ("/" if is_tree else ""), is_prefix = is_tree)
+        if answer not in layers_of_answer:
+            indices, is_certain = answer
+            names = [layers[index] for index in indices] + ([] if is_certain else [DEFAULT_GROUP])
+            layers_of_answer[answer] = {name: None for name in names if name != None}.keys()
+        return layers_of_answer[answer]
 
     return layers_of
-
-def _layers(layers, numbers, certain):
-    """The layers with these numbers, and the default layer unless one is certain."""
-    names = [layers[number] for number in numbers] + ([] if certain else [DEFAULT_GROUP])
-    return {name: None for name in names if name != None}.keys()

@@ -12,15 +12,16 @@ use starlark::eval::{Evaluator, ReturnFileLoader};
 use starlark::syntax::{AstModule, Dialect};
 use starlark::values::FrozenHeapName;
 
-/// What a file may load.
+/// The files that can be loaded, by label.
 const FILES: &[(&str, &str)] = &[
-    ("automaton.bzl", include_str!("../../../bazel/private/automaton.bzl")),
-    ("layer_groups.bzl", include_str!("../../../bazel/private/layer_groups.bzl")),
-    ("regex.bzl", include_str!("../../../bazel/private/regex.bzl")),
-    ("slim.bzl", include_str!("../../../bazel/private/slim.bzl")),
-    ("survey.bzl", include_str!("../../../bazel/private/survey.bzl")),
-    ("tables.bzl", include_str!("../../../bazel/private/tables.bzl")),
-    ("tar_args.bzl", include_str!("../../../bazel/private/tar_args.bzl")),
+    ("//bazel/private:layer_groups.bzl", include_str!("../../../bazel/private/layer_groups.bzl")),
+    ("//bazel/private:slim.bzl", include_str!("../../../bazel/private/slim.bzl")),
+    ("//bazel/private:survey.bzl", include_str!("../../../bazel/private/survey.bzl")),
+    ("//bazel/private:tables.bzl", include_str!("../../../bazel/private/tables.bzl")),
+    ("//bazel/private:tar_args.bzl", include_str!("../../../bazel/private/tar_args.bzl")),
+    ("//bazel/private/regex:automaton.bzl", include_str!("../../../bazel/private/regex/automaton.bzl")),
+    ("//bazel/private/regex:defs.bzl", include_str!("../../../bazel/private/regex/defs.bzl")),
+    ("//bazel/private/regex:parser.bzl", include_str!("../../../bazel/private/regex/parser.bzl")),
 ];
 
 /// How strings of a file, and those that functions get, hold what is not ASCII.
@@ -58,7 +59,7 @@ pub struct File {
 impl File {
     /// Evaluates `source`, which may load from `bazel/private`.
     pub fn new(source: &str, strings: Strings) -> File {
-        File { module: evaluate("test.bzl", source, strings), strings }
+        File { module: evaluate("//bazel/private:test.bzl", source, strings), strings }
     }
 
     /// Calls a function.
@@ -75,14 +76,19 @@ impl File {
     }
 }
 
-fn evaluate(name: &str, source: &str, strings: Strings) -> FrozenModule {
-    let syntax = AstModule::parse(name, strings.decode(source), &Dialect::Standard).unwrap();
+fn evaluate(label: &str, source: &str, strings: Strings) -> FrozenModule {
+    let (package, _) = label.split_once(':').unwrap();
+    let syntax = AstModule::parse(label, strings.decode(source), &Dialect::Standard).unwrap();
     let loaded: Vec<_> = syntax
         .loads()
         .iter()
         .map(|load| {
-            let (file, source) = FILES.iter().find(|(file, _)| load.module_id == format!(":{file}")).unwrap();
-            (load.module_id.to_string(), evaluate(file, source, strings))
+            let absolute = match load.module_id.strip_prefix(':') {
+                Some(file) => format!("{package}:{file}"),
+                None => load.module_id.to_string(),
+            };
+            let (label, source) = FILES.iter().find(|(label, _)| *label == absolute).unwrap();
+            (load.module_id.to_string(), evaluate(label, source, strings))
         })
         .collect();
     let modules: HashMap<_, _> = loaded.iter().map(|(name, module)| (name.as_str(), module)).collect();
@@ -94,6 +100,6 @@ fn evaluate(name: &str, source: &str, strings: Strings) -> FrozenModule {
             evaluator.set_loader(&loader);
             evaluator.eval_module(syntax, &globals).unwrap();
         }
-        module.freeze_named(FrozenHeapName::User(Box::new(name.to_string()))).unwrap()
+        module.freeze_named(FrozenHeapName::User(Box::new(label.to_string()))).unwrap()
     })
 }

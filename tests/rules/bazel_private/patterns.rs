@@ -14,25 +14,22 @@ const MAYBE: u64 = 1;
 const YES: u64 = 2;
 
 pub const SOURCE: &str = r#"
-load(":automaton.bzl", "FIRST_STATE", "advance", "find", "find_below", "new_automaton")
+load("//bazel/private/regex:defs.bzl", "new_matcher", "syntax_problem")
 load(":layer_groups.bzl", "DEFAULT_GROUP", "DEFAULT_GROUPS", "for_binary", "image_order", "layer_finder", "normalize_pattern", "pattern_problem", "pip_package")
-load(":regex.bzl", "parse_pattern")
 load(":slim.bzl", "SLIM_INTERPRETER")
 load(":survey.bzl", _survey = "survey")
 
-def _answer(automaton, search, text):
-    numbers, certain = search(automaton, advance(automaton, FIRST_STATE, text))
-    return 0 if not numbers else 2 if certain else 1
+def _answer(indices, is_certain):
+    return 0 if not indices else 2 if is_certain else 1
 
 def answers(pattern, paths, directories):
-    program, problem = parse_pattern(pattern)
+    problem = syntax_problem(pattern)
     if problem:
         return {"problem": problem}
-    automaton = new_automaton([program])
+    match = new_matcher([pattern])
     return {
-        "exact": program.exact,
-        "paths": [_answer(automaton, find, "./" + path) for path in paths],
-        "below": [_answer(automaton, find_below, "./" + path + "/") for path in directories],
+        "paths": [_answer(*match("./" + path)) for path in paths],
+        "below": [_answer(*match("./" + path + "/", is_prefix = True)) for path in directories],
     }
 
 def layers(groups, exclude, paths, directories):

@@ -1,17 +1,16 @@
-"""Regular expressions at analysis: from a pattern to the program of an automaton.
+"""Parses a regular expression into a program for `automaton.bzl`, by Thompson's construction.
 
-Starlark has no regular expressions. `parse_pattern` understands those of Rust's `regex` crate as far as
-patterns for paths use them, and builds a program by Thompson's construction (see `automaton.bzl`,
-which runs it). What it does not understand makes the program *inexact*: it finds whatever the pattern
-finds, and more.
+The parser supports the syntax of Rust's `regex` crate that patterns for paths use. Unsupported syntax
+makes the program *inexact*: it matches whatever the pattern matches, and more.
 
 A program is a list of instructions, which are tuples:
 
-    (TAKE, chars, negated)  consumes one character that is (or, if negated, is not) among chars
-    (JUMP, offsets)         goes on at each of these places, relative to this one
-    (START,), (END,)        goes on if at the start (end) of the text
+    (TAKE, chars, negated)  consumes one character that is (or, if negated, is not) in chars
+    (JUMP, offsets)         continues at each of these offsets, relative to this instruction
+    (START,), (END,)        continues if at the start (end) of the text
 
-Behind its last instruction, the pattern is found. Relative places let a part be moved and repeated.
+The pattern matches when execution passes the last instruction. Offsets are relative, so parts of a
+program can be moved and repeated.
 """
 
 TAKE = 0
@@ -19,8 +18,8 @@ JUMP = 1
 START = 2
 END = 3
 
-# Instructions in one program, which {m,n} can multiply. Beyond it the program would cost more time
-# at analysis than its exactness saves.
+# Maximum number of instructions, which {m,n} multiplies. Running a longer program would take more time
+# at analysis than an exact answer saves.
 _MAX_LENGTH = 1000
 
 _DIGITS = "0123456789"
@@ -31,11 +30,11 @@ _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _PRINTABLE = " !\"#$%&'()*+,-./" + _DIGITS + ":;<=>?@" + _UPPER + "[\\]^_`" + _LOWER + "{|}~"
 _PUNCTUATION = "".join([char for char in _PRINTABLE.elems() if not char.isalnum() and char != " "])
 
-# Of ASCII's white space and control characters, those that a Starlark file can spell in any dialect.
-# A path with another one is never decided (`automaton.bzl`), so classes need not know them.
+# The white space characters that have an escape in every implementation of Starlark. Classes need no
+# other control characters: the automaton gives no answer for a path that contains one.
 _SPACE = "\t\n\r "
 
-# A set of characters is a pair: characters, and whether the set is of all others.
+# A set of characters is a pair: characters, and whether the set is their complement.
 _NOTHING = ("", False)
 _ANYTHING = ("", True)
 
@@ -69,19 +68,18 @@ _POSIX_CLASSES = {
     "xdigit": _DIGITS + "ABCDEFabcdef",
 }
 
-# Finds anything, and says nothing about it.
+# May match any text.
 _UNKNOWN = struct(instructions = [], exact = False)
 
 def parse_pattern(pattern):
-    """Turns a regular expression into a program.
+    """Parses a regular expression.
 
     Args:
-        pattern: a regular expression in the syntax of Rust's `regex`, as src/groups.rs compiles it:
-            for bytes, without Unicode, and with a `.` that matches newlines too.
+        pattern: the regular expression.
 
     Returns:
         A pair: the program, a struct of `instructions` and `exact`, and `None`; or `None` and what is
-        wrong with the pattern. A mistake that is not found here is found by the program `pylayer`.
+        wrong with the pattern.
     """
     chars = list(pattern.elems())
     groups = [_open_group(fold_case = False, dot = _ANYTHING)]
@@ -103,7 +101,7 @@ def parse_pattern(pattern):
             elif following in "bB":
                 if chars[i + 2:i + 3] == ["{"]:
                     return _UNKNOWN, None
-                group.atoms.append([])  # a word boundary may be anywhere
+                group.atoms.append([])  # assume a word boundary everywhere
                 exact = False
                 resume = i + 2
             else:
@@ -149,7 +147,7 @@ def parse_pattern(pattern):
             if not group.atoms:
                 return None, "{} has nothing to repeat".format(repr(char))
             if chars[i - 1] > "~":
-                return _UNKNOWN, None  # the last of the bytes that are repeated together
+                return _UNKNOWN, None  # a multibyte character, which repeats as a whole
             if char == "{" and "}" not in chars[i:]:
                 return None, "a repetition {…} is never closed"
             low, high, resume = _parse_repetition(pattern, i)
@@ -169,7 +167,7 @@ def parse_pattern(pattern):
     return struct(instructions = instructions, exact = exact), None
 
 def _open_group(fold_case, dot):
-    """What is between two parentheses: the parts of the current branch, and the branches before it."""
+    """The state of a group being parsed: the parts of the current branch, and the branches before it."""
     return struct(branches = [], atoms = [], flags = {"fold_case": fold_case, "dot": dot})
 
 def _close_group(group):
@@ -191,7 +189,7 @@ def _alternate(branches):
     return [(JUMP, starts)] + body
 
 def _repeat(part, low, high):
-    """`part` from `low` to `high` times, or any number of times from `low` on if that is `None`."""
+    """`part` repeated `low` to `high` times, or at least `low` times if `high` is `None`."""
     if high == None:
         optional = [(JUMP, [1, len(part) + 2])] + part + [(JUMP, [-len(part) - 1])]
     else:
@@ -202,7 +200,7 @@ def _take(members, group):
     return [(TAKE,) + _fold_case(members, group)]
 
 def _fold_case(members, group):
-    """`members` in upper and lower case if the group's flags say so; sets of all others have both."""
+    """Adds the other case to `members` if the group ignores case; negated sets already have both."""
     if members[1] or not group.flags["fold_case"]:
         return members
     return members[0].lower() + members[0].upper(), False
@@ -211,11 +209,15 @@ def _union(a, b):
     if not a[1] and not b[1]:
         return a[0] + b[0], False
     others, members = (a, b) if a[1] else (b, a)
-    both = members[1]  # whether both are sets of all others
+    both = members[1]  # whether both sets are complements
     return "".join([char for char in others[0].elems() if (char in members[0]) == both]), True
 
 def _parse_escape(chars, i):
-    """Returns the set that the escape before `i` stands for (`None` if unknown), and what follows it."""
+    """Parses the escape whose backslash precedes `i`.
+
+    Returns:
+        The set (`None` if unsupported), and the index after the escape.
+    """
     char = chars[i]
     if char in _ESCAPES:
         return _ESCAPES[char], i + 1
@@ -230,10 +232,10 @@ def _parse_escape(chars, i):
     return None, i
 
 def _parse_class(chars, start, group):
-    """Parses `[…]` at `start`.
+    """Parses the `[…]` at `start`.
 
     Returns:
-        The set (`None` if unknown), what follows it, and a problem or `None`.
+        The set (`None` if unsupported), the index after it, and a problem or `None`.
     """
     negated = chars[start + 1:start + 2] == ["^"]
     first = start + (2 if negated else 1)
@@ -252,13 +254,13 @@ def _parse_class(chars, start, group):
             name, colon, _ = "".join(chars[i + 2:]).partition(":]")
             posix_class = _POSIX_CLASSES.get(name.removeprefix("^"))
             if following != ":" or not colon or not posix_class:
-                return None, i, None  # a class in the class
+                return None, i, None  # a nested class
             item, _ = _fold_case((posix_class, False), group)
             members = _union(members, (item, name.startswith("^")))
             resume = i + len(name) + 4
             continue
         if char in "&-~" and char == following and not leading:
-            return None, i, None  # an operation on classes
+            return None, i, None  # a set operation
         item, resume = _parse_class_item(chars, i)
         last = chars[resume + 1] if resume + 1 < len(chars) else ""
         if item and chars[resume:resume + 1] == ["-"] and last not in ["", "-", "]"] and not leading:
@@ -271,7 +273,7 @@ def _parse_class(chars, start, group):
 
 def _parse_class_item(chars, i):
     if chars[i] != "\\":
-        # Without Unicode, a class has no members beyond ASCII.
+        # Without Unicode, a class cannot contain non-ASCII characters.
         return (None if chars[i] > "~" else (chars[i], False)), i + 1
     return _parse_escape(chars, i + 1) if i + 1 < len(chars) else (None, i + 1)
 
@@ -282,7 +284,11 @@ def _range(low, high):
     return (_PRINTABLE[first:last + 1], False) if first >= 0 and first <= last else None
 
 def _parse_group_start(pattern, start, group):
-    """Parses `(?:`, `(?P<name>`, `(?i)` and the like: flags (`None` if unknown), and what follows."""
+    """Parses `(?:`, `(?P<name>`, `(?i)` and the like.
+
+    Returns:
+        The flags (`None` if unsupported), and the index after the opening.
+    """
     for opening in ["(?P<", "(?<"]:
         if pattern.startswith(opening, start):
             return dict(group.flags), pattern.find(">", start) + 1
@@ -298,12 +304,16 @@ def _parse_group_start(pattern, start, group):
             flags["fold_case"] = on
         elif char == "s":
             flags["dot"] = _ANYTHING if on else ("\n", True)
-        elif char != "U":  # U: which of several matches is found does not matter
+        elif char != "U":  # U swaps greedy and lazy, which a search need not distinguish
             break
     return None, start
 
 def _parse_repetition(pattern, i):
-    """Parses `*`, `+`, `?`, `{m,n}`: the least (`None` if unknown), the most, and what follows."""
+    """Parses `*`, `+`, `?` or `{m,n}`.
+
+    Returns:
+        The minimum (`None` if unsupported), the maximum (`None` if unbounded), and the index after it.
+    """
     low, high, end = {"*": (0, None, i), "+": (1, None, i), "?": (0, 1, i)}.get(pattern[i], (None, None, i))
     if pattern[i] == "{":
         end = pattern.find("}", i)
@@ -315,6 +325,6 @@ def _parse_repetition(pattern, i):
         if high != None and high < low:
             return None, None, end
 
-    # The shortest or the longest match: to a search it is the same.
+    # Whether a text matches does not depend on laziness.
     lazy = pattern.startswith("?", end + 1)
     return low, high, end + (2 if lazy else 1)

@@ -1,46 +1,46 @@
 """Searches for several regular expressions at once.
 
-All programs run side by side as one deterministic automaton, whose states are made when a text first
-needs them: a text costs one look-up for each of its characters, however many patterns there are. A
-caller may keep the state after a part that many texts begin with.
+All programs run in parallel as one lazy DFA: states are built when a text first reaches them. Searching
+a text costs one look-up per character, however many patterns there are. A caller can cache the state
+after a prefix that many texts share.
 
-The order of the programs is their precedence. Once one is found for certain, those behind it do not
-matter any more, and the automaton forgets them.
+Programs are in order of precedence. After a certain match, later programs no longer matter, and the
+states drop them.
 
-A state is a number. In state 0, nothing is known: any of the patterns may be found.
+A state is a number. State 0 means unknown: any of the patterns may match.
 """
 
-load(":regex.bzl", "END", "JUMP", "START", "TAKE")
+load(":parser.bzl", "END", "JUMP", "START", "TAKE")
 
 # The state before the first character.
 FIRST_STATE = 1
 
 _UNKNOWN_STATE = 0
 
-# Patterns such as `a.{40}b` have exponentially many states. Usual ones have some hundreds in all.
+# Patterns such as `a.{40}b` have exponentially many states. Typical patterns need a few hundred in total.
 _MAX_STATES = 5000
 
-# Bazel keeps UTF-8 with one character for each byte; other dialects of Starlark do not. Patterns mean
-# bytes.
+# Bazel stores each byte of UTF-8 as one character; other implementations of Starlark do not. Patterns
+# match bytes.
 _STRINGS_ARE_BYTES = len("é") == 2
 
-# Behind the instructions of a program that is found.
+# The opcode after a program's last instruction: the program matches.
 _FOUND = 4
 
 def new_automaton(programs):
     """Prepares a search.
 
     Args:
-        programs: list of what `parse_pattern` returns, in order of precedence.
+        programs: list of programs from `parse_pattern`, in order of precedence.
 
     Returns:
-        An automaton for the other functions of this file. It grows in use.
+        An automaton for the other functions of this file. Searching adds states to it.
     """
     nodes = []
     entries = []
     owners = []
     for number, program in enumerate(programs):
-        # That it is found comes first, so that sorting puts it before all that it makes needless.
+        # _FOUND comes first, so that it sorts before the nodes that it makes irrelevant (`_prune`).
         entries.append(len(nodes) + 1)
         nodes.append((_FOUND, program.exact))
         nodes.extend(program.instructions)
@@ -48,17 +48,17 @@ def new_automaton(programs):
         owners.extend([number] * (len(nodes) - len(owners)))
     automaton = struct(
         nodes = nodes,
-        owners = owners,  # the numbers of the nodes' programs
-        # For each node that consumes something, the nodes that are reached then, as keys.
+        owners = owners,  # the index of each node's program
+        # For each TAKE and END node, the nodes that follow it, as keys.
         following = [
             _reach(nodes, [position + 1], False) if node[0] in [TAKE, END] else None
             for position, node in enumerate(nodes)
         ],
-        # A search may begin at any place; this is left out of the states.
+        # The nodes of a search that starts after the current character. States do not contain them.
         restart = _reach(nodes, entries, False),
         after_restart = {},  # by character
-        states = {},  # from nodes to numbers
-        # For each state its nodes, and the next states by character.
+        states = {},  # from nodes to state numbers
+        # The nodes of each state, and its transitions by character.
         members = [[]],
         transitions = [{}],
     )
@@ -66,12 +66,12 @@ def new_automaton(programs):
     return automaton
 
 def advance(automaton, state, text):
-    """Goes on with a search.
+    """Continues a search.
 
     Args:
-        automaton: what `new_automaton` returned.
-        state: `FIRST_STATE`, or the state after what comes before `text`.
-        text: the characters that come next.
+        automaton: an automaton from `new_automaton`.
+        state: `FIRST_STATE`, or the state after the preceding text.
+        text: the next characters.
 
     Returns:
         The state after `text`.
@@ -83,15 +83,15 @@ def advance(automaton, state, text):
     return state
 
 def find(automaton, state):
-    """Tells which patterns are found in a text.
+    """Finds the patterns that match a text.
 
     Args:
-        automaton: what `new_automaton` returned.
+        automaton: an automaton from `new_automaton`.
         state: the state after the text.
 
     Returns:
-        A pair: the numbers of the programs whose pattern may be found, in order, and whether that of
-        the last one is found for certain. Those after it are left out.
+        A pair: a tuple with the indices of the programs that may match, in order, up to the first one
+        that certainly does; and whether the last of them certainly matches.
     """
     pending = list(automaton.members[state]) + automaton.restart.keys()
     reached = {}
@@ -105,26 +105,26 @@ def find(automaton, state):
     return _answer(automaton, state, [position for position in reached if automaton.nodes[position][0] == _FOUND])
 
 def find_below(automaton, state):
-    """Tells which patterns are found in texts that all begin alike, and are longer.
+    """Finds the patterns that match any text with a given prefix, other than the prefix itself.
 
     Args:
-        automaton: what `new_automaton` returned.
-        state: the state after what the texts begin with.
+        automaton: an automaton from `new_automaton`.
+        state: the state after the prefix.
 
     Returns:
-        As of `find`, for any of the texts; certain is what is found in all of them.
+        As `find`. A match is certain if all of the texts match.
     """
     return _answer(automaton, state, list(automaton.members[state]) + automaton.restart.keys())
 
 def _answer(automaton, state, positions):
     if state == _UNKNOWN_STATE:
-        return range(automaton.owners[-1] + 1 if automaton.owners else 0), False
+        return tuple(range(automaton.owners[-1] + 1 if automaton.owners else 0)), False
     positions = _prune(automaton, positions)
     certain = bool(positions) and automaton.nodes[positions[-1]] == (_FOUND, True)
-    return {automaton.owners[position]: None for position in positions}.keys(), certain
+    return tuple({automaton.owners[position]: None for position in positions}), certain
 
 def _step(automaton, state, char):
-    """Finds the state after `state` and `char`, and remembers it."""
+    """Computes and caches the transition from `state` on `char`."""
     if char not in automaton.after_restart:
         automaton.after_restart[char] = _consume(automaton, automaton.restart, char)
     reached = dict(automaton.after_restart[char])
@@ -135,7 +135,7 @@ def _step(automaton, state, char):
     return following
 
 def _consume(automaton, positions, char):
-    """The nodes that are reached from those at `positions` by `char`."""
+    """The nodes reached from `positions` on `char`."""
     reached = {}
     for position in positions:
         node = automaton.nodes[position]
@@ -146,7 +146,7 @@ def _consume(automaton, positions, char):
     return reached
 
 def _state(automaton, positions):
-    """The number of the state with the nodes at `positions`."""
+    """The number of the state whose nodes are `positions`."""
     members = tuple(_prune(automaton, positions))
     state = automaton.states.get(members)
     if state == None:
@@ -159,7 +159,7 @@ def _state(automaton, positions):
     return state
 
 def _prune(automaton, positions):
-    """Sorts, and leaves out what does not matter any more, because a program is found."""
+    """Sorts the positions, and drops those that no longer matter because a program matches."""
     kept = []
     found = None
     for position in sorted(positions):
@@ -174,10 +174,10 @@ def _prune(automaton, positions):
     return kept
 
 def _reach(nodes, positions, at_start):
-    """The nodes that consume something, or are the end of a program, and are reached from `positions`.
+    """Follows JUMP (and START, if `at_start`) from `positions`.
 
     Returns:
-        A dict with the positions of the nodes as keys.
+        The TAKE, END and _FOUND nodes that are reached, as the keys of a dict.
     """
     reached = {}
     pending = positions
