@@ -1,9 +1,9 @@
-//! Memory of bounded size from which the least recently used goes first.
+//! A bounded LRU cache.
 //!
-//! A worker remembers compiled groups, manifests, compressed chunks and digest states. None of it can
-//! change a layer's bytes: every key is made of all that decides the value. A file's part of a key is
-//! the digest that Bazel gives and what the file looks like ([`crate::stamp`]); what has no digest, or
-//! may have changed since it was looked at, has no key.
+//! A worker caches compiled groups, manifests, compressed chunks and digest states. No cache can change
+//! a layer's bytes: a key contains everything that determines the value. For a file, that is the digest
+//! from Bazel and the file's [stamp](crate::stamp). A file that has no digest, or may have changed since
+//! its stamp was taken, is not cached.
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-/// How often a cache helped, and what it holds.
+/// A cache's hit counts and size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     pub hits: u64,
@@ -22,7 +22,7 @@ pub struct Stats {
     pub cost: u64,
 }
 
-/// A cache whose entries may cost so much together.
+/// An LRU cache that bounds the total cost of its entries.
 pub struct Cache<K, V> {
     budget: u64,
     entries: Mutex<Entries<K, V>>,
@@ -37,7 +37,7 @@ struct Entries<K, V> {
 }
 
 impl<K: Hash + Eq, V: Clone> Cache<K, V> {
-    /// A cache whose entries may cost `budget` together: bytes, or a count if each costs 1.
+    /// A cache whose entries have a total cost of at most `budget`: bytes, or a count if each costs 1.
     pub fn new(budget: u64) -> Cache<K, V> {
         Cache {
             budget,
@@ -47,7 +47,7 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         }
     }
 
-    /// The value of `key`.
+    /// The cached value of `key`.
     pub fn get(&self, key: &K) -> Option<V> {
         let value = self.lock().by_key.get(key).map(|(value, _)| value.clone());
         let counter = if value.is_some() { &self.hits } else { &self.misses };
@@ -55,7 +55,8 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         value
     }
 
-    /// Remembers `value`, and forgets others until the budget holds.
+    /// Caches `value`, and evicts the least recently used entries until the total cost is within the
+    /// budget.
     pub fn put(&self, key: K, value: V, cost: u64) {
         let mut entries = self.lock();
         if cost > self.budget {
@@ -72,12 +73,12 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         }
     }
 
-    /// What entries may cost together.
+    /// The maximum total cost.
     pub fn budget(&self) -> u64 {
         self.budget
     }
 
-    /// What the cache did so far.
+    /// The statistics so far.
     pub fn stats(&self) -> Stats {
         let entries = self.lock();
         Stats {
@@ -89,7 +90,7 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         }
     }
 
-    /// No holder of the lock calls foreign code, so the entries are whole even after a panic.
+    /// No code that holds the lock calls foreign code, so the entries are consistent even after a panic.
     fn lock(&self) -> MutexGuard<'_, Entries<K, V>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }

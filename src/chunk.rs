@@ -1,12 +1,12 @@
 //! Splits a layer's tar stream into chunks that can be compressed independently. Pure.
 //!
 //! A boundary depends only on the entries, never on threads, caches or buffers, so the compressed
-//! bytes are the same on every machine. Boundaries also *survive edits*: a run of small files closes
-//! where a hash of an image path says so, so an inserted or removed file moves the boundaries beside
-//! it and no others, and every other chunk compresses to the same bytes as before.
+//! bytes are the same on every machine. Boundaries also *survive edits*, as in content-defined chunking:
+//! a run of small files ends at a path whose hash is a multiple of `path_odds`. So inserting or removing
+//! a file moves only nearby boundaries, and all other chunks keep their bytes.
 //!
-//! The content of a large file is split into parts that hold no header: the same file under another
-//! name, or in another image, is the same chunk.
+//! The content of a large file is split into parts that contain no headers. The same file under another
+//! name, or in another image, yields the same parts.
 
 use std::ops::Range;
 
@@ -18,22 +18,22 @@ use crate::header;
 use crate::plan::{Body, LayerPlan, TarEntry};
 use crate::request::Metadata;
 
-/// Where boundaries lie. Sizes are uncompressed bytes.
+/// The parameters of chunking. Sizes are in uncompressed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkSizes {
-    /// A run is closed from this size on, at the next path whose hash says so.
+    /// A run of at least this size ends at the next path whose hash is a multiple of `path_odds`.
     pub run_min: u64,
-    /// A run never becomes larger.
+    /// The maximum size of a run.
     pub run_max: u64,
-    /// One in this many paths may close a run. A power of two.
+    /// One in this many paths can end a run. A power of two.
     pub path_odds: u64,
-    /// From this size a file's content is apart from any run.
+    /// The content of a file of at least this size is split off from runs.
     pub large_file: u64,
     /// The content of a large file is split into equal parts of at most this size.
     pub part_max: u64,
 }
 
-/// gzip's window is 32 KiB, so small chunks cost little: 0.4 % against one stream over the layer.
+/// gzip's window is 32 KiB, so small chunks cost little: 0.4 % of size compared to one stream for the layer.
 pub const GZIP_CHUNKS: ChunkSizes = ChunkSizes {
     run_min: 128 << 10,
     run_max: 1 << 20,
@@ -42,12 +42,12 @@ pub const GZIP_CHUNKS: ChunkSizes = ChunkSizes {
     part_max: 1 << 20,
 };
 
-/// zstd's window at level 3 is 2 MiB, so chunks have to be larger: 1.1 % at these sizes.
+/// zstd's window at level 3 is 2 MiB, so chunks have to be larger. These sizes cost 1.1 %.
 pub const ZSTD_CHUNKS: ChunkSizes =
     ChunkSizes { run_min: 4 << 20, run_max: 16 << 20, path_odds: 32, large_file: 4 << 20, part_max: 8 << 20 };
 
 impl ChunkSizes {
-    /// The sizes that suit `codec`. A plain tar has the same bytes whatever they are.
+    /// The sizes for `codec`. They do not affect the bytes of a plain tar.
     pub fn of(codec: Codec) -> ChunkSizes {
         match codec {
             Codec::None | Codec::Gzip { .. } => GZIP_CHUNKS,
@@ -56,26 +56,26 @@ impl ChunkSizes {
     }
 }
 
-/// A stretch of the tar stream.
+/// A contiguous part of the tar stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chunk {
     /// Entries with their headers, contents and padding.
     Run {
-        /// Zeros that pad the large file before the run.
+        /// The padding of the large file before the run.
         leading_zeros: u64,
         entries: Range<usize>,
-        /// Whether the last entry is a large file, whose content follows in parts of its own.
+        /// Whether the last entry is a large file, whose content follows in [parts](Chunk::Part).
         content_follows: bool,
-        /// Whether the archive ends after the run.
+        /// Whether the run includes the end of the archive.
         ends_archive: bool,
         /// Uncompressed bytes.
         length: u64,
     },
-    /// A part of the content of the large file that is entry number `entry`.
+    /// A part of the content of a large file, entry number `entry`.
     Part { entry: usize, offset: u64, length: u64 },
 }
 
-/// What a chunk is made of. Its length, its key and its bytes all follow from its pieces.
+/// A piece of a chunk. A chunk's length, key and bytes are all derived from its pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
     /// This many zero bytes.
@@ -87,7 +87,7 @@ pub enum Piece {
 }
 
 impl Chunk {
-    /// The number of the first entry that has a piece in the chunk.
+    /// The number of the first entry with a piece in the chunk.
     pub fn first_entry(&self) -> usize {
         match self {
             Chunk::Run { entries, .. } => entries.start,
@@ -128,22 +128,22 @@ fn zeros(length: u64) -> Option<Piece> {
     (length > 0).then_some(Piece::Zeros(length))
 }
 
-/// Identifies the compressed form of a chunk: it is the same for chunks of the same bytes, codec and
-/// level, wherever they are.
+/// Identifies the compressed form of a chunk. Chunks with the same bytes, codec and level have the same
+/// key, wherever they are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(pub [u8; 32]);
 
 impl Key {
-    /// The key of a sequence of chunks: of those that `self` stands for and of one more.
+    /// The key of a sequence of chunks: the sequence with the key `self`, and one more chunk.
     pub fn then(&self, next: &Key) -> Key {
         Key(Sha256::new().chain_update(self.0).chain_update(next.0).finalize().into())
     }
 }
 
-/// The key of `chunk`, or `None` where a content in it does not last beyond the request.
+/// The key of `chunk`, or `None` if it contains a file that cannot be cached beyond the request.
 pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
     let mut hasher = Sha256::new();
-    // Each field is preceded by its length, so that no two lists of fields are the same bytes.
+    // Each field is preceded by its length, so different lists of fields have different bytes.
     let mut field = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
@@ -231,7 +231,7 @@ pub fn chunks(plan: &LayerPlan, sizes: ChunkSizes) -> Vec<Chunk> {
     chunks
 }
 
-/// A run that is still open.
+/// An open run.
 #[derive(Default)]
 struct Run {
     start: usize,
@@ -247,7 +247,7 @@ impl Run {
         self.length = padding;
     }
 
-    /// Ends the run before entry number `end`, where a new one begins.
+    /// Ends the run before entry number `end`, and begins a new one there.
     fn close(&mut self, end: usize) -> Chunk {
         let Run { start, leading_zeros, content_follows, ends_archive, length } =
             std::mem::replace(self, Run { start: end, ..Run::default() });
@@ -282,7 +282,7 @@ mod tests {
         LayerPlan { entries: entries.collect(), metadata: Metadata::default() }
     }
 
-    /// Names and contents of a chunk: what its compressed bytes depend on.
+    /// What a chunk's compressed bytes depend on.
     fn identity(plan: &LayerPlan, chunk: &Chunk) -> String {
         match chunk {
             Chunk::Run { entries, leading_zeros, ends_archive, .. } => {
@@ -344,13 +344,13 @@ mod tests {
             let old: std::collections::HashSet<_> = chunks(&before, SMALL).iter().map(|c| identity(&before, c)).collect();
             let new: Vec<_> = chunks(&after, SMALL).iter().map(|c| identity(&after, c)).collect();
             let changed = new.iter().filter(|chunk| !old.contains(*chunk)).count();
-            // The run with the new file, and those after it up to the next boundary that a path sets.
-            // Where many paths in a row set none, runs close by size, and each of these may shift.
+            // The run with the new file, and those after it up to the next boundary set by a path. In a
+            // long row of paths that set none, runs end by size, and each of these boundaries may shift.
             prop_assert!(changed <= 1 + new.len() / 2 || changed <= 8, "{changed} of {}", new.len());
         }
     }
 
-    /// As in a site-packages directory: how many files of a thousand are smaller than which size.
+    /// Size distribution of a site-packages directory: how many files of a thousand are below each size.
     const TYPICAL_SIZES: [(u64, u64); 6] =
         [(300, 1 << 10), (610, 4 << 10), (830, 16 << 10), (950, 64 << 10), (995, 1 << 20), (1000, 8 << 20)];
 
@@ -360,7 +360,7 @@ mod tests {
         hasher.digest()
     }
 
-    /// Paths and contents of a binary with `count` files. A content is its size and a version.
+    /// Paths and contents of a binary with `count` files. A content is a size and a version.
     fn typical_files(count: u64) -> std::collections::BTreeMap<String, (u64, u64)> {
         (0..count).map(|n| (format!("./app/package_{}/{n}.py", n / 40), (typical_size(n), 0))).collect()
     }

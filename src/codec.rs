@@ -1,9 +1,10 @@
-//! Compresses one chunk of a layer into bytes that stand on their own.
+//! Compresses each chunk of a layer independently.
 //!
 //! gzip: one member per chunk (RFC 1952 §2.2: members "simply appear one after another in the
-//! file"), made by libdeflate, which packs tighter than zlib at the same level and three times as
-//! fast. zstd: one frame per chunk with its content size (RFC 8878 §3.1.1.1). Both are pure functions of the chunk's
-//! bytes and the level; golden digests in the tests notice a library that changes them.
+//! file"), written by libdeflate, which compresses better than zlib at the same level and is three
+//! times as fast. zstd: one frame per chunk, with its content size (RFC 8878 §3.1.1.1). The result is a
+//! pure function of the chunk's bytes and the level. Golden digests in the tests detect a library
+//! version that produces different bytes.
 
 use std::fmt;
 use std::io;
@@ -14,12 +15,12 @@ use crate::show::show;
 use crate::tables::{CODECS, Levels};
 use bazel_worker::Cancel;
 
-/// The level of zstd from which a chunk is compressed in slices. Below, a part of 8 MiB takes at most
-/// 0.1 seconds; at the highest it takes up to 3, and nobody waits so long for what is cancelled. The
-/// slices cost 0.8 % of size at levels up to 15 and nothing from there on.
+/// The lowest zstd level at which a chunk is compressed in slices, to react to cancellation. At lower
+/// levels, a part of 8 MiB takes at most 0.1 seconds; at the highest level, up to 3. Slices increase the
+/// size by 0.8 % at levels up to 15, and not at all above.
 const SLICED_FROM_ZSTD_LEVEL: u8 = 5;
-/// What is compressed between two looks at the cancellation: a block of zstd (RFC 8878 §3.1.1.2),
-/// which takes at most some 0.1 seconds. The result does not depend on it.
+/// How much is compressed between two checks for cancellation: one zstd block (RFC 8878 §3.1.1.2),
+/// which takes at most about 0.1 seconds. The result does not depend on this size.
 const SLICE_BYTES: usize = 128 << 10;
 
 /// How a layer is compressed.
@@ -33,7 +34,7 @@ pub enum Codec {
     Zstd { level: u8 },
 }
 
-/// What can be wrong with a name or level of compression.
+/// An invalid codec name or level.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     #[error("compression \"{name}\" is not known; use {known}")]
@@ -45,7 +46,7 @@ pub enum Error {
 }
 
 impl Codec {
-    /// The codec called `name` (`gzip`, `zstd`, `none`) at `level`, or at its default level.
+    /// The codec `name` (`gzip`, `zstd` or `none`) at `level`, or at its default level.
     pub fn new(name: &str, level: Option<u8>) -> Result<Codec, Error> {
         let Some(row) = CODECS.iter().find(|row| row.name == name) else {
             return Err(Error::Unknown { name: show(name.as_bytes()), known: known_names() });
@@ -67,7 +68,7 @@ impl Codec {
         }
     }
 
-    /// The name that people use.
+    /// The name that [`Codec::new`] accepts.
     pub fn name(self) -> &'static str {
         match self {
             Codec::None => "none",
@@ -85,13 +86,13 @@ impl Codec {
         }
     }
 
-    /// The extension of a layer's file.
+    /// The file extension of a layer.
     pub fn extension(self) -> &'static str {
         let row = CODECS.iter().find(|row| row.name == self.name());
         &row.expect("a codec has a row, or it could not be made").extension
     }
 
-    /// A compressor for one thread, which keeps its working memory from chunk to chunk.
+    /// A compressor for one thread. It reuses its working memory for each chunk.
     pub fn compressor(self) -> Compressor {
         let inner = match self {
             Codec::None => Inner::None,
@@ -125,10 +126,10 @@ impl fmt::Display for Codec {
     }
 }
 
-/// Compresses chunks one after another; the result never depends on earlier chunks.
+/// Compresses chunks one after another. The result never depends on earlier chunks.
 pub struct Compressor {
     inner: Inner,
-    /// Where the compressed form is made, before its length is known.
+    /// The output buffer, sized for the worst case.
     room: Vec<u8>,
 }
 
@@ -140,11 +141,11 @@ enum Inner {
 }
 
 impl Compressor {
-    /// The compressed form of `chunk`, or `None` where the codec leaves bytes as they are.
+    /// The compressed form of `chunk`, or `None` if the codec does not compress.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Interrupted`] once `cancel` is raised, if that is seen in time.
+    /// [`io::ErrorKind::Interrupted`] if `cancel` is set in time.
     pub fn compress(&mut self, chunk: &[u8], cancel: &Cancel) -> io::Result<Option<Vec<u8>>> {
         let Compressor { inner, room } = self;
         let length = match inner {
@@ -180,8 +181,8 @@ fn grow(room: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// One frame with its content size, as if it was compressed at once. Returns its length. `is_cancelled`
-/// is asked before each slice.
+/// Writes one frame with its content size, and returns its length. `is_cancelled` is called before each
+/// slice.
 fn compress_in_slices(
     encoder: &mut raw::Encoder<'_>,
     chunk: &[u8],
@@ -274,8 +275,8 @@ mod tests {
         assert_eq!(questions, 3 + 10, "once before each slice, and never after that");
     }
 
-    /// Layers made by two releases should have the same digests. Where a library's new version packs
-    /// differently, that belongs into the changelog, and here.
+    /// Layers written by two releases should have the same digests. If a new version of a library
+    /// compresses differently, update these digests and the changelog.
     #[test]
     fn compressed_bytes_never_change() {
         let text: Vec<u8> =

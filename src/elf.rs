@@ -1,11 +1,11 @@
-//! ELF headers, as far as they say for which processor an image is made (System V ABI, "ELF Header").
+//! Reads the target processor from ELF headers (System V ABI, "ELF Header").
 
 use crate::tables::PROCESSORS;
 
 /// The first bytes of an ELF image.
 pub const MAGIC: &[u8; 4] = b"\x7fELF";
 
-/// `e_machine` of an ELF image that begins with `content`; `None` if it is another kind of file.
+/// `e_machine` of an ELF image that begins with `content`; `None` for any other kind of file.
 pub fn machine(content: &[u8]) -> Option<u16> {
     let header = content.get(..20).filter(|header| header.starts_with(MAGIC))?;
     let bytes = [header[18], header[19]];
@@ -16,12 +16,12 @@ pub fn machine(content: &[u8]) -> Option<u16> {
     }
 }
 
-/// `e_machine` of the processor that `@platforms//cpu` calls `cpu`.
+/// `e_machine` of a processor in `@platforms//cpu`.
 pub fn machine_of(cpu: &str) -> Option<u16> {
     PROCESSORS.iter().find(|row| row.name == cpu).map(|row| row.machine)
 }
 
-/// Whether Linux runs on the processor, so that an image for it is a program and not data.
+/// Whether Linux runs on the processor. ELF images for other processors are data.
 pub fn is_host(machine: u16) -> bool {
     PROCESSORS.iter().any(|row| row.machine == machine)
 }

@@ -1,10 +1,10 @@
 //! The path of an action's input or output, as Bazel writes it: relative to the directory in which
 //! the action runs, or to the `sandbox_dir` of a work request.
 //!
-//! Such a path does not lead elsewhere, with one exception. Under
-//! `--experimental_sibling_repository_layout` Bazel puts other repositories beside the directory in
-//! which actions run, so that their source files are `../<repository>/…`. Outputs are in `bazel-out`
-//! there too.
+//! Such a path stays within that directory, with one exception. With
+//! `--experimental_sibling_repository_layout`, Bazel puts other repositories next to the directory in
+//! which actions run, so their source files are at `../<repository>/…`. Outputs are still in
+//! `bazel-out`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::show::show;
 
-/// Why a path cannot be one of an action's files.
+/// Why a path is not a valid exec path.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("exec path \"{path}\": {problem}")]
 pub struct Error {
@@ -20,7 +20,7 @@ pub struct Error {
     pub problem: &'static str,
 }
 
-/// The exec path of an input.
+/// Checks the exec path of an input.
 pub fn input(path: &[u8]) -> Result<PathBuf, Error> {
     let is_name = |rest: &&[u8]| !matches!(rest.split(|&byte| byte == b'/').next(), Some(b"" | b"."));
     let below = path.strip_prefix(b"../").filter(is_name).unwrap_or(path);
@@ -31,12 +31,12 @@ pub fn input(path: &[u8]) -> Result<PathBuf, Error> {
     )
 }
 
-/// The exec path of an output.
+/// Checks the exec path of an output.
 pub fn output(path: &[u8]) -> Result<PathBuf, Error> {
     check(path, path, "`..` leads out of the directory in which the action runs, where its outputs belong")
 }
 
-/// The `sandbox_dir` of a work request, which is the working directory itself if it is empty.
+/// Checks the `sandbox_dir` of a work request. An empty one stands for the working directory.
 pub fn sandbox_dir(path: &Path) -> Result<&Path, Error> {
     if !path.as_os_str().is_empty() {
         let path = path.as_os_str().as_bytes();
@@ -60,8 +60,8 @@ fn check(path: &[u8], below: &[u8], leads_out: &'static str) -> Result<PathBuf, 
     Err(Error { path: show(path), problem })
 }
 
-/// `path` without `.` and empty components, so that the same place always has the same path. The
-/// directory itself is `.`.
+/// `path` without `.` and empty components, so that equal locations have equal paths. The directory
+/// itself is `.`.
 fn plain(path: &[u8]) -> PathBuf {
     let written = Path::new(OsStr::from_bytes(path));
     if path.split(|&byte| byte == b'/').any(|component| matches!(component, b"" | b".")) {

@@ -1,34 +1,34 @@
-//! Encodes the header blocks of a tar entry: ustar, preceded by a PAX header where ustar cannot
-//! carry the entry.
+//! Encodes the header blocks of a tar entry: ustar, preceded by a PAX header if ustar cannot represent
+//! the entry.
 //!
-//! A PAX header (POSIX.1-2001, "pax Interchange Format") is written for exactly these reasons: a
-//! name or link target that does not fit or is not ASCII, a size from 8 GiB, an owner, group or time
-//! above 2 097 151 or 8 589 934 591. Readers everywhere understand both forms; nothing in them
-//! depends on the clock, the host or the process.
+//! A PAX header (POSIX.1-2001, "pax Interchange Format") is written only for a name or link target that
+//! does not fit or is not ASCII, a size of 8 GiB or more, an owner or group above 2 097 151, or a time
+//! above 8 589 934 591. All readers support both forms. Nothing in them depends on the clock, the host
+//! or the process.
 //!
-//! The fields of a number that ustar's octal digits cannot hold have it in binary (GNU tar's manual,
-//! "Basic Tar Format"), as bsdtar writes them: readers that skip PAX headers, such as busybox, would
-//! take the content of a file of size 0 for the next header.
+//! Numbers that do not fit in ustar's octal digits are also stored in binary in the ustar field (GNU
+//! tar's manual, "Basic Tar Format"), as bsdtar does. Otherwise readers that skip PAX headers, such as
+//! busybox, would read a size of 0, and parse the file's content as the next header.
 
 use tar::{EntryType, Header};
 
 use crate::plan::{Body, TarEntry};
 use crate::request::Metadata;
 
-/// Everything in a tar is a multiple of this long.
+/// The length of everything in a tar is a multiple of this.
 pub const BLOCK_BYTES: u64 = 512;
-/// A tar ends with two empty blocks (POSIX.1-1988), and no further padding.
+/// A tar ends with two zero blocks (POSIX.1-1988), without further padding.
 pub const END_OF_ARCHIVE_BYTES: u64 = 2 * BLOCK_BYTES;
 
-/// The first size that 11 octal digits cannot hold: 8 GiB. Times have the same field width.
+/// The first value that does not fit in 11 octal digits, the width of sizes (8 GiB) and times.
 const TWELVE_BYTE_FIELD_LIMIT: u64 = 1 << 33;
-/// The first owner or group that 7 octal digits cannot hold.
+/// The first value that does not fit in 7 octal digits, the width of owners and groups.
 const EIGHT_BYTE_FIELD_LIMIT: u64 = 1 << 21;
 const NAME_BYTES: usize = 100;
 const PREFIX_BYTES: usize = 155;
 const OWNER_NAME_BYTES: usize = 32;
 
-/// How many zero bytes follow `size` bytes of content.
+/// The number of zero bytes after `size` bytes of content.
 pub fn padding(size: u64) -> u64 {
     size.next_multiple_of(BLOCK_BYTES) - size
 }
@@ -44,7 +44,7 @@ pub fn encode(entry: &TarEntry, metadata: &Metadata, out: &mut Vec<u8>) {
     out.extend_from_slice(ustar_header(entry, metadata).as_bytes());
 }
 
-/// How many bytes [`encode`] appends.
+/// The number of bytes that [`encode`] appends.
 pub fn encoded_length(entry: &TarEntry, metadata: &Metadata) -> u64 {
     match pax_records(entry, metadata).len() as u64 {
         0 => BLOCK_BYTES,
@@ -92,7 +92,7 @@ fn ustar_header(entry: &TarEntry, metadata: &Metadata) -> Header {
     header
 }
 
-/// The header of the PAX header itself. Its name is only ever shown by readers that know no PAX.
+/// The header of the PAX header itself. Only readers without PAX support show its name.
 fn pax_header(name: &[u8], length: u64) -> Header {
     let base = name.strip_suffix(b"/").unwrap_or(name);
     let base = base.rsplit(|&byte| byte == b'/').next().unwrap_or(base);
@@ -115,27 +115,27 @@ fn fill(field: &mut [u8], bytes: &[u8]) {
     field[..length].copy_from_slice(&bytes[..length]);
 }
 
-/// The split of a name into ustar's prefix (≤ 155 bytes) and name (≤ 100 bytes), which readers join
-/// with a `/`; `None` where there is no such split. A name that fits as a whole has no prefix.
+/// Splits a name into ustar's prefix (≤ 155 bytes) and name (≤ 100 bytes), which readers join with a
+/// `/`; `None` if that is impossible. The prefix is empty if the whole name fits.
 fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
     if name.len() <= NAME_BYTES {
         return Some((b"", name));
     }
-    // The leftmost slash that leaves a short enough name gives the shortest prefix. The last byte
-    // of a directory's name is a slash too, which would leave an empty name.
+    // The leftmost slash that leaves a short enough name gives the shortest prefix. A directory's
+    // trailing slash is not considered, since it would leave an empty name.
     let from = name.len() - 1 - NAME_BYTES;
     let slash = from + name[from..name.len() - 1].iter().position(|&byte| byte == b'/')?;
     (slash <= PREFIX_BYTES).then(|| (&name[..slash], &name[slash + 1..]))
 }
 
-/// The records of the PAX header, sorted by key; empty where ustar says everything.
+/// The records of the PAX header, sorted by key; empty if ustar suffices.
 fn pax_records(entry: &TarEntry, metadata: &Metadata) -> Vec<u8> {
     let Metadata { owner, group, owner_name, group_name, mtime, .. } = metadata;
     let (name, target) = (&entry.name[..], link_target(entry));
     let long_name = split(name).is_none();
     let long_target = target.len() > NAME_BYTES;
-    // ustar text is ASCII, PAX text is UTF-8. Bytes that are neither stay raw in ustar where they
-    // fit, as every reader takes them, and go into PAX with a note otherwise.
+    // ustar text is ASCII, PAX text is UTF-8. Other bytes are stored as they are in ustar if they fit,
+    // which every reader accepts, and otherwise in PAX with `hdrcharset`.
     let utf8 = |text: &[u8]| std::str::from_utf8(text).is_ok();
     let foreign = |text: &[u8]| !text.is_ascii() && utf8(text);
     let binary = long_name && !utf8(name) || long_target && !utf8(target);
@@ -158,7 +158,7 @@ fn pax_records(entry: &TarEntry, metadata: &Metadata) -> Vec<u8> {
     records
 }
 
-/// Appends `"<length> <key>=<value>\n"`, where the length counts its own digits.
+/// Appends `"<length> <key>=<value>\n"`. The length includes its own digits.
 fn pax_record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
     let rest = 1 + key.len() + 1 + value.len() + 1;
     let mut length = rest + 1;
@@ -192,7 +192,7 @@ mod tests {
         bytes
     }
 
-    /// What the tar crate's reader makes of the header.
+    /// The entry as the tar crate reads it.
     fn decoded(entry: &TarEntry, metadata: &Metadata) -> (Vec<u8>, Vec<u8>, u64, u64) {
         let mut bytes = encoded(entry, metadata);
         bytes.extend([0; END_OF_ARCHIVE_BYTES as usize]);
@@ -280,13 +280,13 @@ mod tests {
             (&ustar[124..136], 10 << 30),
             (&ustar[136..148], 1 << 40),
         ] {
-            // Binary, big-endian, with the highest bit set to tell it from digits.
+            // Binary, big-endian, with the highest bit set to distinguish it from digits.
             let mut expected = vec![0; field.len() - 8];
             expected.extend(value.to_be_bytes());
             expected[0] |= 0x80;
             assert_eq!(field, expected, "{value}");
         }
-        // The last values that fit are digits.
+        // The largest values that fit are written in octal.
         let metadata = Metadata { owner: (1 << 21) - 1, mtime: (1 << 33) - 1, ..Metadata::default() };
         let bytes = encoded(&entry(b"./f", file((1 << 33) - 1)), &metadata);
         assert_eq!(&bytes[108..116], b"7777777\0");

@@ -1,15 +1,15 @@
-//! The place of an entry in a container image.
+//! The path of an entry in a container image.
 
 use crate::show::show;
 
-/// The longest path of a Linux system call, less its closing NUL.
+/// The longest path that a Linux system call accepts, without the terminating NUL.
 const PATH_MAX: usize = 4095;
-/// The longest name in a directory of any common file system.
+/// The longest file name that common file systems support.
 const NAME_MAX: usize = 255;
-/// What tars put before every path.
+/// The prefix of every path in a tar.
 const CURRENT_DIRECTORY: &[u8] = b"./";
 
-/// Why a path cannot be one in an image.
+/// Why a path is not a valid image path.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("image path \"{path}\": {problem}")]
 pub struct Error {
@@ -17,9 +17,9 @@ pub struct Error {
     pub problem: &'static str,
 }
 
-/// The place of an entry in the image, relative to its root directory: no leading `/` or `./`, no
-/// `.`, `..` or empty component, none longer than 255 bytes, at most 4095 bytes in all, no NUL.
-/// Bytes, not necessarily UTF-8; kept with the `./` before them that they have in a tar.
+/// The path of an entry, relative to the image's root directory: no leading `/` or `./`; no empty,
+/// `.` or `..` component; at most 255 bytes per component and 4095 bytes in total; no NUL. Not
+/// necessarily UTF-8. Stored with the `./` prefix that it has in a tar.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImagePath(Vec<u8>);
 
@@ -49,8 +49,8 @@ impl ImagePath {
         }
     }
 
-    /// Whether an image cannot hold this path, because a component of it begins with `.wh.`: to a
-    /// container runtime such a file deletes another (OCI image-spec, `layer.md`, "Whiteouts").
+    /// Whether a component begins with `.wh.`. Container runtimes interpret such a file as the deletion
+    /// of another, so an image cannot contain it (OCI image-spec, `layer.md`, "Whiteouts").
     pub fn is_whiteout(&self) -> bool {
         self.0.windows(5).any(|bytes| bytes == b"/.wh.")
     }
@@ -70,9 +70,9 @@ impl ImagePath {
         self.0
     }
 
-    /// The path that the text of a symlink at this path names: `..` is taken literally, as if no
-    /// directory on the way were a symlink itself. `None` if the text leads out of the image, names
-    /// the image's root, or makes a path that no image can hold.
+    /// The path that a symlink at this path with the target `text` points to. `..` is resolved lexically,
+    /// as if no directory on the way were a symlink. `None` if the result is outside the image, is the
+    /// image's root, or is not a valid image path.
     pub fn named_by_link(&self, text: &[u8]) -> Option<ImagePath> {
         let mut place: Vec<&[u8]> = if text.starts_with(b"/") {
             Vec::new()
@@ -92,7 +92,7 @@ impl ImagePath {
         ImagePath::new(place.join(&b'/')).ok()
     }
 
-    /// The paths of the directories above this one, from the outermost on, and then this path.
+    /// The paths of the parent directories, outermost first, and then this path.
     pub fn with_parents(&self) -> impl Iterator<Item = &[u8]> {
         let path = self.as_bytes();
         let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(index, _)| index);

@@ -1,12 +1,12 @@
-//! Lists the entries of a layer as mtree(5) text, and reads such text back. Pure.
+//! Writes and parses listings, which describe the entries of a layer as mtree(5) text. Pure.
 //!
-//! One line per tar entry, in the layer's order, with the keywords of FreeBSD's mtree(5) that a tar
-//! header can answer. A hard link is listed as the file that it is. Bytes of a name that are not
+//! A listing has one line per tar entry, in the layer's order, with those keywords of FreeBSD's mtree(5)
+//! that a tar header has values for. A hard link is listed as a file. Bytes of a name that are not
 //! printable ASCII are written as a backslash and three octal digits.
 //!
-//! What mtree has no keyword for stands in comments, which other readers skip: the processor that an
-//! ELF image is made for (`#elf machine=62 ./app/server.runfiles/…`), and the links that are not in the
-//! layer because they lead to what is excluded (`#excluded link=../numpy/tests ./app/server.runfiles/…`).
+//! Facts without an mtree keyword are in comments, which other readers skip: the target processor of an
+//! ELF image (`#elf machine=62 ./app/server.runfiles/…`), and symlinks that are not in the layer because
+//! they lead to excluded paths (`#excluded link=../numpy/tests ./app/server.runfiles/…`).
 
 use std::fmt::Write;
 use std::io;
@@ -15,10 +15,10 @@ use crate::plan::{Body, ExcludedLink, LayerPlan, TarEntry};
 use crate::show::show;
 use bazel_worker::{Cancel, Cancelled};
 
-/// Longer texts gain nothing, and a listing of very many or very long names need not be in memory.
+/// The size of writes. A listing can be large, so it is not built in memory; larger writes are no faster.
 const WRITE_BYTES: usize = 256 << 10;
 
-/// Why a listing cannot be read.
+/// Why a listing cannot be parsed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     #[error("line {line} of the listing is malformed: {text}")]
@@ -27,16 +27,16 @@ pub enum Error {
     Cancelled(#[from] Cancelled),
 }
 
-/// What a listing tells of a layer.
+/// A parsed listing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     pub entries: Vec<ListedEntry>,
-    /// Paths and texts of links that are left out because they lead to what is excluded. One that
-    /// leads to another stands after it.
+    /// Paths and targets of symlinks that are left out of the layer because they lead to excluded paths.
+    /// A link through another one comes after it.
     pub excluded_links: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What a listed entry is.
+/// The type of a listed entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Directory,
@@ -47,23 +47,23 @@ pub enum Kind {
     Symlink(Vec<u8>),
 }
 
-/// An entry as a listing tells it.
+/// An entry of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedEntry {
-    /// Relative to the image's root, without `./` and without a final `/`.
+    /// Relative to the image's root, without a leading `./` or trailing `/`.
     pub path: Vec<u8>,
     pub kind: Kind,
 }
 
-/// The listing of `plan`, as [`write`] writes it.
+/// The listing of `plan`, as written by [`write()`].
 pub fn listing(plan: &LayerPlan, machines: &[(usize, u16)], excluded_links: &[ExcludedLink]) -> String {
     let mut bytes = Vec::new();
     write(plan, machines, excluded_links, &mut bytes).expect("a vector takes any bytes");
     String::from_utf8(bytes).expect("escaped names are ASCII")
 }
 
-/// Writes the listing of `plan`. `machines` are the ELF images among its entries, by entry number;
-/// `excluded_links` are not among them.
+/// Writes the listing of `plan`. `machines` are the ELF images among its entries, by entry number.
+/// `excluded_links` are not entries of the plan.
 pub fn write(
     plan: &LayerPlan,
     machines: &[(usize, u16)],
@@ -71,7 +71,7 @@ pub fn write(
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let metadata = &plan.metadata;
-    // What all lines have in common, but for the mode before it. Writing to a String cannot fail.
+    // The end of every line, after the mode. Writing to a String cannot fail.
     let mut common = format!(" uid={} gid={}", metadata.owner, metadata.group);
     for (keyword, name) in [(" uname=", &metadata.owner_name), (" gname=", &metadata.group_name)] {
         if !name.is_empty() {
@@ -105,7 +105,7 @@ pub fn write(
     flush(&mut text, 0, out)
 }
 
-/// Writes `text` and empties it, if it is at least this long.
+/// Writes and clears `text` if it is at least `bytes` long.
 fn flush(text: &mut String, bytes: usize, out: &mut dyn io::Write) -> io::Result<()> {
     if text.len() >= bytes {
         out.write_all(text.as_bytes())?;
@@ -128,7 +128,7 @@ fn push_kind(entry: &TarEntry, text: &mut String) {
     }
 }
 
-/// Reads a listing that [`listing`] wrote.
+/// Parses a listing.
 pub fn parse(text: &str, cancel: &Cancel) -> Result<Listing, Error> {
     let Listing { mut entries, mut excluded_links } = Listing::default();
     let mut index = std::collections::HashMap::new();
@@ -168,7 +168,7 @@ pub fn parse(text: &str, cancel: &Cancel) -> Result<Listing, Error> {
     }
 }
 
-/// Appends `bytes` as mtree(5) writes names: what could end a word or begin a comment is octal.
+/// Appends `bytes`, escaped as in mtree(5): bytes that could end a word or begin a comment are octal.
 fn escape(bytes: &[u8], text: &mut String) {
     let plain = |byte: &u8| matches!(byte, 0x21..=0x7e) && !b"\\#=".contains(byte);
     let mut rest = bytes;

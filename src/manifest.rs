@@ -1,22 +1,21 @@
-//! Reads a layer's manifest: which image paths there may be and where their contents come from.
+//! Parses a layer's manifest: which image paths the layer may contain, and where their contents come from.
 //!
-//! The Starlark rule writes one line per runfile, with fields separated by tabs:
+//! The Starlark rule writes one line per runfile, with tab-separated fields:
 //!
 //! ```text
 //! f  <image path>  <exec path>     a file: its content
 //! t  <image path>  <exec path>     a tree artifact: the files below it
-//! l  <image path>  <exec path>     a declared symlink: its own text, also when it dangles
-//! g  <image path>  <exec path>     one of `f` and `l`: an output of which Bazel 7 does not say which
-//! s  <image path>  <link text>     a symlink with the text given here
-//! e  <image path>                  an empty file that exists nowhere on disk
+//! l  <image path>  <exec path>     a declared symlink: its own target, even if it dangles
+//! g  <image path>  <exec path>     `f` or `l`: an output for which Bazel 7 does not reveal the kind
+//! s  <image path>  <target>        a symlink with this target
+//! e  <image path>                  an empty file that does not exist on disk
 //! ```
 //!
-//! Image paths are relative to the image's root (`app/bin.runfiles/_main/x.py`); exec paths are
-//! relative to the action's working directory. A tab, newline or backslash inside a field is
-//! written `\t`, `\n`, `\\`.
+//! Image paths are relative to the image's root (`app/bin.runfiles/_main/x.py`), exec paths to the
+//! action's working directory. A tab, newline or backslash in a field is written `\t`, `\n` or `\\`.
 //!
-//! The manifest is a file of its own because Bazel expands every line of a flagfile that begins
-//! with `@`, and a runfile may well be called `@types/node`.
+//! The manifest is separate from the flagfile because Bazel expands flagfile lines that begin with `@`,
+//! and a runfile may be called `@types/node`.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -25,7 +24,7 @@ use crate::exec_path;
 use crate::image_path::{self, ImagePath};
 use crate::show::show;
 
-/// What can be wrong with a manifest.
+/// Why a manifest cannot be parsed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     #[error(
@@ -38,23 +37,23 @@ pub enum Error {
     Source { line: usize, error: exec_path::Error },
 }
 
-/// What an allocation takes besides what it is for, as a rule.
+/// The typical overhead of a heap allocation.
 const ALLOCATION_BYTES: usize = 16;
 
 /// Where the content of an entry comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The content of the file at this exec path, through any links.
+    /// The content of the file at this exec path, following symlinks.
     File(PathBuf),
     /// All files below the directory at this exec path.
     Tree(PathBuf),
-    /// The link text of the symlink at this exec path.
+    /// The target of the symlink at this exec path.
     DeclaredSymlink(PathBuf),
     /// The output at this exec path: [`Source::File`] or [`Source::DeclaredSymlink`].
     FileOrDeclaredSymlink(PathBuf),
-    /// A symlink with this text.
+    /// A symlink with this target.
     Symlink(Vec<u8>),
-    /// No content.
+    /// An empty file.
     Empty,
 }
 
@@ -65,14 +64,14 @@ pub struct ManifestEntry {
     pub source: Source,
 }
 
-/// The parsed manifest, in the order of the file.
+/// A parsed manifest, in file order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifest {
     pub entries: Vec<ManifestEntry>,
 }
 
 impl Manifest {
-    /// Parses the text of a manifest file.
+    /// Parses a manifest file.
     pub fn parse(text: &[u8]) -> Result<Manifest, Error> {
         text.split(|&byte| byte == b'\n')
             .enumerate()
@@ -82,7 +81,7 @@ impl Manifest {
             .map(|entries| Manifest { entries })
     }
 
-    /// The exec paths of what the entries are made of.
+    /// The exec paths of the entries' contents.
     pub fn sources(&self) -> impl Iterator<Item = &Path> {
         self.entries.iter().filter_map(|entry| match &entry.source {
             Source::File(path)
@@ -93,7 +92,7 @@ impl Manifest {
         })
     }
 
-    /// The image paths of symlinks, and of what may be one.
+    /// The image paths of entries that are, or may be, symlinks.
     pub fn links(&self) -> impl Iterator<Item = &[u8]> {
         self.entries.iter().filter_map(|entry| match &entry.source {
             Source::Symlink(_) | Source::DeclaredSymlink(_) | Source::FileOrDeclaredSymlink(_) => {
@@ -103,7 +102,7 @@ impl Manifest {
         })
     }
 
-    /// What the manifest takes in memory, in bytes.
+    /// The manifest's approximate memory use in bytes.
     pub fn weight(&self) -> u64 {
         let texts = self.entries.iter().map(|entry| {
             let source = match &entry.source {
@@ -132,7 +131,7 @@ fn parse_line(number: usize, line: &[u8]) -> Result<ManifestEntry, Error> {
         [b"t", path, tree] => (path, Source::Tree(exec_path(tree)?)),
         [b"l", path, link] => (path, Source::DeclaredSymlink(exec_path(link)?)),
         [b"g", path, output] => (path, Source::FileOrDeclaredSymlink(exec_path(output)?)),
-        // A tar header would end the text at a NUL, silently.
+        // A tar header would silently truncate the target at a NUL.
         [b"s", path, text] if !text.is_empty() && !text.contains(&0) => {
             (path, Source::Symlink(text.to_vec()))
         }
@@ -143,7 +142,7 @@ fn parse_line(number: usize, line: &[u8]) -> Result<ManifestEntry, Error> {
     Ok(ManifestEntry { path, source })
 }
 
-/// Undoes the escapes of a field; `None` where a backslash is not part of one.
+/// Undoes the escapes of a field; `None` if a backslash does not begin a valid escape.
 fn unescape(field: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !field.contains(&b'\\') {
         return Some(Cow::Borrowed(field));

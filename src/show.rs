@@ -1,13 +1,13 @@
-//! Makes bytes of any origin fit for a message: printable and, where asked for, short.
+//! Escapes and shortens arbitrary bytes for use in messages.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
 
-/// The longest text that [`show`] leaves whole, in characters. Paths of real images are shorter.
+/// Maximum length of the text that [`show`] returns, in characters. Paths in real images are shorter.
 const MAX_CHARS: usize = 200;
 
-/// `bytes` as printable text of at most 200 characters. A longer text loses its middle, because both
-/// ends of a path tell more. Backslashes stay as they are, for the sake of patterns.
+/// `bytes` as printable text of at most 200 characters. The middle of a longer text is elided, because
+/// the ends of a path are more informative. Backslashes are not escaped, so that patterns stay readable.
 pub fn show(bytes: &[u8]) -> String {
     let parts = bytes.split_inclusive(|&byte| byte == b'\\').map(|part| match part.strip_suffix(b"\\") {
         Some(before) => escape(before) + "\\",
@@ -28,12 +28,12 @@ pub fn show_path(path: impl AsRef<OsStr>) -> String {
     show(path.as_ref().as_encoded_bytes())
 }
 
-/// `bytes` as printable text: control characters and backslashes as in a Rust string, bytes that are
-/// not UTF-8 as `\xNN`.
+/// `bytes` as printable text. Control characters and backslashes are escaped as in a Rust string,
+/// invalid UTF-8 as `\xNN`.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        // Quotes are printable, although `escape_debug` escapes them.
+        // `escape_debug` would also escape quotes.
         for part in chunk.valid().split_inclusive(['\'', '"']) {
             let plain = part.trim_end_matches(['\'', '"']);
             text.extend(plain.escape_debug());

@@ -1,13 +1,12 @@
-//! Tells whether a file is still what it was, without reading it.
+//! Detects whether a file has changed, without reading it.
 //!
-//! A [`Stamp`] holds what `stat` says of a file and what every change of its content changes: Bazel
-//! believes its own digests for as long as the same fields stay the same (`FileContentsProxy`).
-//! The change time cannot be set by a program, so no edit that is undone later brings an old stamp
-//! back.
+//! A [`Stamp`] consists of the `stat` fields that change with a file's content. Bazel reuses its own
+//! digests as long as the same fields are unchanged (`FileContentsProxy`). Programs cannot set the
+//! change time, so an edit that is later undone does not restore the old stamp.
 //!
-//! One gap remains. The kernel takes change times from a clock that advances in ticks, so a file that
-//! is written twice within a tick has one stamp for two contents. Only a stamp that is older than any
-//! tick, a *settled* one, stands for a content.
+//! One gap remains. The kernel takes change times from a clock that advances in ticks, so a file that is
+//! written twice within a tick has the same stamp for both contents. Only a stamp older than a tick, a
+//! *settled* one, identifies the content.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +17,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// Longer than the resolution of file systems that store whole seconds (FAT stores every other one).
 const COARSE_TICK: Duration = Duration::from_secs(3);
 
-/// What `stat` says of a file.
+/// The `stat` fields that identify a version of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Stamp {
     pub device: u64,
@@ -42,8 +41,8 @@ impl Stamp {
         }
     }
 
-    /// Whether every later change to the file gives it a different stamp. `now` is a time before the
-    /// file was examined.
+    /// Whether every later change to the file changes its stamp. `now` is a time before the stamp was
+    /// taken.
     pub fn is_settled(&self, now: SystemTime) -> bool {
         let (seconds, nanoseconds) = self.changed;
         let tick = if nanoseconds == 0 { COARSE_TICK } else { TICK };
@@ -51,19 +50,19 @@ impl Stamp {
             |seconds: u64| Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds as u64);
         match (u64::try_from(seconds), now.duration_since(UNIX_EPOCH)) {
             (Ok(seconds), Ok(now)) => since_1970(seconds) + tick < now,
-            // With a clock before 1970 nothing is known. A file last changed before 1970 is settled.
+            // A file last changed before 1970 is settled. With a clock before 1970, nothing can be said.
             (Err(_), Ok(_)) => true,
             _ => false,
         }
     }
 
-    /// Whether the content is the same unless somebody has set the modification time back. Other
-    /// fields may change with the content untouched: a new hard link changes the change time.
+    /// Whether the content is the same, assuming that the modification time was not reset. Other fields
+    /// can change without the content: a new hard link changes the change time.
     pub fn has_same_content(&self, other: &Stamp) -> bool {
         (self.size, self.modified) == (other.size, other.modified)
     }
 
-    /// The fields as bytes, for a hash.
+    /// The fields as bytes, for hashing.
     pub fn to_bytes(&self) -> [u8; 56] {
         let Stamp { device, inode, size, modified, changed } = *self;
         let mut bytes = [0; 56];

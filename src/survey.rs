@@ -1,33 +1,32 @@
-//! Learns from the paths of a binary's runfiles what its repositories are.
+//! Determines from the paths of a binary's runfiles what its repositories contain.
 //!
-//! Names of repositories are up to users, rule sets and versions of Bazel: of ten names that public
-//! `WORKSPACE` files give an interpreter, six do not say so, and `pip_torch_audio` may be the package
-//! `audio` of a hub called `pip_torch`. What is in a repository does not leave such doubts. An
-//! interpreter has a standard library; the repository of a package has the metadata of its wheel,
-//! with the name of the distribution.
+//! Repository names depend on users, rule sets and Bazel versions. Of ten names that public `WORKSPACE`
+//! files give an interpreter, six do not show that it is one, and `pip_torch_audio` may be the package
+//! `audio` of a hub called `pip_torch`. The contents are unambiguous: an interpreter has a standard
+//! library, and the repository of a package has the metadata of its wheel, with the distribution's name.
 //!
 //! `bazel/private/survey.bzl` does the same at analysis.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was found in the runfiles. Directories and paths are below the runfiles directory, and sorted.
+/// The result of a survey. Directories and paths are relative to the runfiles directory, and sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// Directories with a `lib/python3.11/os.py`: a repository, or a directory in one. None is within
-    /// a `site-packages` directory (some packages bring an interpreter of their own), and none holds
-    /// the binary itself, whose files would all be the interpreter's.
+    /// Directories with a `lib/python3.11/os.py`: a repository, or a directory in one. Excludes those
+    /// within a `site-packages` directory, since some packages bundle an interpreter, and those that
+    /// contain the binary itself, since all of its files would count as the interpreter's.
     pub interpreters: Vec<Vec<u8>>,
-    /// The repositories with a `site-packages/<distribution>-<version>.dist-info/METADATA`, by the
+    /// Repositories with a `site-packages/<distribution>-<version>.dist-info/METADATA`, by the
     /// [normalized](normalize_distribution) name of the distribution.
     pub packages: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
-    /// Wheels at the root of a repository that has a `site-packages` directory: a rule set keeps the
-    /// wheel beside what it has unpacked. Any other wheel is somebody's data.
+    /// Wheels at the root of a repository that has a `site-packages` directory, in which a rule set has
+    /// unpacked them. Any other wheel is data.
     pub wheels: Vec<Vec<u8>>,
 }
 
 impl Survey {
-    /// Surveys the paths below a runfiles directory; that of a tree ends in a slash. `binary` is the
-    /// path of the executable within its repository.
+    /// Surveys paths relative to a runfiles directory; the path of a tree ends in a slash. `binary` is
+    /// the path of the executable within its repository.
     pub fn of<'a>(paths: impl Iterator<Item = &'a [u8]> + Clone, binary: &[u8]) -> Survey {
         let own: BTreeSet<&[u8]> = paths.clone().filter_map(|path| repository_of(path, binary)).collect();
         let mut interpreters = BTreeSet::new();
@@ -69,13 +68,13 @@ impl Survey {
     }
 }
 
-/// The repository in which `path` is the binary.
+/// The repository of `path`, if `path` is the binary.
 fn repository_of<'a>(path: &'a [u8], binary: &[u8]) -> Option<&'a [u8]> {
     let repository = path.strip_suffix(binary)?.strip_suffix(b"/")?;
     (!repository.contains(&b'/')).then_some(repository)
 }
 
-/// The directory of an interpreter whose standard library begins with the file of these components.
+/// The directory of the interpreter whose `os.py` has these path components.
 fn interpreter(parts: &[&[u8]], own: &BTreeSet<&[u8]>, binary: &[u8]) -> Option<Vec<u8>> {
     let [directory @ .., b"lib", library, _] = parts else { return None };
     let repository = *directory.first()?;
@@ -86,7 +85,7 @@ fn interpreter(parts: &[&[u8]], own: &BTreeSet<&[u8]>, binary: &[u8]) -> Option<
     (is_versioned(library) && !holds_binary && !in_package).then_some(path)
 }
 
-/// Whether this is the name of a standard library: `python3.11`, `python3.13t`.
+/// Whether this is the name of a standard library's directory: `python3.11`, `python3.13t`.
 fn is_versioned(name: &[u8]) -> bool {
     let Some(version) = name.strip_prefix(b"python") else { return false };
     let version = version.strip_suffix(b"t").unwrap_or(version);
@@ -95,7 +94,7 @@ fn is_versioned(name: &[u8]) -> bool {
     is_number(&version[..dot]) && is_number(&version[dot + 1..])
 }
 
-/// The repository and the normalized distribution of a `METADATA` with these components.
+/// The repository and the normalized distribution name of a `METADATA` file with these path components.
 fn package<'a>(parts: &[&'a [u8]]) -> Option<(&'a [u8], Vec<u8>)> {
     let [repository, b"site-packages", directory, _] = parts else { return None };
     let name = directory.strip_suffix(b".dist-info")?;
@@ -103,7 +102,7 @@ fn package<'a>(parts: &[&'a [u8]]) -> Option<(&'a [u8], Vec<u8>)> {
     Some((repository, normalize_distribution(&name[..end])))
 }
 
-/// The normalized name of a distribution: `flask-sqlalchemy` of `Flask_SQLAlchemy` (PEP 503).
+/// Normalizes the name of a distribution: `Flask_SQLAlchemy` becomes `flask-sqlalchemy` (PEP 503).
 pub fn normalize_distribution(name: &[u8]) -> Vec<u8> {
     let lower = name.to_ascii_lowercase();
     let parts = lower.split(|byte| b"-_.".contains(byte)).filter(|part| !part.is_empty());

@@ -1,5 +1,5 @@
-//! The facts that the program shares with the rules, from `bazel/private/tables.bzl`: Bazel loads the
-//! file, the program includes it. Each row of a table is one line, which is also a JSON object.
+//! The facts that the program shares with the rules, from `bazel/private/tables.bzl`. Bazel loads the
+//! file, and the program includes it. Each row of a table is one line, which is also a JSON object.
 
 use std::sync::LazyLock;
 
@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 
 const TEXT: &str = include_str!("../bazel/private/tables.bzl");
 
-/// A codec, under the name that people use.
+/// A codec.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodecRow {
     pub name: String,
-    /// Of a layer's file.
+    /// The file extension of a layer.
     pub extension: String,
     pub levels: Option<Levels>,
 }
@@ -27,13 +27,13 @@ pub struct Levels {
     pub default: u8,
 }
 
-/// A processor that Linux runs on.
+/// A processor architecture that Linux supports.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessorRow {
     /// `e_machine` in an ELF header.
     pub machine: u16,
-    /// Its name in `@platforms//cpu`, or else any name.
+    /// Its name in `@platforms//cpu`, or a descriptive name if it has none there.
     #[serde(alias = "cpu")]
     pub name: String,
 }
@@ -44,19 +44,19 @@ pub struct ProcessorRow {
 pub struct GroupRow {
     pub group: String,
     pub pattern: String,
-    /// Whose paths these are.
+    /// What creates such paths.
     pub of: String,
     /// A path below the runfiles directory.
     pub example: String,
 }
 
-/// Names of repositories whose content is not known.
+/// A pattern for the names of repositories whose contents are not known at analysis.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RepositoryRow {
     pub holds: String,
     pub pattern: String,
-    /// Whose repositories these are.
+    /// What creates such repositories.
     pub of: String,
     pub example: String,
 }
@@ -66,7 +66,7 @@ pub static PROCESSORS: LazyLock<Vec<ProcessorRow>> = LazyLock::new(|| rows("PROC
 pub static DEFAULT_GROUP_PATTERNS: LazyLock<Vec<GroupRow>> = LazyLock::new(|| rows("DEFAULT_GROUP_PATTERNS"));
 pub static REPOSITORY_NAMES: LazyLock<Vec<RepositoryRow>> = LazyLock::new(|| rows("REPOSITORY_NAMES"));
 
-/// The rows of a table.
+/// Parses the rows of a table.
 fn rows<T: DeserializeOwned>(table: &str) -> Vec<T> {
     let start = format!("{table} = [");
     let lines = TEXT.lines().skip_while(|line| *line != start).skip(1).take_while(|line| *line != "]");

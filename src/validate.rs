@@ -1,13 +1,12 @@
-//! Proves that the layers of an image are what the binary's runfiles ask for. Pure.
+//! Proves that the layers of an image match the binary's runfiles. Pure.
 //!
-//! The layers are known by their listings alone, so the proof does not rest on the code that planned
-//! them. It finds: runfiles that are in no layer or in the wrong one, entries that are no runfiles,
-//! paths that are there twice, links that lead nowhere, files where another layer has a directory,
-//! and ELF images for another processor.
+//! The proof relies only on the layers' listings, not on the code that planned the layers. It finds
+//! runfiles that are in no layer or in the wrong one, entries that are not runfiles, duplicate paths,
+//! dangling symlinks, files where another layer has a directory, and ELF images for another processor.
 //!
-//! All layers together become one tree, and each link is resolved in it once, as Linux would: the
-//! result is remembered, so that a link through other links costs the length of its own text. The
-//! work is proportional to the listings, whatever is in them.
+//! All layers are merged into one tree. Each symlink is resolved in it once, as Linux would resolve it,
+//! and the result is cached, so resolving a link through other links takes time proportional to its own
+//! target. The total work is proportional to the size of the listings, whatever they contain.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,28 +22,28 @@ use crate::listing::{Kind, ListedEntry, Listing};
 use crate::show::{escape, show, show_path};
 use bazel_worker::{Cancel, Cancelled};
 
-/// As many links as Linux follows in one path before it gives up (`ELOOP`), the first included.
+/// How many links Linux follows in one path before it fails with `ELOOP`, including the first.
 const MAX_LINKS: u32 = 40;
-/// How many paths a message names of each problem. The report names all.
+/// How many paths a message lists for each problem. The report lists all.
 const SHOWN: usize = 5;
 
-/// What the layers should be.
+/// What the layers should contain.
 pub struct Expected<'a> {
-    /// Every runfile's path, and the executable's. A path may occur more than once.
+    /// The paths of all runfiles and of the executable. A path may occur more than once.
     pub paths: &'a [ImagePath],
     /// Those of `paths` that are symlinks.
     pub links: HashSet<&'a [u8]>,
     pub groups: &'a LayerGroups,
-    /// Groups that are left out of the image.
+    /// Groups that are not part of the image.
     pub dropped: &'a [String],
-    /// `e_machine` of the image's platform, where it is known.
+    /// `e_machine` of the image's platform, if known.
     pub machine: Option<u16>,
     pub exceptions: &'a Exceptions,
 }
 
 impl Expected<'_> {
-    /// Whether the image is not to have what is at `place`, a file or a directory: it is excluded, or
-    /// belongs to a group that is left out.
+    /// Whether the file or directory at `place` should not be in the image: it is excluded, or belongs
+    /// to a dropped group.
     fn leaves_out(&self, place: &ImagePath) -> bool {
         let left_out = |name: &[u8]| match self.groups.group_of(name) {
             None => true,
@@ -54,20 +53,20 @@ impl Expected<'_> {
     }
 }
 
-/// What is wrong with an image.
+/// The problems of an image.
 #[derive(Debug, Default)]
 pub struct Findings<'a> {
     found: BTreeMap<Problem, Vec<Finding<'a>>>,
     /// `e_machine` of the image's platform.
     machine: Option<u16>,
-    /// Exceptions that accept nothing.
+    /// Exceptions that match no problem.
     pub unused_exceptions: Vec<&'a str>,
-    /// How many runfiles the binary has and how many the manifests have, if these differ.
+    /// The numbers of runfiles that the binary and the manifests have, if these differ.
     pub lost: Option<(usize, usize)>,
 }
 
 impl Findings<'_> {
-    /// Whether the image is right.
+    /// Whether the image has no problems.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty() && self.lost.is_none()
     }
@@ -78,7 +77,7 @@ impl Findings<'_> {
         })
     }
 
-    /// All findings, one on each line.
+    /// All findings, one per line.
     pub fn report(&self) -> String {
         let mut text: String = self.lost().into_iter().map(|line| line + "\n").collect();
         for (problem, findings) in &self.found {
@@ -91,8 +90,8 @@ impl Findings<'_> {
         text
     }
 
-    /// The findings for people: of each problem the number, what to do, and a few paths. `report` is
-    /// the file that has all of them, if there is one.
+    /// A summary of the findings: for each problem the count, what to do, and a few paths. `report` is
+    /// the file with all findings, if there is one.
     pub fn message(&self, report: Option<&Path>) -> String {
         let count = self.found.values().map(Vec::len).sum::<usize>() + self.lost.iter().len();
         let problems = if count == 1 { "problem" } else { "problems" };
@@ -117,7 +116,7 @@ impl Findings<'_> {
     }
 }
 
-/// What can be wrong, in the order of reports.
+/// The kinds of problems, in the order of reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Problem {
     Contents,
@@ -162,11 +161,11 @@ impl Problem {
     }
 }
 
-/// Something wrong with the entry at `path`.
+/// A problem with the entry at `path`.
 #[derive(Debug)]
 struct Finding<'a> {
     path: &'a [u8],
-    /// The layer that has it, or should.
+    /// The layer that contains it, or should.
     layer: &'a str,
     detail: Detail<'a>,
 }
@@ -178,7 +177,7 @@ enum Detail<'a> {
     AlsoIn(&'a str),
     NotExpected,
     BelongsTo(&'a str),
-    /// A link with this text was left out.
+    /// A link with this target was left out.
     NotExcluded(&'a [u8]),
     Clash,
     Link(&'a [u8]),
@@ -186,7 +185,7 @@ enum Detail<'a> {
 }
 
 impl Finding<'_> {
-    /// What is wrong, with paths as `show` writes them.
+    /// Describes the finding, with paths formatted by `show`.
     fn text(&self, show: fn(&[u8]) -> String) -> String {
         let (path, layer) = (show(self.path), show(self.layer.as_bytes()));
         match self.detail {
@@ -213,7 +212,7 @@ impl Finding<'_> {
     }
 }
 
-/// Compares `layers`, each a name and a listing, to what they should be.
+/// Compares `layers`, each a name and a listing, with `expected`.
 pub fn check<'a>(
     layers: &'a [(String, Listing)],
     expected: &'a Expected<'a>,
@@ -244,15 +243,15 @@ pub fn check<'a>(
     Ok(findings)
 }
 
-/// What is to become of each runfile.
+/// Where each runfile should be.
 struct Runfiles<'a> {
     /// The layer that it belongs to.
     layers: HashMap<&'a [u8], &'a str>,
-    /// Those that are excluded, or belong to a group that is left out.
+    /// Those that are excluded or belong to a dropped group.
     left_out: Vec<&'a [u8]>,
 }
 
-/// A path that is not a directory, and what a layer has there.
+/// A file or symlink of a layer.
 struct Entry<'a> {
     path: &'a [u8],
     kind: &'a Kind,
@@ -260,9 +259,9 @@ struct Entry<'a> {
     node: usize,
 }
 
-/// The union of all layers, and of what is left out of them.
+/// The union of all layers and of the paths that are left out of them.
 struct Image<'a> {
-    /// The first entry at each path. Sorted by path, so that reports are.
+    /// The first entry at each path, sorted by path because reports are.
     entries: Vec<Entry<'a>>,
     tree: Tree<'a>,
 }
@@ -304,7 +303,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// The directory tree of an image. Nodes are known by their numbers.
+/// The directory tree of an image. Nodes are identified by index.
 struct Tree<'a> {
     nodes: Vec<Node<'a>>,
     children: FoldHashMap<(usize, &'a [u8]), usize>,
@@ -313,9 +312,9 @@ struct Tree<'a> {
 struct Node<'a> {
     parent: usize,
     name: &'a [u8],
-    /// Whether a layer has this directory, or something in it.
+    /// Whether a layer contains this directory, or an entry below it.
     directory: bool,
-    /// What is there if it is not a directory.
+    /// What is there other than a directory.
     content: Option<Content<'a>>,
 }
 
@@ -323,7 +322,7 @@ struct Node<'a> {
 enum Content<'a> {
     File,
     Link(&'a [u8]),
-    /// A runfile that no layer is to have. What it is does not matter.
+    /// A runfile that belongs in no layer, of any kind.
     LeftOut,
 }
 
@@ -340,7 +339,7 @@ impl<'a> Tree<'a> {
         self.children.get(&(parent, name)).copied()
     }
 
-    /// The node at `path`, made where it is missing.
+    /// The node at `path`, created if it is missing.
     fn node(&mut self, path: &'a [u8]) -> usize {
         let components = path.split(|&byte| byte == b'/');
         components.fold(ROOT, |parent, name| {
@@ -371,7 +370,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Collects what is wrong.
+/// Collects findings.
 struct Check<'a> {
     expected: &'a Expected<'a>,
     cancel: &'a Cancel,
@@ -384,7 +383,7 @@ impl<'a> Check<'a> {
         self.findings.found.entry(problem).or_default().push(Finding { path, layer, detail });
     }
 
-    /// As [`Check::add`], unless an exception accepts whatever is wrong at `path`.
+    /// As [`Check::add`], unless an exception accepts problems at `path`.
     fn add_unless_accepted(&mut self, problem: Problem, path: &'a [u8], layer: &'a str, detail: Detail<'a>) {
         let exceptions = self.expected.exceptions.found_in(&[b"./", path].concat());
         if exceptions.is_empty() {
@@ -409,8 +408,8 @@ impl<'a> Check<'a> {
         Ok(Runfiles { layers, left_out })
     }
 
-    /// Proves that the links which are left out of layers lead to what is excluded, each directly or by
-    /// links that were proven before it, and counts them among what is left out.
+    /// Proves that the links that were left out of layers lead to excluded paths, directly or through
+    /// links already proven, and adds them to the runfiles that are left out.
     fn excluded_links(
         &mut self,
         layers: &'a [(String, Listing)],
@@ -439,7 +438,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Compares the paths of each layer to those that belong to it.
+    /// Compares the paths of each layer with those that belong to it.
     fn contents(
         &mut self,
         layers: &'a [(String, Listing)],
@@ -495,8 +494,9 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Finds ELF images for another processor. Some packages hold images for several on purpose, side
-    /// by side (debuggers do), so a directory that also has one for this processor is left alone.
+    /// Finds ELF images for another processor. Some packages, such as debuggers, contain images for
+    /// several processors side by side, so they are accepted in a directory that also has one for the
+    /// right processor.
     fn machines(&mut self, image: &Image<'a>) -> Result<(), Cancelled> {
         let Some(ours) = self.expected.machine else { return Ok(()) };
         let elf_images = || {
@@ -524,12 +524,12 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Resolves links, each once.
+/// Resolves each link once.
 struct Resolver<'a> {
     tree: &'a Tree<'a>,
     expected: &'a Expected<'a>,
     cancel: &'a Cancel,
-    /// What is known of each node that is a link.
+    /// The links resolved so far or in progress, by node.
     known: FoldHashMap<usize, Progress>,
     #[cfg(test)]
     steps: usize,
@@ -545,19 +545,19 @@ enum Progress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Resolution {
     end: End,
-    /// Links that were followed, this one included; no more than [`MAX_LINKS`] and one are counted.
+    /// The number of links followed, including this one, capped at [`MAX_LINKS`] + 1.
     links: u32,
-    /// Whether one of them is absolute.
+    /// Whether any of them is absolute.
     absolute: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// To a node.
+    /// At a node.
     At(usize),
-    /// Out of what the layers have, by an absolute path: that is left to the base image.
+    /// At an absolute path that is not in the layers, but may be in the base image.
     InBaseImage,
-    /// To what the image is not to have. The user has asked for it, or the base image has it.
+    /// At a path that the user left out, which the base image may have.
     LeftOut,
     Problem(Problem),
 }
@@ -565,16 +565,16 @@ enum End {
 /// A link that is being resolved.
 struct Frame<'a> {
     link: usize,
-    /// The part of its text that is left.
+    /// The rest of its target.
     rest: &'a [u8],
-    /// Where the part before it leads.
+    /// The node that the part before `rest` leads to.
     here: usize,
     links: u32,
     absolute: bool,
 }
 
 impl Frame<'_> {
-    /// Goes on from where `link`, the next part of the text, leads. An end that is final is returned.
+    /// Continues from where `link`, the next component, leads. Returns an end if resolution stops there.
     fn follow(&mut self, link: Resolution, tree: &Tree) -> Option<End> {
         self.links = (self.links + link.links).min(MAX_LINKS + 1);
         if self.links > MAX_LINKS {
@@ -589,7 +589,7 @@ impl Frame<'_> {
         }
     }
 
-    /// Goes to a node that is no link.
+    /// Continues at a node that is not a link. Returns an end if resolution stops there.
     fn enter(&mut self, node: usize, tree: &Tree) -> Option<End> {
         self.here = node;
         let is_file = matches!(tree.nodes[node].content, Some(Content::File));
@@ -610,8 +610,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Where the link at `node` leads, as Linux would resolve it. Not recursive: a chain of links may be
-    /// as long as a listing.
+    /// Resolves the link at `node`, as Linux would. Iterative, because a chain of links can be as long as
+    /// a listing.
     fn resolve(&mut self, node: usize) -> Result<Resolution, Cancelled> {
         if let Some(Progress::Done(resolution)) = self.known.get(&node) {
             return Ok(*resolution);
@@ -648,7 +648,7 @@ impl<'a> Resolver<'a> {
         Frame { link, rest: text, here: if absolute { ROOT } else { node.parent }, links: 1, absolute }
     }
 
-    /// Takes the next part of the text of `frame`.
+    /// Consumes the next component of the target of `frame`.
     fn step(&mut self, frame: &mut Frame<'a>) -> Step {
         #[cfg(test)]
         {
@@ -689,7 +689,7 @@ impl<'a> Resolver<'a> {
         end.map_or(Step::Advanced, Step::Ended)
     }
 
-    /// Whether the image is not to have what the rest of the text names.
+    /// Whether the rest of the target leads to a path that should not be in the image.
     fn is_left_out(&self, frame: &Frame) -> bool {
         let mut link = self.tree.path(frame.here);
         link.extend_from_slice(if link.is_empty() { b"link" } else { b"/link" });
@@ -698,15 +698,15 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// What a step of a [`Resolver`] comes to.
+/// The result of [`Resolver::step`].
 enum Step {
     Advanced,
-    /// To know where this link leads. The step is to be repeated then.
+    /// This link has to be resolved first, and the step repeated.
     Needs(usize),
     Ended(End),
 }
 
-/// The first name in a path, which is neither empty nor `.`, and what follows it.
+/// The first component of a path that is neither empty nor `.`, and the rest.
 fn split_component(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = path;
     while !rest.is_empty() {
@@ -754,7 +754,7 @@ mod tests {
         Listing { entries, excluded_links: vec![] }
     }
 
-    /// An image without a fault, with links of every kind.
+    /// A valid image, with links of every kind.
     fn sound() -> Vec<(String, Listing)> {
         let interpreter = vec![
             directory("app"),
@@ -774,7 +774,7 @@ mod tests {
         vec![("interpreter".to_string(), listing(interpreter)), ("default".to_string(), listing(default))]
     }
 
-    /// What an image is held against.
+    /// What an image is compared with.
     struct Meant {
         layers: Vec<(String, Listing)>,
         /// Runfiles that are in no layer.
@@ -789,7 +789,7 @@ mod tests {
             Meant { layers, more: vec![], exclude: vec![], dropped: vec![], exceptions: vec![] }
         }
 
-        /// What is wrong with `layers`: the lines of the report, and exceptions without a use.
+        /// The problems of `layers`: the lines of the report, and the unused exceptions.
         fn findings(&self, layers: &[(String, Listing)]) -> (Vec<String>, Vec<String>) {
             let mut paths: Vec<ImagePath> =
                 self.more.iter().map(|path| ImagePath::new(path).unwrap()).collect();
@@ -824,7 +824,7 @@ mod tests {
         }
     }
 
-    /// The findings when `layers` stand where [`sound`] was meant.
+    /// The findings for `layers` when [`sound`] is expected.
     fn found(layers: &[(String, Listing)]) -> Vec<String> {
         Meant::new(sound()).findings(layers).0
     }
@@ -836,7 +836,7 @@ mod tests {
         layers
     }
 
-    /// The findings in an image that has `entries` as it is meant to.
+    /// The findings for an image in which `entries` are expected.
     fn with(entries: impl IntoIterator<Item = ListedEntry>) -> Vec<String> {
         let layers = plus(entries);
         Meant::new(layers.clone()).findings(&layers).0
@@ -976,7 +976,7 @@ mod tests {
 
         meant.dropped = vec![];
         meant.exclude = vec!["/gone/[fl]".to_string()];
-        // The directory is not excluded as such, but nothing is left in it.
+        // The directory itself is not excluded, but everything in it is.
         assert_eq!(meant.findings(&layers).0, [back.clone(), dangling("to_pattern", "py/not_a_runfile")]);
 
         meant.exclude = vec!["/gone/".to_string(), "a_runfile$".to_string()];
@@ -1151,7 +1151,7 @@ mod tests {
 
     #[test]
     fn the_steps_are_as_many_as_the_names_in_all_links() {
-        // A chain that is too long, and links that lead through it again and again.
+        // A chain that is too long, and links that pass through it repeatedly.
         const COUNT: usize = 2000;
         let chain = (1..COUNT).map(|n| link(&format!("d/l{n}"), &format!("../d/l{}", n - 1)));
         let through = (0..COUNT).map(|n| link(&format!("d/t{n}"), &"l30/".repeat(100)));
@@ -1162,11 +1162,11 @@ mod tests {
         assert_eq!(ends[&b"d/l39"[..]], ends[&b"d/l0"[..]]);
         assert_eq!(ends[&b"d/l40"[..]], End::Problem(Problem::Endless));
         assert_eq!(ends[&b"d/t7"[..]], End::Problem(Problem::Endless));
-        // A name is looked at twice when the link that it names is not resolved yet; each text has an end.
+        // A component takes two steps if it is a link that is not resolved yet; each target takes one more.
         assert!(steps <= 2 * names + 2 * COUNT, "{steps} steps for {names} names");
     }
 
-    /// [`Resolver`] without a memory, on paths: the end of `link`, but not the node of [`End::At`].
+    /// A [`Resolver`] on paths, without a cache. Returns the end of `link`, without the node of [`End::At`].
     fn resolve_naively(
         kinds: &BTreeMap<String, Option<Kind>>,
         link: &str,
@@ -1217,7 +1217,7 @@ mod tests {
         Ok("at a node")
     }
 
-    /// Small trees of few names, so that links lead to one another. `None` is left out.
+    /// Small trees of few names, so that links lead to one another. `None` is a path that is left out.
     fn trees() -> impl Strategy<Value = BTreeMap<String, Option<Kind>>> {
         let name = || prop::sample::select(vec!["a", "a", "b", "b", "c", "c", "..", "..", "."]);
         let text = (prop::bool::weighted(0.1), prop::collection::vec(name(), 1..5))
@@ -1230,7 +1230,7 @@ mod tests {
         let path = prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..4)
             .prop_map(|names| names.join("/"));
         prop::collection::btree_map(path, kind, 1..14).prop_map(|mut kinds| {
-            // Nothing is below a file or a link.
+            // Nothing can be below a file or a link.
             let paths: Vec<String> = kinds.keys().cloned().collect();
             let is_below = |path: &String| paths.iter().any(|other| path.starts_with(&format!("{other}/")));
             kinds.retain(|path, _| !is_below(path));

@@ -1,4 +1,4 @@
-//! The directory that the layers go to.
+//! The output directory of `pylayer pack`.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use crate::show::show_path;
 
-/// How names of tars end, of this program and of others.
+/// File extensions of tars, from this program and others.
 const TARS: [&str; 9] =
     [".tar", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tgz", ".tzst", ".txz", ".tbz2"];
 
-/// Why the layers cannot go to a directory.
+/// Why layers cannot be written to a directory.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
@@ -30,7 +30,7 @@ pub enum Error {
     Directory { path: PathBuf, error: io::Error },
 }
 
-/// Refuses to write into what is read: the next run would pack the layers.
+/// Rejects an output directory inside an input: the next run would pack the layers.
 pub fn check_outside<'a>(out: &Path, mut packed: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
     let real_out = real(out);
     let holds_out = |directory: &&Path| real_out.starts_with(real(directory));
@@ -40,7 +40,7 @@ pub fn check_outside<'a>(out: &Path, mut packed: impl Iterator<Item = &'a Path>)
     }
 }
 
-/// The path without symlinks, as far as it exists.
+/// Resolves symlinks in the part of the path that exists.
 fn real(path: &Path) -> PathBuf {
     let existing = path.ancestors().find_map(|ancestor| {
         let readable = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
@@ -49,9 +49,9 @@ fn real(path: &Path) -> PathBuf {
     existing.map_or_else(|| path.to_path_buf(), |(ancestor, rest)| ancestor.join(rest))
 }
 
-/// Makes the directory for the layers of these file names. A layer that an earlier run has left
-/// there, of a group that is gone or of another compression, is not removed, since it may be somebody
-/// else's, and refused, since a script that takes all tars of the directory would ship it.
+/// Creates the directory for layers with these file names. Any other tar in it is an error, such as one
+/// from an earlier run, of a group that no longer exists or with another compression. A script that takes
+/// all tars in the directory would ship it. It is not removed, since it may belong to someone else.
 pub fn prepare(out: &Path, names: &[String]) -> Result<(), Error> {
     let error = |error| Error::Directory { path: out.to_path_buf(), error };
     std::fs::create_dir_all(out).map_err(|cause| match cause.kind() {
@@ -62,7 +62,7 @@ pub fn prepare(out: &Path, names: &[String]) -> Result<(), Error> {
         let entry = entry.map_err(error)?;
         let (name, is_directory) = (entry.file_name(), entry.file_type().map_err(error)?.is_dir());
         let is_layer = TARS.iter().any(|extension| name.as_bytes().ends_with(extension.as_bytes()));
-        // No file can replace a directory, which would be found when other layers are in place.
+        // Renaming a file over a directory fails, which would only show after other layers are in place.
         let is_ours = !is_directory && names.iter().any(|ours| name == ours.as_str());
         if is_layer && !is_ours {
             return Err(Error::OtherLayer { out: out.to_path_buf(), name });

@@ -1,4 +1,4 @@
-//! What `pylayer pack` prints of the layers that it has written.
+//! Formats the summary that `pylayer pack` prints.
 
 use std::fmt::Write as _;
 
@@ -17,14 +17,14 @@ pub struct Row {
     pub descriptor: Descriptor,
 }
 
-/// For scripts.
+/// Formats the rows as JSON, for scripts.
 pub fn json(rows: &[Row]) -> String {
     let mut text = serde_json::to_string_pretty(rows).expect("strings and numbers are JSON");
     text.push('\n');
     text
 }
 
-/// For people.
+/// Formats the rows as a table, for people.
 pub fn table(rows: &[Row]) -> String {
     let width = rows.iter().map(|row| row.layer.len()).max().unwrap_or(0).max("layer".len());
     let mut text = format!(

@@ -1,10 +1,10 @@
-//! The runfiles of a built binary, from what Bazel leaves on disk to the entries of a manifest.
+//! Reads the runfiles of a built binary from disk, and turns them into manifest entries.
 //!
-//! Beside a binary Bazel makes a directory that holds an absolute symlink for every runfile, the
-//! text of every declared symlink, and empty files; with `--noenable_runfiles` it holds only the
-//! file `MANIFEST`, whose lines say the same. The rule knows more than that: which file an entry of
-//! `symlinks` or `root_symlinks` stands for. Here this follows from where a link leads: a file of
-//! Bazel has one place in a runfiles tree, its own, and a link to it anywhere else is such an entry.
+//! Next to a binary, Bazel creates a directory with an absolute symlink for each runfile, a copy of each
+//! declared symlink, and empty files. With `--noenable_runfiles`, it contains only the file `MANIFEST`,
+//! whose lines have the same information. Neither shows which file an entry of `symlinks` or
+//! `root_symlinks` stands for, which the rule can see. It follows from the links' targets: each file has
+//! one place of its own in a runfiles tree, and a link to it at any other place is such an entry.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,9 +16,9 @@ use crate::image_path::{self, ImagePath};
 use crate::manifest::{ManifestEntry, Source};
 use crate::show::{show, show_path};
 
-/// The list of the runfiles, at the root of a runfiles tree. No runfile itself.
+/// The list of runfiles at the root of a runfiles tree. Not a runfile itself.
 const MANIFEST: &str = "MANIFEST";
-/// The file in Bazel's output base that holds the path of the workspace.
+/// The file in Bazel's output base that contains the path of the workspace.
 const WORKSPACE_PATH: &str = "DO_NOT_BUILD_HERE";
 
 /// Why there are no runfiles to pack.
@@ -43,17 +43,17 @@ enum Runfile {
     Empty,
     /// A regular file at this path.
     File(PathBuf),
-    /// An absolute link, by which Bazel places a file.
+    /// An absolute link, which Bazel creates for a file.
     Link {
         target: PathBuf,
         to_directory: bool,
     },
-    /// The link of this text is the runfile.
+    /// A declared symlink with this target.
     DeclaredSymlink(PathBuf),
 }
 
 impl Runfile {
-    /// A symlink with this text. One that leads nowhere is told by whoever opens the file.
+    /// A symlink with this target. If it dangles, opening the file will fail later.
     fn link(text: PathBuf) -> Runfile {
         match text.is_absolute() {
             true => Runfile::Link { to_directory: text.is_dir(), target: text },
@@ -65,19 +65,19 @@ impl Runfile {
 /// A binary's runfiles.
 #[derive(Debug)]
 pub struct Runfiles {
-    /// By their paths below the tree's root.
+    /// By path relative to the tree's root.
     files: BTreeMap<Vec<u8>, Runfile>,
     /// `None` if no link leads to one of Bazel's outputs.
     bazel: Option<Bazel>,
 }
 
-/// The directory of the runfiles: `named`, or the one that Bazel makes beside `binary`.
+/// The runfiles directory: `named`, or the one that Bazel creates next to `binary`.
 pub fn directory(binary: &Path, named: Option<&Path>) -> PathBuf {
     named.map_or_else(|| with_suffix(binary, ".runfiles"), Path::to_path_buf)
 }
 
 impl Runfiles {
-    /// Reads the runfiles in `directory`, or where that has none, what Bazel's manifest lists.
+    /// Reads the runfiles in `directory`, or from Bazel's manifest if it has none.
     pub fn read(binary: &Path, directory: &Path) -> Result<Runfiles, Error> {
         let (files, problem) = match std::fs::metadata(directory) {
             Ok(metadata) if metadata.is_dir() => (read_tree(directory)?, "is empty"),
@@ -98,7 +98,7 @@ impl Runfiles {
         Ok(Runfiles { files, bazel })
     }
 
-    /// The entries of a manifest for a tree at `place` in the image, as the rule would write them.
+    /// The manifest entries for a runfiles tree at `place` in the image, as the rule would write them.
     pub fn entries(&self, place: &ImagePath) -> Result<Vec<ManifestEntry>, image_path::Error> {
         let runfiles = self.files.iter().filter(|(path, runfile)| !self.is_legacy_copy(path, runfile));
         runfiles
@@ -108,9 +108,9 @@ impl Runfiles {
             .collect()
     }
 
-    /// Whether this is one of the copies in `<main repository>/external/` that Bazel makes of all files
-    /// of other repositories with `--legacy_external_runfiles`. Files of a directory `external` in
-    /// the main repository have no such original.
+    /// Whether this is one of the copies in `<main repository>/external/` that Bazel creates for all
+    /// files of other repositories with `--legacy_external_runfiles`. The files of a directory `external`
+    /// in the main repository have no such original.
     fn is_legacy_copy(&self, path: &[u8], runfile: &Runfile) -> bool {
         let main = self.bazel.as_ref().map(|bazel| bazel.main_repository.as_slice());
         let original = main
@@ -137,13 +137,13 @@ impl Runfiles {
     }
 }
 
-/// Where the Bazel that made a runfiles tree keeps files, as the texts of its links spell it.
+/// Where the Bazel server that created a runfiles tree keeps files, as spelled in the links' targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Bazel {
     output_base: PathBuf,
-    /// The name of the main repository, which is also that of the directory in which actions run.
+    /// The name of the main repository, and of the directory in which actions run.
     main_repository: Vec<u8>,
-    /// `None` if the output base does not tell.
+    /// `None` if the output base does not reveal it.
     workspace: Option<PathBuf>,
 }
 
@@ -171,11 +171,11 @@ impl Bazel {
         self.output_base.join("execroot").join(OsStr::from_bytes(&self.main_repository))
     }
 
-    /// The place in a runfiles tree of the file that Bazel has at `file`.
+    /// The path in a runfiles tree of the file that is on disk at `file`.
     fn own_place(&self, file: &Path) -> Option<Vec<u8>> {
         if let Ok(path) = file.strip_prefix(self.execution_root()) {
             let parts: Vec<&[u8]> = path.iter().map(OsStr::as_bytes).collect();
-            // What follows bazel-out is the configuration, and `bin`.
+            // After bazel-out come the configuration and `bin`.
             let (repository, path) = match &parts[..] {
                 [b"bazel-out", _, _, b"external", repository, path @ ..] => (*repository, path),
                 [b"bazel-out", _, _, path @ ..] => (&*self.main_repository, path),
@@ -191,7 +191,7 @@ impl Bazel {
         Some([&self.main_repository, &b"/"[..], bytes(path)].concat())
     }
 
-    /// Recognizes a declared symlink whose text is absolute: it is an output, and a symlink itself.
+    /// Recognizes a declared symlink with an absolute target: the output itself is a symlink.
     fn mark_declared_symlink(&self, place: &[u8], runfile: &mut Runfile) {
         let Runfile::Link { target, .. } = runfile else { return };
         let mut roots = [Some(&self.output_base), self.workspace.as_ref()].into_iter().flatten();
@@ -241,7 +241,7 @@ fn read_tree(root: &Path) -> Result<BTreeMap<Vec<u8>, Runfile>, Error> {
     Ok(files)
 }
 
-/// What Bazel lists in the runfiles tree at `directory`, or beside `binary`. Empty if there is no list.
+/// Reads Bazel's manifest in the runfiles tree at `directory`, or next to `binary`. Empty if there is none.
 fn read_manifest(binary: &Path, directory: &Path) -> Result<BTreeMap<Vec<u8>, Runfile>, Error> {
     let beside = with_suffix(binary, ".runfiles_manifest");
     let beside = (directory == with_suffix(binary, ".runfiles")).then_some(beside);
@@ -255,9 +255,8 @@ fn read_manifest(binary: &Path, directory: &Path) -> Result<BTreeMap<Vec<u8>, Ru
     Ok(BTreeMap::new())
 }
 
-/// Parses Bazel's list of runfiles. A line is a path, a space, and what a link there holds: an absolute
-/// path, the text of a declared symlink, or nothing for an empty file. If the line begins with a
-/// space, both parts are escaped.
+/// Parses Bazel's manifest. A line is a path, a space, and a target: an absolute path, the target of a
+/// declared symlink, or nothing for an empty file. If the line begins with a space, both are escaped.
 fn parse_manifest(text: &[u8], manifest: &Path) -> Result<BTreeMap<Vec<u8>, Runfile>, Error> {
     let mut files = BTreeMap::new();
     for (index, line) in text.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
@@ -282,7 +281,7 @@ fn parse_manifest(text: &[u8], manifest: &Path) -> Result<BTreeMap<Vec<u8>, Runf
 fn parse_line(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let escaped = line.strip_prefix(b" ");
     let line = escaped.unwrap_or(line);
-    // A tar header would end a text at a NUL.
+    // A tar header would truncate a path at a NUL.
     let space = line.iter().position(|&byte| byte == b' ').filter(|_| !line.contains(&0))?;
     let (path, target) = (&line[..space], &line[space + 1..]);
     match escaped {
@@ -291,7 +290,7 @@ fn parse_line(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     }
 }
 
-/// Undoes Bazel's escapes; `None` where a backslash is not part of one.
+/// Undoes Bazel's escapes; `None` if a backslash does not begin a valid escape.
 fn unescape(field: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = field.iter();
     let mut plain = Vec::with_capacity(field.len());
@@ -309,7 +308,7 @@ fn unescape(field: &[u8]) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// The text of a symlink at `link` to `target`, both below the same directory.
+/// The relative target of a symlink at `link` to `target`, both relative to the same directory.
 fn relative(link: &[u8], target: &[u8]) -> Vec<u8> {
     let here: Vec<&[u8]> = link.split(|&byte| byte == b'/').collect();
     let there: Vec<&[u8]> = target.split(|&byte| byte == b'/').collect();

@@ -1,5 +1,5 @@
-//! What a worker remembers of the layers that it has written: compressed chunks, and where hashing
-//! stood after each chunk of a layer.
+//! A worker's cache of earlier layers: compressed chunks, and the hash states after each chunk of a
+//! layer.
 
 use std::sync::Arc;
 
@@ -8,30 +8,30 @@ use sha2::Sha256;
 use crate::cache::{Cache, Stats};
 use crate::chunk::Key;
 
-/// Digest states that are remembered, 300 bytes each: one per chunk, and a layer of a gigabyte has
-/// some 1,800 chunks.
+/// Maximum number of cached digest states, of 300 bytes each. There is one per chunk, and a layer of a
+/// gigabyte has about 1,800 chunks.
 const MAX_STATES: u64 = 1 << 16;
 
-/// What a worker remembers of the layers that it has written.
+/// Caches compressed chunks and digest states across layers.
 pub struct ChunkCache {
     pub(super) chunks: Cache<Key, Arc<CompressedChunk>>,
     pub(super) states: Cache<Key, StreamState>,
 }
 
-/// A chunk as it goes into a layer.
+/// A compressed chunk.
 pub(super) struct CompressedChunk {
-    /// `None` where the codec leaves the bytes as they are.
+    /// `None` if the codec does not compress.
     pub(super) bytes: Option<Vec<u8>>,
-    /// The ELF images that begin in the chunk, by entry number counted from the chunk's first entry.
+    /// The ELF images that begin in the chunk, by entry number relative to the chunk's first entry.
     pub(super) machines: Vec<(usize, u16)>,
 }
 
-/// Where hashing stands after a number of chunks.
+/// The state of both hashes after some chunks.
 #[derive(Clone, Default)]
 pub(super) struct StreamState {
     pub(super) plain: Sha256,
     pub(super) blob: Sha256,
-    /// Bytes of the blob.
+    /// The size of the blob so far, in bytes.
     pub(super) size: u64,
 }
 
@@ -41,20 +41,20 @@ impl ChunkCache {
         ChunkCache { chunks: Cache::new(budget), states: Cache::new(MAX_STATES) }
     }
 
-    /// How often chunks were known, and the bytes that they take.
+    /// The statistics of the chunks.
     pub fn stats(&self) -> Stats {
         self.chunks.stats()
     }
 
-    /// How many of the first chunks are known together, by the keys of the first, the first two and
-    /// so on; and the state after them.
+    /// The length of the longest cached prefix in chunks, and the state after it. `prefixes` are the keys
+    /// of the first chunk, the first two chunks, and so on.
     pub(super) fn longest_prefix(&self, prefixes: &[Key]) -> (usize, StreamState) {
         let states = prefixes.iter().enumerate().rev().map(|(index, key)| (index + 1, self.states.get(key)));
         states.filter_map(|(count, state)| Some((count, state?))).next().unwrap_or_default()
     }
 }
 
-/// The keys of the first chunk, the first two chunks and so on, up to the first without a key.
+/// The keys of the first chunk, the first two chunks, and so on, up to the first chunk without a key.
 pub(super) fn prefix_keys(keys: &[Option<Key>]) -> Vec<Key> {
     let mut prefix = Key([0; 32]);
     let keys = keys.iter().map_while(|key| *key);

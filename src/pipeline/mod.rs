@@ -1,23 +1,22 @@
 //! Reads and compresses a layer's chunks in parallel, and writes and hashes them in order.
 //!
-//! One [`Pool`] of threads serves all layers that are being written. Each thread takes the next
-//! chunk of the next layer in turn, so a small layer is never stuck behind a large one. What a layer
-//! has read but not yet written is bounded by [`IN_FLIGHT_BYTES`], whatever its size and however
-//! many threads there are.
+//! One [`Pool`] of threads serves all layers that are being written. The threads take chunks from the
+//! layers round-robin, so a small layer does not wait behind a large one. Backpressure: a layer has at
+//! most [`IN_FLIGHT_BYTES`] in flight (read but not yet written), whatever its size and the number of
+//! threads.
 //!
-//! Two stages of a layer are in order: the thread that asked for it writes the blob and hashes it,
-//! a second one hashes the uncompressed stream for the diff ID.
+//! Two stages of a layer run in order: the calling thread writes and hashes the blob, and a second thread
+//! hashes the uncompressed stream for the diff ID.
 //!
-//! | part | what it knows |
+//! | module | |
 //! |---|---|
-//! | `pool` | threads that take pieces of work from several jobs in turn |
+//! | `pool` | threads that take pieces of work from several jobs round-robin |
 //! | `memory` | compressed chunks and digest states of earlier layers |
 //! | `ordered` | results of parallel work, in order |
 //! | this module | a layer as a job for these threads, and its two ordered stages |
 //!
-//! A worker's pool also has a [`ChunkCache`]. A chunk that it knows is not compressed again; and as
-//! far as it knows a layer from the beginning, up to the first chunk that has changed, the layer is
-//! neither read nor hashed again, only written.
+//! A worker's pool also has a [`ChunkCache`]. A cached chunk is not compressed again. Up to the first
+//! changed chunk, a layer is neither read nor hashed again, only written.
 
 mod memory;
 mod ordered;
@@ -46,10 +45,10 @@ use crate::inputs::{self, Reader};
 use crate::plan::LayerPlan;
 use bazel_worker::{Cancel, Cancelled};
 
-/// Uncompressed bytes of one layer that may be in memory at a time, whatever the number of threads.
+/// Maximum number of uncompressed bytes in flight per layer, whatever the number of threads.
 pub const IN_FLIGHT_BYTES: u64 = 64 << 20;
-/// How many of the largest chunks may be in memory for each thread, so that threads find work while
-/// one chunk is slow. More would only leave the processor's cache before they are hashed and written.
+/// Maximum number of maximum-size chunks in flight per thread. It keeps threads busy while one chunk is
+/// slow. With more, chunks would be evicted from the CPU cache before they are hashed and written.
 const IN_FLIGHT_CHUNKS: u64 = 4;
 
 /// Why a layer could not be written.
@@ -69,7 +68,7 @@ pub enum Error {
     Cancelled(#[from] Cancelled),
 }
 
-/// What identifies a written layer, and what was seen on the way.
+/// The digests of a written layer, and facts about its contents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
     /// SHA-256 of the file.
@@ -80,13 +79,13 @@ pub struct Written {
     pub diff_id: [u8; 32],
     /// Length of the uncompressed tar in bytes.
     pub uncompressed_size: u64,
-    /// The ELF images among the entries, by entry number, and the processor they are made for.
+    /// The entry number and processor of each ELF image.
     pub machines: Vec<(usize, u16)>,
     pub times: Times,
 }
 
-/// What the stages cost together on all threads, as far as they did anything: they overlap, so this
-/// is more than what passed on a clock.
+/// Time spent in each stage, summed over all threads. Stages overlap, so the sum exceeds the elapsed
+/// time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
     /// Reading inputs.
@@ -98,7 +97,7 @@ pub struct Times {
     pub write: Duration,
 }
 
-/// Does `work` inside `span`, and adds its time to `total`.
+/// Runs `work` inside `span`, and adds the time it takes to `total`.
 fn timed<T>(span: Span, total: &mut Duration, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let value = span.in_scope(work);
@@ -106,7 +105,7 @@ fn timed<T>(span: Span, total: &mut Duration, work: impl FnOnce() -> T) -> T {
     value
 }
 
-/// Buffers that a layer keeps to use again. Each grows to its codec's largest chunk in time.
+/// Maximum number of buffers that a layer keeps for reuse. Each grows to the largest chunk size over time.
 const MAX_SPARE_BUFFERS: usize = 8;
 
 /// The threads that read and compress.
@@ -116,18 +115,18 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts `threads` threads, or one for each processor.
+    /// Starts `threads` threads, or one per processor.
     pub fn new(threads: Option<usize>, cache: Option<Arc<ChunkCache>>) -> io::Result<Pool> {
         let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         Ok(Pool { threads: Threads::start(count)?, cache })
     }
 
-    /// The memory for compressed chunks, in bytes; 0 without a cache.
+    /// The capacity for compressed chunks, in bytes; 0 without a cache.
     pub fn cache_bytes(&self) -> u64 {
         self.cache.as_ref().map_or(0, |cache| cache.chunks.budget())
     }
 
-    /// What the pool's cache did, for a log.
+    /// The cache's statistics, for a log.
     pub fn stats(&self) -> String {
         match &self.cache {
             None => "no cache".to_string(),
@@ -140,8 +139,8 @@ impl Pool {
         }
     }
 
-    /// Writes the layer of `plan` to `out`. `progress` is called with the uncompressed bytes of each
-    /// chunk that has been written. When this returns, no input is read any more.
+    /// Writes the layer of `plan` to `out`. `progress` is called with the uncompressed size of each
+    /// chunk that has been written. No input is read after this returns.
     pub fn write(
         &self,
         plan: Arc<LayerPlan>,
@@ -189,7 +188,7 @@ impl Pool {
                 layer.queue.remove(&layer);
                 written
             });
-            // Wakes a hasher that waits for chunks which will not come; too late for one that has all.
+            // Ends a hasher that waits for chunks that will never arrive. One that has all has ended.
             let _ = to_hash.send(None);
             let hashed = hasher.join();
             written?;
@@ -209,7 +208,7 @@ impl Pool {
             let last = states.last().cloned().unwrap_or_default();
             if let Some(cache) = &self.cache {
                 let lasting = &prefixes[..prefixes.len().min(lock(&layer.state).lasting)];
-                // The first state is that after the known chunks, or that of an empty stream.
+                // The first state is the one after the known chunks, or of an empty stream.
                 for (key, state) in lasting.iter().skip(known).zip(states.into_iter().skip(1)) {
                     cache.states.put(*key, state, 1);
                 }
@@ -220,16 +219,16 @@ impl Pool {
     }
 }
 
-/// A numbered chunk to hash, or `None`: there will be no more.
+/// A numbered chunk to hash, or `None` if there will be no more.
 type ToHash = Option<(usize, Arc<Plain>)>;
 
 /// A layer that is being written.
 struct Layer {
     plan: Arc<LayerPlan>,
     chunks: Vec<Chunk>,
-    /// `None` for chunks that cannot be remembered.
+    /// `None` for chunks that cannot be cached.
     keys: Vec<Option<Key>>,
-    /// How many of the first chunks need not be hashed.
+    /// The number of leading chunks that need not be hashed.
     known: usize,
     codec: Codec,
     cancel: Cancel,
@@ -243,23 +242,23 @@ struct Layer {
 }
 
 struct State {
-    /// The first chunk that no thread has taken.
+    /// The next chunk to be taken by a thread.
     next: usize,
-    /// The first chunk whose files may have changed since they were planned: what is known of the
-    /// stream from here on holds for this request alone.
+    /// The first chunk whose files may have changed since they were planned. States after it are not
+    /// cached.
     lasting: usize,
     in_flight_bytes: u64,
-    /// Buffers to use again.
+    /// Buffers for reuse.
     spare: Vec<Vec<u8>>,
 }
 
-/// A thread's compressors, one for each codec that it has met.
+/// A thread's compressors, one for each codec that it has used.
 type Compressors = Vec<(Codec, Compressor)>;
 
 impl Job for Layer {
     type Scratch = Compressors;
 
-    /// Gives the next chunk away if there is one and room for it.
+    /// Claims the next chunk, if there is one and it fits in the in-flight limit.
     fn take(&self) -> Option<usize> {
         let mut state = lock(&self.state);
         let index = state.next;
@@ -276,7 +275,7 @@ impl Job for Layer {
     fn work(self: &Arc<Layer>, index: usize, compressors: &mut Compressors) {
         let attempt = std::panic::AssertUnwindSafe(|| self.pack(index, compressors));
         let result = std::panic::catch_unwind(attempt).unwrap_or(Err(Error::Thread));
-        // Receivers that are gone have ended for a reason of their own.
+        // A receiver that is gone has reported its own error.
         let _ = match result {
             Ok(packed) => {
                 if index >= self.known {
@@ -306,10 +305,10 @@ impl Layer {
                 fill(&self.plan, chunk, &mut plain.bytes, &mut machines)
             })?;
         }
-        // What is remembered holds for the files as they were planned.
+        // Cached results are only valid for the files as they were planned.
         let (remembered, memory) = match changed {
             None => (remembered, memory),
-            // The digests go on from a state that these bytes may not lead to.
+            // Hashing resumes from a cached state, which may not match these bytes.
             Some(path) if index < self.known => return Err(inputs::Error::Changed { path }.into()),
             Some(_) => {
                 let mut state = lock(&self.state);
@@ -341,9 +340,10 @@ impl Layer {
     }
 }
 
-/// A chunk of the uncompressed stream; gives its buffer and its room back when it is dropped.
+/// A chunk of the uncompressed stream. Dropping it releases its buffer and its share of the in-flight
+/// limit.
 struct Plain {
-    /// Empty for a chunk that need not be read.
+    /// Empty if the chunk need not be read.
     bytes: Vec<u8>,
     length: u64,
     layer: Arc<Layer>,
@@ -361,7 +361,7 @@ impl Drop for Plain {
     }
 }
 
-/// A chunk on its way into the file.
+/// A chunk to be written.
 struct Packed {
     compressed: Arc<CompressedChunk>,
     plain: Arc<Plain>,
@@ -369,7 +369,7 @@ struct Packed {
 }
 
 /// Appends the bytes of `chunk` to `buffer`, and the ELF images that begin in it to `machines`. Returns
-/// the first file, if there is one, that was to last and may have changed since it was planned.
+/// the first cacheable file that may have changed since it was planned, if there is one.
 fn fill(
     plan: &LayerPlan,
     chunk: &Chunk,
@@ -377,7 +377,7 @@ fn fill(
     machines: &mut Vec<(usize, u16)>,
 ) -> Result<Option<PathBuf>, Error> {
     let mut changed = None;
-    // A reader looks one byte beyond the end.
+    // A reader tries to read one byte past the end.
     buffer.reserve_exact(chunk.length() as usize + 1);
     for piece in chunk.pieces(plan) {
         match piece {
@@ -401,14 +401,14 @@ fn fill(
     Ok(changed)
 }
 
-/// Writes the blob, and hashes it from the first chunk that is not known on.
+/// Writes the blob, and hashes it from the first chunk that is not known.
 struct Writer<'a> {
     layer: &'a Layer,
     out: &'a mut dyn Write,
     progress: &'a dyn Fn(u64),
     written: Written,
-    /// Where hashing stood at first, and after each chunk that was not known. Their plain halves are
-    /// left to the other stage, and so are the digests.
+    /// The initial state, and the state after each chunk that was not known. The other stage fills in
+    /// their `plain` hashes.
     states: Vec<StreamState>,
     blob: Sha256,
     size: u64,
@@ -425,8 +425,8 @@ impl<'a> Writer<'a> {
         Writer { layer, out, progress, written: Written::default(), states: vec![start], blob, size }
     }
 
-    /// Writes the first chunks, as far as they are known and their compressed forms are remembered:
-    /// no thread has anything to do for them. Returns how many these were.
+    /// Writes the leading chunks that are known and whose compressed forms are cached, without involving
+    /// the pool. Returns their number.
     fn write_remembered(&mut self) -> Result<usize, Error> {
         let Layer { cache, keys, known, .. } = self.layer;
         let keys = keys.iter().take(*known).enumerate();
@@ -439,7 +439,7 @@ impl<'a> Writer<'a> {
         Ok(*known)
     }
 
-    /// Writes the chunks from number `first` on, as threads deliver them.
+    /// Writes the chunks starting at number `first`, as the threads deliver them.
     fn write_in_order(
         &mut self,
         first: usize,
@@ -458,11 +458,11 @@ impl<'a> Writer<'a> {
 
     fn write_chunk(&mut self, index: usize, compressed: &CompressedChunk, plain: &[u8]) -> Result<(), Error> {
         let Layer { chunks, known, codec, cancel, .. } = self.layer;
-        // What is in flight already would take longer than whoever cancels wants to wait.
+        // A cancelled request does not wait until everything in flight is written.
         cancel.check()?;
         let bytes = compressed.bytes.as_deref().unwrap_or(plain);
         timed(trace_span!("write", chunk = index), &mut self.written.times.write, || {
-            // A plain tar is its own uncompressed stream, which the other stage hashes.
+            // For a plain tar, the blob is the uncompressed stream, which the other stage hashes.
             if index >= *known && *codec != Codec::None {
                 self.blob.update(bytes);
             }
@@ -482,9 +482,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Hashes the uncompressed stream from the chunks `numbers` on, where hashing stands at `start`.
-/// Returns `start` and the states after each of them, and the time it took; `None` when the stream
-/// ends early.
+/// Hashes the chunks `numbers` of the uncompressed stream, resuming from the state `start`. Returns
+/// `start` and the states after each chunk, and the time it took; `None` if the stream ends early.
 fn hash_in_order(
     plain: Receiver<ToHash>,
     numbers: Range<usize>,

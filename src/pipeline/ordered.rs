@@ -1,9 +1,9 @@
-//! Work that is done in parallel, and its results in order.
+//! Puts the results of parallel work in order.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Calls `each` with the values of `numbers`, in order, whatever the order in which `next` gives them.
+/// Calls `each` with the values of `numbers` in order. `next` may return them in any order.
 pub fn in_order<T, E>(
     numbers: Range<usize>,
     mut next: impl FnMut() -> Result<(usize, T), E>,
@@ -27,7 +27,7 @@ pub fn in_order<T, E>(
 mod tests {
     use super::*;
 
-    /// The values that come out when these numbers arrive, and what ended it.
+    /// The values passed to `each` when these numbers arrive, and the result.
     fn ordered(numbers: Range<usize>, arriving: &[usize]) -> (Vec<usize>, Result<(), &'static str>) {
         let (mut arriving, mut seen) = (arriving.iter(), Vec::new());
         let result = in_order(

@@ -1,5 +1,5 @@
-//! Threads that take numbered pieces of work from several jobs in turn, so that a small job is never
-//! stuck behind a large one.
+//! A thread pool that takes numbered pieces of work from several jobs round-robin, so a small job does not
+//! wait behind a large one.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,40 +8,40 @@ use std::thread::JoinHandle;
 
 /// Work in numbered pieces.
 pub trait Job: Send + Sync + 'static {
-    /// What a thread keeps from one piece of work to the next, of whatever job.
+    /// What a thread reuses for all pieces of work, of any job.
     type Scratch: Default;
 
-    /// Gives the next piece away, if there is one and room for it.
+    /// Claims the next piece, if there is one and the job's limits allow it.
     fn take(&self) -> Option<usize>;
 
-    /// Does a piece that was given away. Must not panic.
+    /// Does a claimed piece of work. Must not panic.
     fn work(self: &Arc<Self>, number: usize, scratch: &mut Self::Scratch);
 }
 
-/// The threads. They end when this is dropped.
+/// The threads. Dropping this stops them.
 pub struct Threads<J: Job> {
     queue: Arc<Queue<J>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The jobs whose pieces are given away.
+/// The jobs that have work.
 pub struct Queue<J> {
     state: Mutex<State<J>>,
-    /// Signalled when a job is added, has room again, or the pool closes.
+    /// Signalled when a job is added, a job has room again, or the pool closes.
     work: Condvar,
-    /// Signalled when no thread works for some job any more.
+    /// Signalled when a thread has finished a piece of work.
     idle: Condvar,
 }
 
 struct State<J> {
     jobs: VecDeque<Arc<J>>,
-    /// The jobs that threads work for, once for each thread.
+    /// The jobs being worked on, once per thread.
     running: Vec<Arc<J>>,
     closed: bool,
 }
 
 impl<J: Job> Threads<J> {
-    /// Starts this many threads, at least one.
+    /// Starts `count` threads, but at least one.
     pub fn start(count: usize) -> io::Result<Threads<J>> {
         let state = State { jobs: VecDeque::new(), running: Vec::new(), closed: false };
         let queue = Arc::new(Queue { state: Mutex::new(state), work: Condvar::new(), idle: Condvar::new() });
@@ -54,12 +54,12 @@ impl<J: Job> Threads<J> {
         Ok(threads)
     }
 
-    /// How many threads there are.
+    /// The number of threads.
     pub fn count(&self) -> usize {
         self.threads.len()
     }
 
-    /// Where jobs are added.
+    /// The queue of jobs.
     pub fn queue(&self) -> &Arc<Queue<J>> {
         &self.queue
     }
@@ -70,7 +70,7 @@ impl<J: Job> Drop for Threads<J> {
         lock(&self.queue.state).closed = true;
         self.queue.work.notify_all();
         for thread in self.threads.drain(..) {
-            // A thread that panicked has already said so.
+            // A panic has already been reported.
             let _ = thread.join();
         }
     }
@@ -83,7 +83,7 @@ impl<J: Job> Queue<J> {
         self.work.notify_all();
     }
 
-    /// Takes `job` out of the queue and waits until no thread works for it.
+    /// Removes `job` from the queue and waits until no thread works on it.
     pub fn remove(&self, job: &Arc<J>) {
         let mut state = lock(&self.state);
         state.jobs.retain(|other| !Arc::ptr_eq(other, job));
@@ -92,14 +92,14 @@ impl<J: Job> Queue<J> {
         }
     }
 
-    /// Tells the threads that some job has room again.
+    /// Wakes a thread because a job has room again.
     pub fn has_room(&self) {
-        // The lock makes sure that no thread is between finding no room and waiting for some.
+        // Prevents a lost wakeup: no thread is between finding no work and waiting.
         drop(lock(&self.state));
         self.work.notify_one();
     }
 
-    /// The life of one thread.
+    /// The main loop of a thread.
     fn serve(&self) {
         let mut scratch = J::Scratch::default();
         while let Some((job, number)) = self.next() {
@@ -108,7 +108,7 @@ impl<J: Job> Queue<J> {
         }
     }
 
-    /// The next piece of the next job that has one to give; `None` when the pool closes.
+    /// The next piece of work, round-robin over the jobs; `None` when the pool closes.
     fn next(&self) -> Option<(Arc<J>, usize)> {
         let mut state = lock(&self.state);
         loop {
@@ -127,7 +127,7 @@ impl<J: Job> Queue<J> {
         }
     }
 
-    /// Takes one thread's piece off the list.
+    /// Records that a thread has finished a piece of work.
     fn done(&self, job: &Arc<J>) {
         let mut state = lock(&self.state);
         if let Some(index) = state.running.iter().position(|other| Arc::ptr_eq(other, job)) {
@@ -137,7 +137,8 @@ impl<J: Job> Queue<J> {
     }
 }
 
-/// Locks a mutex whose data stay consistent even if a holder panicked: no holder calls foreign code.
+/// Locks a mutex whose data is consistent even after a panic, because no code that holds it calls foreign
+/// code.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -148,7 +149,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// A job whose pieces say that they are begun, and end when they are told to.
+    /// A job whose pieces send a message when they begin, and end on request.
     struct Pieces {
         name: char,
         next: AtomicUsize,
@@ -167,7 +168,7 @@ mod tests {
 
         fn work(self: &Arc<Self>, number: usize, (): &mut ()) {
             lock(&self.begun).send((self.name, number)).unwrap();
-            // Whoever tells is gone when the test ends.
+            // The sender is dropped at the end of the test.
             let _ = lock(&self.may_end).recv();
         }
     }
@@ -184,7 +185,7 @@ mod tests {
         let (begun, order) = channel();
         let ((long, end_long), (short, end_short)) = (job('a', 3, &begun), job('b', 2, &begun));
         threads.queue().add(long);
-        // The first piece is under way when the second job comes.
+        // The second job is added while the first piece is in progress.
         assert_eq!(order.recv().unwrap(), ('a', 0));
         threads.queue().add(short);
         (0..3).for_each(|_| end_long.send(()).unwrap());
@@ -208,7 +209,7 @@ mod tests {
             let job = job.clone();
             move || queue.remove(&job)
         });
-        // Not before the piece that is under way ends; the others are not begun.
+        // The removal waits for the piece in progress; the others are never begun.
         drop(end);
         removal.join().unwrap();
         assert!(lock(&threads.queue().state).running.is_empty());

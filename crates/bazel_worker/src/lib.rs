@@ -10,9 +10,9 @@
 //!
 //! | step | from → to |
 //! |---|---|
-//! | [`run`] | the process's stdin, stdout and signals → streams for [`serve`] |
+//! | [`run`] | the process's stdin, stdout and signals → streams for [`serve()`] |
 //! | [`wire`] | bytes → [`Message`](wire::Message); response → bytes. Protobuf and, with the feature `json`, JSON |
-//! | [`serve`] | messages → handlers on threads, [`Cancel`] flags → answers |
+//! | [`serve()`] | messages → handlers on threads, [`Cancel`] flags → answers |
 //!
 //! What a worker gets from it:
 //!
