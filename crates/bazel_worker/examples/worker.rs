@@ -1,4 +1,4 @@
-//! A persistent worker for Bazel that turns text into capitals.
+//! A persistent worker that converts text to upper case.
 
 use bazel_worker::{Cancel, Protocol, Request, Response};
 
@@ -12,7 +12,7 @@ fn capitals(request: &Request, _cancel: &Cancel) -> Response {
 }
 
 fn main() -> Result<(), bazel_worker::Error> {
-    // A rule with `requires-worker-protocol` starts its worker with `--worker_protocol=json`, say.
+    // A rule with `requires-worker-protocol: json` can pass `--worker_protocol=json` as a startup argument.
     let protocol =
         std::env::args().find_map(|argument| argument.strip_prefix("--worker_protocol=")?.parse().ok());
     bazel_worker::run(protocol.unwrap_or(Protocol::Proto), capitals)

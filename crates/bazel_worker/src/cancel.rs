@@ -1,19 +1,18 @@
-//! Whether a request is still wanted.
+//! Cancellation of requests.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-/// Why a handler stopped early: its request is no longer wanted.
+/// The error of a handler that stops early because its request was cancelled.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("cancelled")]
 pub struct Cancelled;
 
-/// A flag that the server raises and a [`Handler`](crate::Handler) looks at.
+/// A flag that the server sets and a [`Handler`](crate::Handler) checks.
 ///
-/// Clones share the flag, so a handler can give one to each of its threads. Once raised it stays
-/// raised.
+/// Clones share the flag, so a handler can pass one to each of its threads. The flag is never cleared.
 ///
 /// ```
 /// use bazel_worker::Cancel;
@@ -27,24 +26,23 @@ pub struct Cancelled;
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// A flag that is not raised; one that nobody raises suits work outside a worker.
+    /// A flag that is not set. Also suits work outside a worker, where it is never set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Raises the flag.
+    /// Sets the flag.
     pub fn cancel(&self) {
-        // Relaxed: the flag guards no other data, and a reader that sees it a moment late is a
-        // reader that was cancelled a moment later.
+        // Relaxed, because the flag guards no other data, and a small delay does not matter.
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// An error if the flag is raised, for loops that end with `?`.
+    /// Returns an error if the flag is set, for use with `?`.
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 
-    /// Whether the flag is raised. Costs one load: ask once per file or chunk, or oftener.
+    /// Whether the flag is set. Costs one load, so it can be called for each file or chunk, or more often.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,23 +1,23 @@
-//! Why a worker stops before Bazel is done with it.
+//! Errors that end a worker.
 
 use std::{io, time::Duration};
 
 use crate::wire::MAX_MESSAGE_BYTES;
 
-/// The end of a worker that did not come from Bazel closing its stdin or terminating it.
+/// Why a worker ended, other than by the end of stdin or a signal from Bazel.
 ///
-/// A failed action is none of these: it is a [`Response`](crate::Response).
+/// A failed action is not an error but a [`Response`](crate::Response).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A length, or a JSON object, beyond every real request.
+    /// A length prefix or JSON object that exceeds any real request.
     #[error(
         "A work request of {0} bytes or more is announced, above the limit of {MAX_MESSAGE_BYTES}: \
          stdin does not carry the worker protocol, or is corrupt."
     )]
     TooLarge(u128),
 
-    /// More bytes than a length can have.
+    /// A length prefix with more bytes than a varint can have.
     #[error(
         "The length of a work request has no end: stdin does not carry the worker protocol, or is \
          corrupt."
@@ -28,16 +28,16 @@ pub enum Error {
     #[error("stdin ended in the middle of a work request, {0} bytes into it.")]
     Truncated(usize),
 
-    /// The frame is no `WorkRequest`.
+    /// The frame is not a `WorkRequest`.
     #[error("A work request cannot be decoded as a WorkRequest message: {0}.")]
     MalformedProto(#[source] prost::DecodeError),
 
-    /// The object is no `WorkRequest`.
+    /// The object is not a `WorkRequest`.
     #[cfg(feature = "json")]
     #[error("A work request cannot be decoded as a WorkRequest in JSON: {0}.")]
     MalformedJson(#[source] serde_json::Error),
 
-    /// Something other than an object where one has to begin.
+    /// Something other than an object at the start of a message.
     #[cfg(feature = "json")]
     #[error(
         "A work request in JSON begins with byte {0:#04x}, not with `{{`: is the worker started \
@@ -45,24 +45,24 @@ pub enum Error {
     )]
     NotJson(u8),
 
-    /// A request cannot be read.
+    /// Reading a request failed.
     #[error("Reading work requests from stdin failed: {0}.")]
     Read(#[source] io::Error),
 
-    /// An answer cannot be written.
+    /// Writing a response failed.
     #[error("Writing work responses to stdout failed: {0}.")]
     Write(#[source] io::Error),
 
-    /// The process could not be prepared.
+    /// Setting up the process failed.
     #[error("The worker could not be set up: {0}.")]
     Setup(#[source] io::Error),
 
-    /// Handlers did not heed their [`Cancel`](crate::Cancel).
+    /// Handlers did not react to their [`Cancel`](crate::Cancel) flag.
     #[error("{count} of the cancelled work requests had not stopped after {grace:?}.")]
     Unstoppable {
-        /// How many.
+        /// The number of handlers.
         count: usize,
-        /// How long they were waited for.
+        /// How long the server waited for them.
         grace: Duration,
     },
 }

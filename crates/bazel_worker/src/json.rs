@@ -1,8 +1,8 @@
-//! Messages as JSON objects, in the proto3 JSON mapping: names in camelCase, `bytes` in base64,
-//! whatever is absent or `null` has its default, whatever is unknown is ignored.
+//! Messages as JSON objects, in the proto3 JSON mapping: names in camelCase, `bytes` in base64. Fields
+//! that are absent or `null` have their default, and unknown fields are ignored.
 //!
-//! Bazel writes one object after another with nothing between them. Nothing here relies on that, on
-//! line ends, or on where reads happen to cut the stream.
+//! Bazel writes objects without separators. This module relies neither on that, nor on line ends, nor on
+//! where reads split the stream.
 
 use base64::{
     Engine as _, alphabet,
@@ -19,9 +19,9 @@ use crate::{
 
 /// Finds the end of an object without parsing it.
 ///
-/// A parser would have to begin again at each read, which is quadratic in the length of a message
-/// that arrives in pieces. This looks at every byte once and remembers where it stood. Wrong JSON
-/// gets an end that is as good as any, and an error from the parser.
+/// A parser would have to start over at each read, which is quadratic in the length of a message that
+/// arrives in pieces. The scanner examines each byte once and keeps its position. For malformed JSON it
+/// finds some end, and the parser then reports the error.
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
     scanned: usize,
@@ -31,8 +31,8 @@ pub(crate) struct Scanner {
 }
 
 impl Scanner {
-    /// The length of the object that `received` begins with, or `None` if its end is not there yet.
-    /// After `None`, the next call must pass the same bytes with more behind them.
+    /// The length of the object that `received` begins with, or `None` if it is incomplete. After `None`,
+    /// the next call must pass the same bytes followed by more.
     fn object_end(&mut self, received: &[u8]) -> Option<usize> {
         for (index, &byte) in received.iter().enumerate().skip(self.scanned) {
             if self.escaped {
@@ -61,9 +61,9 @@ impl Scanner {
     }
 }
 
-/// Takes the first object off `received`, or leaves it alone if the object is incomplete.
+/// Splits the first object off `received`, or leaves it unchanged if the object is incomplete.
 pub(crate) fn decode(scanner: &mut Scanner, received: &mut BytesMut) -> Result<Option<Message>, Error> {
-    // A message keeps no leading blanks, so the scanner has not begun when there are any.
+    // Whitespace is skipped before a message is scanned, so it does not affect the scanner's position.
     let blanks = received.iter().take_while(|byte| b" \t\n\r".contains(byte)).count();
     received.advance(blanks);
     match received.first() {
@@ -78,7 +78,7 @@ pub(crate) fn decode(scanner: &mut Scanner, received: &mut BytesMut) -> Result<O
     decode_request(&received.split_to(length)).map(Some).map_err(Error::MalformedJson)
 }
 
-/// `WorkRequest`. Aliases: a reader of proto3 JSON accepts the names of the schema too.
+/// `WorkRequest`. The aliases are the schema's names, which a proto3 JSON parser must accept, too.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct WorkRequest {
@@ -96,7 +96,7 @@ struct WorkRequest {
     sandbox_dir: Bytes,
 }
 
-/// `Input`. `Bytes` takes a JSON string's bytes as they are, valid UTF-8 or not.
+/// `Input`. `Bytes` accepts the bytes of a JSON string unchanged, valid UTF-8 or not.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct WorkInput {
@@ -113,8 +113,7 @@ struct WorkResponse<'a> {
     exit_code: i32,
     output: &'a str,
     request_id: i32,
-    /// Said only when true: it is younger than the rest, and there are readers that refuse what
-    /// they do not know.
+    /// Only written if true: the field is newer than the others, and some parsers reject unknown fields.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     was_cancelled: bool,
 }
@@ -138,12 +137,12 @@ pub(crate) fn encode_response(request_id: i32, exit_code: i32, output: &str, was
     let response = WorkResponse { exit_code, output, request_id, was_cancelled };
     let mut object = serde_json::to_vec(&response)
         .expect("numbers, text and booleans under fixed names are always valid JSON");
-    // For people who look at the stream, and for readers that wait for the end of a line.
+    // For line-based readers, and for debugging.
     object.push(b'\n');
     object
 }
 
-/// `null` stands for the default in proto3 JSON.
+/// Deserializes `null` as the default, as in proto3 JSON.
 fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,
@@ -152,7 +151,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// proto3 JSON readers accept both alphabets of RFC 4648, with padding and without.
+/// proto3 JSON parsers accept both alphabets of RFC 4648, with or without padding.
 fn base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
     const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)

@@ -1,8 +1,8 @@
-//! A persistent worker for Bazel: the whole [protocol], for any kind of work.
+//! A complete implementation of Bazel's persistent worker [protocol], for any kind of work.
 //!
-//! Bazel starts a program once with `--persistent_worker`, writes work requests to its stdin and
-//! reads a response to each from its stdout. This crate is everything between those two streams
-//! and a [`Handler`], and knows nothing of what the handler does:
+//! Bazel starts a program once with `--persistent_worker`, writes work requests to its stdin, and reads
+//! the responses from its stdout. This crate implements everything between these streams and a
+//! [`Handler`], which does the work:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/worker.rs")]
@@ -14,22 +14,22 @@
 //! | [`wire`] | bytes → [`Message`](wire::Message); response → bytes. Protobuf and, with the feature `json`, JSON |
 //! | [`serve()`] | messages → handlers on threads, [`Cancel`] flags → answers |
 //!
-//! What a worker gets from it:
+//! Features:
 //!
 //! - Singleplex, multiplex and sandboxed multiplex workers, with cancellation, in both encodings.
-//! - Every request is answered exactly once, also when it is cancelled, when its id is in use, and
-//!   when the handler panics. (That needs unwinding: not `panic = "abort"`.)
+//! - Every request is answered exactly once, even if it is cancelled, reuses an ID, or its handler
+//!   panics. (This requires unwinding, not `panic = "abort"`.)
 //! - Reading never waits for work, so a cancellation arrives however busy the worker is.
-//! - Paths are bytes: one that is not UTF-8 does not stop the worker.
-//! - Nothing but responses reaches the real stdout.
-//! - The end of stdin lets work finish; SIGTERM cancels it; damaged input and a broken pipe end the
-//!   worker with an [`Error`] that says so.
+//! - Paths are bytes and need not be UTF-8.
+//! - Only responses reach the real stdout.
+//! - At the end of stdin, accepted work finishes. SIGTERM and SIGINT cancel it. Corrupt input and a
+//!   broken pipe end the worker with an [`Error`].
 //!
-//! What is left to the handler: finding files by [`Request::path`], expanding `@file` arguments where
-//! remote execution left them, looking at [`Cancel`], and not touching files after it has returned.
+//! The handler must locate files with [`Request::path`], expand `@file` arguments, which remote execution
+//! leaves to the worker, check [`Cancel`], and not touch files after it has returned.
 //!
-//! What is left to `main`: doing one action and exiting where there is no `--persistent_worker` among
-//! the arguments, as remote executors and other strategies of Bazel have it.
+//! `main` must run a single action and exit if `--persistent_worker` is not among the arguments. Remote
+//! executors and Bazel's other strategies start the program that way.
 //!
 //! [protocol]: https://bazel.build/remote/creating
 

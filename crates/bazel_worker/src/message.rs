@@ -1,11 +1,10 @@
-//! What Bazel asks and what a worker answers, as values.
+//! Requests and responses.
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf, str::FromStr};
 
 use bytes::Bytes;
 
-/// How messages are encoded; the action's `requires-worker-protocol` says which, and has to agree
-/// with the flag that the worker is started with.
+/// The encoding of messages. It must match the action's `requires-worker-protocol`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// Protobuf messages, each preceded by its length. Bazel's default.
@@ -23,7 +22,7 @@ impl Protocol {
 impl FromStr for Protocol {
     type Err = String;
 
-    /// Reads the words that `requires-worker-protocol` uses: `proto` or `json`.
+    /// Parses the values of `requires-worker-protocol`: `proto` or `json`.
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         match word {
             "proto" => Ok(Self::Proto),
@@ -37,39 +36,39 @@ impl FromStr for Protocol {
 /// A message from Bazel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Do this, and answer.
+    /// A request to do work.
     Work(Request),
-    /// The answer to the request with this id is no longer wanted.
+    /// A cancellation of the request with this ID.
     Cancel {
-        /// The request's id.
+        /// The request's ID.
         request_id: i32,
     },
 }
 
-/// One action to do.
+/// A request to execute one action.
 ///
-/// The bytes are slices of the message as it was received, so that a request with 150,000 inputs
-/// costs no copy per path; a `Bytes` kept after the answer keeps the whole message in memory.
+/// The fields are slices of the received message, so a request with 150,000 inputs costs no copy per path.
+/// A `Bytes` kept beyond the response keeps the whole message in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
-    /// The lines of the action's parameter file. Bazel has expanded `@file` itself; a remote worker
-    /// may leave that to the program.
+    /// The lines of the action's parameter file. Bazel expands `@file` itself; a remote executor may leave
+    /// that to the worker.
     pub arguments: Vec<Bytes>,
     /// Every file that the action may read.
     pub inputs: Vec<Input>,
-    /// 0 if Bazel sends one request at a time (singleplex). Not unique over the worker's life, and
-    /// any number is possible.
+    /// 0 if Bazel sends one request at a time (singleplex). Can be any number, and is not unique over the
+    /// worker's lifetime.
     pub request_id: i32,
-    /// Above 0, stderr (the worker's log) may be used to explain. Must not change an output.
+    /// If positive, the handler may log details to stderr (the worker's log). Must not affect outputs.
     pub verbosity: i32,
-    /// Where the inputs are and the outputs belong, relative to the working directory; empty if
-    /// that is the working directory itself.
+    /// The directory of inputs and outputs, relative to the working directory. Empty if it is the working
+    /// directory itself.
     pub sandbox_dir: PathBuf,
 }
 
 impl Request {
-    /// Where an input is, or an output belongs, that the arguments or [`Request::inputs`] name so:
-    /// below [`Request::sandbox_dir`].
+    /// The path of an input or output from the arguments or [`Request::inputs`]: relative to
+    /// [`Request::sandbox_dir`].
     pub fn path(&self, exec_path: &[u8]) -> PathBuf {
         self.sandbox_dir.join(path(exec_path))
     }
@@ -78,22 +77,22 @@ impl Request {
 /// A file that an action may read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Input {
-    /// Relative to the working directory or [`Request::sandbox_dir`]. Unix paths are bytes.
+    /// Relative to the working directory or [`Request::sandbox_dir`]. Not necessarily UTF-8.
     pub path: Bytes,
-    /// Identifies the content; opaque and possibly empty. Bazel sends the digest's hex text.
+    /// Identifies the content; opaque and possibly empty. Bazel sends the digest in hexadecimal.
     pub digest: Bytes,
 }
 
-/// The answer to a [`Request`].
+/// The response to a [`Request`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
-    /// 0 is success; anything else fails the action.
+    /// 0 means success; anything else fails the action.
     pub exit_code: i32,
-    /// Shown to the user, of a success too.
+    /// Shown to the user, even on success.
     pub output: String,
 }
 
-/// A path from bytes. Every byte sequence is a path on Unix.
+/// Converts bytes to a path. On Unix, any bytes are a path.
 pub(crate) fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes.to_vec()))
 }

@@ -1,4 +1,4 @@
-//! A worker process: [`serve`] between the stdin and the stdout that Bazel gave it.
+//! A worker process: runs [`serve`] on stdin and stdout.
 
 use std::{
     fs::File,
@@ -25,8 +25,8 @@ use crate::{
     serve::{Handler, Limits, serve},
 };
 
-/// More than a runtime opens at its start: an epoll instance and its copy, an event counter, and a pair of
-/// sockets.
+/// More descriptors than a runtime opens when it starts: an epoll instance and its duplicate, an eventfd,
+/// and a socket pair.
 const RUNTIME_DESCRIPTORS: usize = 8;
 
 /// The first descriptor that is not stdin, stdout or stderr.
@@ -36,28 +36,27 @@ const FIRST_FREE_FD: i32 = 3;
 ///
 /// # Errors
 ///
-/// What ended the worker other than Bazel.
+/// See [`run_with`].
 pub fn run(protocol: Protocol, handler: impl Handler) -> Result<(), Error> {
     run_with(protocol, Limits::default(), handler)
 }
 
-/// Turns this process into a worker: serves requests from stdin on stdout, as [`serve`] does, until
-/// Bazel closes stdin, or until SIGTERM or SIGINT.
+/// Turns this process into a worker: [serves](serve) requests from stdin on stdout until Bazel closes
+/// stdin, or until SIGTERM or SIGINT.
 ///
-/// All three are the ordinary end of a worker and return `Ok`, for exit code 0: Bazel terminates
-/// workers when it has enough of them and looks at no exit code. It also terminates the busy ones
-/// when the user interrupts a build, so the signals cancel what runs and wait for it to clean up.
+/// All three are normal ways for a worker to end, and return `Ok`. Bazel terminates workers that it no
+/// longer needs, and ignores their exit code. It also terminates busy workers when the user interrupts a
+/// build, so the signals cancel running requests and wait for them to clean up.
 ///
-/// From here on, for the rest of the process's life, whatever else writes to stdout writes to
-/// stderr, and whatever else reads stdin reads nothing: a `println!` in a library must not end up
-/// between two responses.
+/// For the rest of the process's lifetime, stdout is redirected to stderr and stdin to `/dev/null`, so
+/// that a `println!` in a library cannot end up between two responses.
 ///
-/// Return from `main` soon afterwards: handlers that did not heed their cancellation may still run.
+/// Return from `main` soon afterwards: handlers that ignored their cancellation may still be running.
 ///
 /// # Errors
 ///
-/// What ended the worker other than Bazel. `main` should print it to stderr, which is the worker's
-/// log, and exit with another code than 0.
+/// Anything else that ended the worker. `main` should print it to stderr, which is the worker's log, and
+/// exit with a nonzero code.
 pub fn run_with(protocol: Protocol, limits: Limits, handler: impl Handler) -> Result<(), Error> {
     let (requests, responses) = take_streams().map_err(Error::Setup)?;
     check_descriptors().map_err(Error::Setup)?;
@@ -74,17 +73,17 @@ pub fn run_with(protocol: Protocol, limits: Limits, handler: impl Handler) -> Re
         )
         .await
     });
-    // Does not wait for threads: one that reads stdin cannot be called back.
+    // Does not wait for threads: one that is blocked reading stdin cannot be stopped.
     runtime.shutdown_background();
     result
 }
 
-/// Raises `cancel` at the first SIGTERM or SIGINT, for a command that has to clean up. From here on
-/// neither ends the process.
+/// Sets `cancel` at the first SIGTERM or SIGINT, for a command that has to clean up. Neither signal ends
+/// the process from then on.
 ///
 /// # Errors
 ///
-/// What the system said to the signal handlers, or to a thread.
+/// If the signal handlers cannot be installed, or a thread cannot be started.
 pub fn cancel_on_signals(cancel: Cancel) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let shutdown = {
@@ -99,7 +98,7 @@ pub fn cancel_on_signals(cancel: Cancel) -> io::Result<()> {
     Ok(())
 }
 
-/// Handles SIGTERM and SIGINT from here on, and waits for the first.
+/// Installs handlers for SIGTERM and SIGINT. The future completes at the first signal.
 fn shutdown() -> io::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -111,8 +110,8 @@ fn shutdown() -> io::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// What Bazel gives a worker are pipes. These are waited for without a thread, since there may be no
-/// room for one more by the time that there is something to write.
+/// Bazel connects workers with pipes. Pipe I/O is done without a thread, since it may be impossible to
+/// start another one when a response has to be written.
 fn is_pipe(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.file_type().is_fifo())
 }
@@ -131,10 +130,9 @@ fn writer(file: File) -> io::Result<Box<dyn AsyncWrite + Unpin>> {
     })
 }
 
-/// Moves stdin and stdout to descriptors that nobody else knows, and leaves harmless ones in their
-/// places.
+/// Moves stdin and stdout to private descriptors, and replaces them with `/dev/null` and stderr.
 fn take_streams() -> io::Result<(File, File)> {
-    // What was printed before belongs where it was printed to.
+    // Earlier output still goes to the real stdout.
     io::stdout().flush()?;
     let requests = fcntl_dupfd_cloexec(stdio::stdin(), FIRST_FREE_FD).map_err(no_descriptor)?;
     let responses = fcntl_dupfd_cloexec(stdio::stdout(), FIRST_FREE_FD).map_err(no_descriptor)?;
@@ -143,13 +141,13 @@ fn take_streams() -> io::Result<(File, File)> {
     Ok((requests.into(), responses.into()))
 }
 
-/// Where the limit of descriptors is not above the first free one, `fcntl` calls that number invalid.
+/// `fcntl` reports `EINVAL` if the descriptor limit does not exceed the minimum number requested.
 fn no_descriptor(error: Errno) -> Errno {
     if error == Errno::INVAL { Errno::MFILE } else { error }
 }
 
-/// Fails where there is no room for the descriptors that a runtime needs: tokio panics if it finds none
-/// for its signal pipe.
+/// Fails if the descriptors that a runtime needs are not available: tokio panics if it cannot open its
+/// signal pipe.
 fn check_descriptors() -> io::Result<()> {
     let pairs: io::Result<Vec<_>> = (0..RUNTIME_DESCRIPTORS / 2).map(|_| UnixStream::pair()).collect();
     pairs.map(drop)

@@ -1,10 +1,9 @@
-//! The server: messages in, handlers run, answers out.
+//! The server: reads messages, runs handlers, and writes responses.
 //!
-//! One task owns everything: it reads messages, starts handlers on threads of their own, collects
-//! what they return and writes the answers. Nothing is shared, so nothing can be seen half done: a
-//! cancellation is looked at either before its request is started, or while it runs, or after its
-//! answer is on its way. And since the task never waits for a handler, a message is read no matter
-//! how much work there is.
+//! One task owns all state. It reads messages, starts each handler on its own thread, collects the results
+//! and writes the responses. As no state is shared, there are no races: a cancellation is processed before
+//! its request is started, while it runs, or after its response has been queued. The task never waits for
+//! a handler, so messages are read however much work there is.
 
 use std::{
     any::Any,
@@ -32,19 +31,16 @@ use crate::{
     wire::{self, Decoder},
 };
 
-/// Room made for each read: what a pipe holds on Linux.
+/// The size of reads: the capacity of a pipe on Linux.
 const READ_BYTES: usize = 64 << 10;
 
-/// Does the work.
-///
-/// Every function of the right shape is one.
+/// Does the work. Implemented by all functions with this signature.
 pub trait Handler: Send + Sync + 'static {
-    /// Does one request, on a thread that it may keep busy, next to other calls.
+    /// Handles one request. Runs on its own thread, which it may block, concurrently with other calls.
     ///
-    /// It should look at `cancel` often, and when that is raised clean up and return; what it
-    /// returns is then of no interest. It must not touch files after it has returned, because Bazel
-    /// moves the outputs away at once. If it panics, its request is answered with the panic's
-    /// message and others are not affected.
+    /// It should check `cancel` often, and when it is set, clean up and return; the result is then ignored.
+    /// It must not touch files after it has returned, because Bazel moves the outputs away at once. If it
+    /// panics, the response contains the panic's message, and other requests are not affected.
     fn handle(&self, request: &Request, cancel: &Cancel) -> Response;
 }
 
@@ -57,18 +53,17 @@ where
     }
 }
 
-/// How much a server does at once, and how long its end may take.
+/// The concurrency of a server, and the duration of its shutdown.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many handlers run at once. Further requests are read and wait in order of arrival.
+    /// How many handlers run concurrently. Further requests are read and queued.
     ///
-    /// By default as many as there are CPUs.
+    /// Defaults to the number of CPUs.
     pub running: NonZeroUsize,
-    /// How long handlers get to return after everything was cancelled because the process is to
-    /// end.
+    /// How long handlers may take to return after everything has been cancelled for a shutdown.
     ///
-    /// 2 seconds by default: much more than removing a temporary file takes, and less than anyone
-    /// who terminates a build wants to wait.
+    /// Defaults to 2 seconds: much longer than it takes to remove a temporary file, and short enough for a
+    /// user who interrupts a build.
     pub grace: Duration,
 }
 
@@ -81,20 +76,19 @@ impl Default for Limits {
     }
 }
 
-/// Serves requests from `reader` until it ends; each gets exactly one answer on `writer`.
+/// Serves requests from `reader` until it ends. Writes exactly one response to `writer` for each.
 ///
-/// - At the end of `reader`, requests that were read are finished and answered. The same is done
-///   when it ends inside a message, or carries something that is none, before the error is
-///   returned.
-/// - When `shutdown` completes, nothing more is read, everything is cancelled, and what the
-///   handlers return within [`Limits::grace`] is answered. That is success, too.
-/// - When `writer` fails, nobody is waiting for answers: everything is cancelled.
+/// - At the end of `reader`, accepted requests are finished and answered. This also happens before an
+///   error is returned for a truncated or malformed message.
+/// - When `shutdown` completes, reading stops, everything is cancelled, and handlers that return within
+///   [`Limits::grace`] are answered. This is not an error.
+/// - When `writer` fails, everything is cancelled.
 ///
-/// A request that is cancelled while it waits is answered at once and never started. Ids are not
-/// assumed to be unique: all requests with the same id are answered, and all are cancelled together.
+/// A request that is cancelled while it is queued is answered at once and never started. IDs need not be
+/// unique: all requests with the same ID are answered, and are cancelled together.
 ///
-/// Needs a tokio runtime with its timer. Each handler has a thread; a request for which none can be
-/// started fails.
+/// Requires a tokio runtime with its timer enabled. Each handler runs on its own thread; if none can be
+/// started, the request fails.
 ///
 /// ```
 /// # use std::{future, sync::Arc};
@@ -140,11 +134,11 @@ pub async fn serve(
     let mut writing = pin!(write_answers(writer, protocol, unwritten));
     let mut shutdown = pin!(shutdown);
 
-    // The first error is the one to report; what follows from it is not.
+    // The first error. Errors that follow from it are not reported.
     let mut outcome = Ok(());
     let mut reading = true;
     let mut written = false;
-    // Set when everything has been cancelled.
+    // Set once everything has been cancelled.
     let mut deadline = None;
 
     while !(written && work.is_done()) {
@@ -152,7 +146,7 @@ pub async fn serve(
             work.close();
         }
         tokio::select! {
-            // In this order, so that a flood of requests delays neither the end nor an answer.
+            // In this order, so that a flood of requests delays neither the shutdown nor a response.
             biased;
             () = &mut shutdown, if deadline.is_none() => {
                 reading = false;
@@ -195,13 +189,13 @@ struct Messages<R> {
 }
 
 impl<R: AsyncRead + Unpin> Messages<R> {
-    /// The next message, or `None` at the end. Loses nothing if it is dropped before it is ready.
+    /// The next message, or `None` at the end. Cancel-safe.
     async fn next(&mut self) -> Result<Option<Message>, Error> {
         loop {
             if let Some(message) = self.decoder.decode(&mut self.received)? {
                 return Ok(Some(message));
             }
-            // Grows with what has arrived, not with what a length promises.
+            // Grows with the bytes received, not with the announced length.
             self.received.reserve(READ_BYTES);
             if self.reader.read_buf(&mut self.received).await.map_err(Error::Read)? == 0 {
                 return self.decoder.finish(&self.received).map(|()| None);
@@ -210,15 +204,15 @@ impl<R: AsyncRead + Unpin> Messages<R> {
     }
 }
 
-/// An answer on its way.
+/// A response to be written.
 struct Answer {
     request_id: i32,
     response: Response,
     was_cancelled: bool,
 }
 
-/// Writes answers until no more can come. The queue has no bound, so that a Bazel which is slow to
-/// read cannot stop the reader; it holds one small answer per request at most.
+/// Writes responses until the queue is closed. The queue is unbounded, so that a slow reader of responses
+/// cannot block the reading of requests. It contains at most one small response per request.
 async fn write_answers(
     mut writer: impl AsyncWrite + Unpin,
     protocol: Protocol,
@@ -232,29 +226,29 @@ async fn write_answers(
     Ok(())
 }
 
-/// A request that has been started.
+/// A running request.
 struct Started {
     request_id: i32,
     cancel: Cancel,
 }
 
-/// What a handler has returned, or what is said in its place.
+/// The response of a handler, or one in its place.
 struct Returned {
-    /// Of the request, which its id does not identify.
+    /// The number of the request. IDs are not unique.
     number: u64,
     response: Response,
 }
 
-/// The requests that are not answered yet.
+/// The requests that have not been answered yet.
 struct Work {
     handler: Arc<dyn Handler>,
     limit: usize,
     waiting: VecDeque<Request>,
-    /// By their numbers.
+    /// By number.
     running: HashMap<u64, Started>,
     next_number: u64,
     returns: UnboundedSender<Returned>,
-    /// `None` after the last answer.
+    /// `None` after the last response.
     answers: Option<UnboundedSender<Answer>>,
 }
 
@@ -285,7 +279,7 @@ impl Work {
         self.start();
     }
 
-    /// Starts what may be started. The flag of each is in its place before another message is read.
+    /// Starts waiting requests up to the limit. Each one's flag is stored before another message is read.
     fn start(&mut self) {
         while self.running.len() < self.limit
             && let Some(request) = self.waiting.pop_front()
@@ -299,17 +293,17 @@ impl Work {
             let thread = thread::Builder::new().name("request".to_owned()).spawn(move || {
                 let handled = panic::catch_unwind(AssertUnwindSafe(|| handler.handle(&request, &cancel)));
                 let response = handled.unwrap_or_else(|payload| panicked(panic_message(payload.as_ref())));
-                // Fails if the server has ended, which did not want to wait any longer.
+                // Fails if the server has ended without waiting for this handler.
                 let _ = returns.send(Returned { number, response });
             });
             if let Err(error) = thread {
-                // Cannot fail: the receiver is there as long as the server.
+                // Cannot fail: the receiver lives as long as the server.
                 let _ = self.returns.send(Returned { number, response: not_started(&error) });
             }
         }
     }
 
-    /// Answers for a handler that has returned.
+    /// Sends the response of a handler that has returned.
     fn finish(&mut self, number: u64, response: Response) {
         if let Some(Started { request_id, cancel }) = self.running.remove(&number) {
             self.answer(request_id, response, cancel.is_cancelled());
@@ -317,7 +311,7 @@ impl Work {
         self.start();
     }
 
-    /// Cancels whatever has this id. What is answered already, or was never asked, is none of it.
+    /// Cancels all pending requests with this ID. There may be none: it may have been answered already.
     fn cancel(&mut self, request_id: i32) {
         for started in self.running.values().filter(|started| started.request_id == request_id) {
             started.cancel.cancel();
@@ -329,7 +323,7 @@ impl Work {
         }
     }
 
-    /// Cancels everything and says until when to wait for it.
+    /// Cancels everything, and returns the deadline for handlers to return.
     fn cancel_all(&mut self, grace: Duration) -> Instant {
         for started in self.running.values() {
             started.cancel.cancel();
@@ -342,18 +336,18 @@ impl Work {
 
     fn answer(&self, request_id: i32, response: Response, was_cancelled: bool) {
         if let Some(answers) = &self.answers {
-            // Fails if writing has, which is known and being dealt with.
+            // Fails if writing has failed, which is handled elsewhere.
             let _ = answers.send(Answer { request_id, response, was_cancelled });
         }
     }
 
-    /// Promises that there will be no more answers.
+    /// Closes the queue of responses.
     fn close(&mut self) {
         self.answers = None;
     }
 }
 
-/// The answer for a handler that did not return.
+/// The response for a handler that panicked.
 fn panicked(message: &str) -> Response {
     Response {
         exit_code: 1,
@@ -365,12 +359,12 @@ fn panicked(message: &str) -> Response {
     }
 }
 
-/// The answer where there is no memory for one more thread, or no room for it in a container.
+/// The response if no thread can be started, for lack of memory or because of a container's limit.
 fn not_started(error: &io::Error) -> Response {
     Response { exit_code: 1, output: format!("The worker could not start a thread for a request: {error}\n") }
 }
 
-/// What `panic!` was given: text, formatted or not, unless someone panics with a value of their own.
+/// The message of a panic. The payload is a string unless `panic_any` was used.
 fn panic_message(payload: &(dyn Any + Send)) -> &str {
     payload
         .downcast_ref::<String>()

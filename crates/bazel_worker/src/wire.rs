@@ -1,7 +1,7 @@
-//! Bytes ↔ messages, in both encodings. No I/O.
+//! Encodes and decodes messages, in both encodings. No I/O.
 //!
-//! Binary: the length of the message as a varint, then the message. JSON: one object after another,
-//! with nothing dependable between them.
+//! Binary: each message is preceded by its length as a varint. JSON: a sequence of objects, with optional
+//! whitespace between them.
 
 use bytes::{Buf as _, BytesMut};
 use prost::Message as _;
@@ -16,16 +16,16 @@ use crate::{
 
 pub use crate::message::Message;
 
-/// The longest message accepted.
+/// The maximum length of a message.
 ///
-/// A request lists every input of its action at some 150 to 400 bytes each, so real ones reach tens
-/// of megabytes. The limit only has to reject a length that was decoded from garbage.
+/// A request lists every input of its action, at about 150 to 400 bytes each, so real ones reach tens of
+/// megabytes. The limit only has to reject lengths decoded from garbage.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
 
-/// The longest varint: ten groups of seven bits hold 64.
+/// The maximum length of a varint: 64 bits in groups of seven.
 const MAX_VARINT_BYTES: usize = 10;
 
-/// Cuts a stream of bytes into messages.
+/// Splits a byte stream into messages.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -46,7 +46,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder at the beginning of a stream.
+    /// A decoder for the start of a stream.
     pub fn new(protocol: Protocol) -> Self {
         Self {
             protocol,
@@ -55,12 +55,12 @@ impl Decoder {
         }
     }
 
-    /// Takes the first message off `received`, or leaves it alone if the message is not all there.
-    /// Bytes may be appended between calls, but not taken away.
+    /// Splits the first message off `received`, or leaves it unchanged if the message is incomplete. Bytes
+    /// may be appended between calls, but not removed.
     ///
     /// # Errors
     ///
-    /// If the bytes are no message. The stream is of no use afterwards.
+    /// If the bytes are not a message. The stream cannot be decoded any further then.
     pub fn decode(&mut self, received: &mut BytesMut) -> Result<Option<Message>, Error> {
         let message = match self.protocol {
             Protocol::Proto => decode_proto(received)?,
@@ -68,18 +68,18 @@ impl Decoder {
             Protocol::Json => json::decode(&mut self.scanner, received)?,
         };
         if received.is_empty() {
-            // The message has the allocation; holding on to it here too would make the buffer of
-            // the largest request so far that of the whole worker's life.
+            // The message owns the allocation. Keeping it here too would retain the largest buffer so far
+            // for the worker's lifetime.
             *received = BytesMut::new();
         }
         Ok(message)
     }
 
-    /// To be asked at the end of the stream: is what remains nothing, rather than half a message?
+    /// Checks at the end of the stream that no bytes remain.
     ///
     /// # Errors
     ///
-    /// [`Error::Truncated`] if it is half a message.
+    /// [`Error::Truncated`] if the stream ended inside a message.
     pub fn finish(&self, received: &BytesMut) -> Result<(), Error> {
         if received.is_empty() { Ok(()) } else { Err(Error::Truncated(received.len())) }
     }
@@ -100,11 +100,11 @@ fn decode_proto(received: &mut BytesMut) -> Result<Option<Message>, Error> {
     }))
 }
 
-/// How long the length at the start of `received` is, and what it says; `None` if it is cut off.
+/// Decodes the length prefix: the number of its bytes, and its value; `None` if it is incomplete.
 fn frame_length(received: &[u8]) -> Result<Option<(usize, usize)>, Error> {
     let mut length = 0;
     for (index, &byte) in received.iter().take(MAX_VARINT_BYTES).enumerate() {
-        // u128, so that no corrupt length overflows on its way to being refused.
+        // u128, so that a corrupt length cannot overflow before it is rejected.
         length |= u128::from(byte & 0x7f) << (7 * index);
         if byte < 0x80 {
             return Ok(Some((index + 1, check_length(length)?)));
@@ -117,7 +117,7 @@ pub(crate) fn check_length(length: u128) -> Result<usize, Error> {
     usize::try_from(length).ok().filter(|&length| length <= MAX_MESSAGE_BYTES).ok_or(Error::TooLarge(length))
 }
 
-/// The bytes of a `WorkResponse`, ready to be written.
+/// Encodes a `WorkResponse`.
 pub fn encode_response(
     protocol: Protocol,
     request_id: i32,

@@ -1,7 +1,7 @@
-//! The checked-in messages are what the generators make of the schema.
+//! The checked-in messages match what the generators produce from the schema.
 //!
 //! ```sh
-//! BLESS=1 cargo test --package bazel_worker --test generated     # writes them again
+//! BLESS=1 cargo test --package bazel_worker --test generated     # regenerates them
 //! ```
 
 use std::{env, error::Error, fs, path::Path};
@@ -12,19 +12,19 @@ use protobuf::Message as _;
 
 const SCHEMA: &str = "worker_protocol.proto";
 
-/// Fields declared as text that carry paths, which need not be UTF-8.
+/// Fields declared as `string` that contain paths, which need not be UTF-8.
 ///
-/// `string` and `bytes` are encoded alike; reading them as bytes is what lets a strict decoder
-/// accept every path that Bazel can send.
+/// `string` and `bytes` have the same encoding. Declared as bytes, a strict decoder accepts every path
+/// that Bazel can send.
 const PATHS: [(&str, &str); 3] =
     [("Input", "path"), ("WorkRequest", "arguments"), ("WorkRequest", "sandbox_dir")];
 
-/// The directory of the schema, which is that of the repository.
+/// The directory of the schema, in the repository.
 fn schema_directory() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto"))
 }
 
-/// What the crate uses.
+/// The messages of the crate.
 #[test]
 fn by_prost() -> Result<(), Box<dyn Error>> {
     let schema = schema_directory();
@@ -33,7 +33,7 @@ fn by_prost() -> Result<(), Box<dyn Error>> {
         .include(schema)
         .input(schema.join(SCHEMA))
         .file_descriptor_set()?;
-    // From the protobuf crate's types to prost's.
+    // Convert from the protobuf crate's types to prost's.
     let mut set = FileDescriptorSet::decode(parsed.write_to_bytes()?.as_slice())?;
     for message in set.file.iter_mut().flat_map(|file| &mut file.message_type) {
         for field in &mut message.field {
@@ -43,12 +43,12 @@ fn by_prost() -> Result<(), Box<dyn Error>> {
         }
     }
     let out = tempfile::tempdir()?;
-    // Slices of the received frame: a request with 150,000 inputs is not copied path by path.
+    // Fields are slices of the frame, so that a request with 150,000 inputs is not copied path by path.
     prost_build::Config::new().bytes(["."]).out_dir(out.path()).compile_fds(set)?;
     assert_same("src/proto.rs", &fs::read_to_string(out.path().join("blaze.worker.rs"))?)
 }
 
-/// The independent implementation that the other tests hold the crate against.
+/// The independent implementation with which the other tests compare the crate.
 #[test]
 fn by_protobuf_codegen() -> Result<(), Box<dyn Error>> {
     let (schema, out) = (schema_directory(), tempfile::tempdir()?);

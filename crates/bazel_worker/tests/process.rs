@@ -1,7 +1,7 @@
-//! A worker as a process: real pipes, real signals, a real exit code.
+//! A worker as a process, with real pipes, signals and exit codes.
 //!
-//! This program has no test harness, because it is its own worker: started with
-//! `--persistent_worker` it serves, otherwise it runs the cases and starts itself for each.
+//! This program has its own `main`, because it is also the worker: it serves if started with
+//! `--persistent_worker`. Otherwise it runs the cases, which start it as a worker.
 
 use std::{
     env,
@@ -30,11 +30,11 @@ const CASES: [(&str, fn()); 10] = [
     ("terminated_with_a_handler_that_will_not_stop", terminated_with_a_handler_that_will_not_stop),
 ];
 
-/// Handlers that stop get as long as they need, however busy the machine is.
+/// For handlers that stop: ample time, however busy the machine is.
 const LONG_GRACE: Duration = Duration::from_secs(600);
 /// For a handler that never stops.
 const SHORT_GRACE: Duration = Duration::from_millis(200);
-/// Asks a worker for [`SHORT_GRACE`].
+/// The argument that selects [`SHORT_GRACE`].
 const IMPATIENT: &str = "--impatient";
 
 fn main() -> ExitCode {
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     }
     let is_given = |flag: &str| env::args().any(|argument| argument == flag);
     if is_given("--list") {
-        // What a test runner reads; it asks for ignored tests separately, and there are none.
+        // For test runners, which ask for ignored tests separately. There are none.
         CASES.iter().filter(|_| !is_given("--ignored")).for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
@@ -57,12 +57,12 @@ fn main() -> ExitCode {
         eprintln!("test {name} ...");
         case();
     }
-    // As the standard harness ends.
+    // The last line of the standard harness.
     println!("test result: ok. {} passed; 0 failed", cases.len());
     ExitCode::SUCCESS
 }
 
-/// The worker: does what the first argument of a request says.
+/// The worker. The first argument of a request selects what it does.
 fn serve() -> ExitCode {
     let grace = if env::args().any(|argument| argument == IMPATIENT) { SHORT_GRACE } else { LONG_GRACE };
     let limits = Limits { grace, ..Limits::default() };
@@ -75,7 +75,7 @@ fn serve() -> ExitCode {
                 "printed".to_owned()
             }
             b"child" => {
-                // `cat` copies what is left of stdin to stdout, if it can.
+                // `cat` would copy the rest of stdin to stdout.
                 let status = Command::new("sh").args(["-c", "echo noise; exec cat"]).status();
                 status.unwrap().to_string()
             }
@@ -106,7 +106,7 @@ fn serve() -> ExitCode {
     }
 }
 
-/// The process, killed if a case fails before it has ended.
+/// A worker process, killed if a case fails before it has ended.
 struct Worker(Child);
 
 impl Drop for Worker {
@@ -138,7 +138,7 @@ impl Worker {
         self.write(&message.write_length_delimited_to_bytes().unwrap());
     }
 
-    /// Waits until the handler says on stderr that it runs.
+    /// Waits until the handler reports on stderr that it is running.
     fn started(&mut self) {
         let mut line = [0; "started\n".len()];
         self.0.stderr.as_mut().unwrap().read_exact(&mut line).unwrap();
@@ -149,7 +149,7 @@ impl Worker {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
 
-    /// All responses (the worker has to end for that), whether it exits with 0, and stderr.
+    /// Waits for the worker to end. Returns all responses, whether it exited with 0, and stderr.
     fn end(mut self) -> (Vec<WorkResponse>, bool, String) {
         let (mut stdout, mut stderr) = (Vec::new(), String::new());
         if let Some(mut pipe) = self.0.stdout.take() {
@@ -166,7 +166,7 @@ impl Worker {
         (responses, success, stderr)
     }
 
-    /// The end of stdin first.
+    /// Closes stdin first.
     fn close(mut self) -> (Vec<WorkResponse>, bool, String) {
         self.0.stdin = None;
         self.end()
@@ -252,7 +252,7 @@ fn terminated_idle() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut worker = Worker::start();
         worker.request(1, "x");
-        // Once it has answered, its handlers of signals are in place.
+        // A worker that has answered has installed its signal handlers.
         let mut answer = [0; 6];
         worker.0.stdout.as_mut().unwrap().read_exact(&mut answer).unwrap();
         worker.signal(signal);

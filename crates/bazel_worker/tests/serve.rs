@@ -1,5 +1,5 @@
-//! The server, talked to through pipes in memory. Handlers wait for the test at gates, never for
-//! time to pass, so each order of events is the one that the test names.
+//! The server, connected through in-memory pipes. Handlers are synchronized with the test by gates, not by
+//! time, so the order of events is deterministic.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,10 +24,10 @@ use tokio::{
 
 mod reference;
 
-/// The first answer or event must come within this; only a defect makes a test wait so long.
+/// The timeout for any response or event. Only a bug makes a test wait this long.
 const HANG: Duration = Duration::from_secs(600);
 
-/// A Bazel for one server.
+/// Bazel's side of a server's pipes.
 struct Bazel {
     requests: Option<WriteHalf<DuplexStream>>,
     responses: Option<ReadHalf<DuplexStream>>,
@@ -42,7 +42,7 @@ impl Bazel {
     }
 
     fn start_with(limits: Limits, handler: impl Handler) -> Self {
-        // Each direction holds 64 bytes: whoever waits for room in it is found out.
+        // Each direction buffers only 64 bytes, to expose code that blocks on a full pipe.
         let (stdin, requests) = duplex(64);
         let (responses, stdout) = duplex(64);
         let (shutdown, terminated) = oneshot::channel();
@@ -83,8 +83,7 @@ impl Bazel {
     async fn response(&mut self) -> Option<WorkResponse> {
         loop {
             if let Some((&length, rest)) = self.received.split_first() {
-                // One byte of length is enough for the responses here; two where a panic explains
-                // itself.
+                // The length of the responses here takes one byte, or two for a panic.
                 let (length, prefix) = match (length, rest.first()) {
                     (0..0x80, _) => (usize::from(length), 1),
                     (_, Some(&high)) => (usize::from(length & 0x7f) | usize::from(high) << 7, 2),
@@ -104,7 +103,7 @@ impl Bazel {
         }
     }
 
-    /// Id, output and `was_cancelled` of the next response.
+    /// The ID, output and `was_cancelled` of the next response.
     async fn answer(&mut self) -> (i32, String, bool) {
         let response = self.response().await.expect("a response");
         (response.request_id, response.output, response.was_cancelled)
@@ -119,7 +118,7 @@ impl Bazel {
         self.shutdown.take().expect("terminated once").send(()).expect("the server runs");
     }
 
-    /// Closes stdin, collects what is answered still, in order of ids, and how the server ended.
+    /// Closes stdin. Returns the remaining responses, ordered by ID, and the server's result.
     async fn end(mut self) -> (Vec<(i32, String, bool)>, Result<(), Error>) {
         self.requests = None;
         let mut answers = Vec::new();
@@ -164,17 +163,17 @@ fn echo(request: &Request, _: &Cancel) -> Response {
     output(argument(request))
 }
 
-/// Lets handlers in and out one by one, by their argument.
+/// Controls when handlers return, by their argument.
 ///
-/// A handler that is called `wait…` returns when it is opened, `until-cancelled…` when it is
-/// cancelled or opened, all others at once.
+/// A handler with the argument `wait…` returns when its gate is opened, one with `until-cancelled…` when it
+/// is cancelled or its gate is opened, and all others at once.
 struct Gates {
     opened: Arc<watch::Sender<Vec<String>>>,
     entered: Arc<watch::Sender<Vec<String>>>,
 }
 
 impl Drop for Gates {
-    /// Opens all gates, or a test that fails would wait for its handlers and never say why.
+    /// Opens all gates. Otherwise a failing test would hang, waiting for its handlers.
     fn drop(&mut self) {
         self.opened.send_modify(|opened| opened.push(ALL.to_owned()));
     }
@@ -212,7 +211,7 @@ impl Gates {
         self.opened.send_modify(|opened| opened.push(name.to_owned()));
     }
 
-    /// Waits until the handler for `name` runs.
+    /// Waits until the handler for `name` is running.
     async fn entered(&self, name: &str) {
         let mut entered = self.entered.subscribe();
         let here = entered.wait_for(|entered| entered.iter().any(|entered| entered == name));
@@ -323,7 +322,7 @@ async fn no_more_run_at_once_than_the_limit_allows() {
     for id in 1..=200 {
         stream.extend(request(id, ""));
     }
-    // The responses are read only after that, so this also is a client that is slow to read.
+    // Responses are only read after this, so this also tests a client that is slow to read.
     bazel.write(&stream).await;
     let (answers, ended) = bazel.end().await;
     assert_eq!(answers.len(), 200);
@@ -574,10 +573,10 @@ async fn nobody_reads_the_answers_any_more() {
     gates.entered("until-cancelled").await;
     bazel.responses = None;
     gates.open("wait");
-    // stdin stays open: it is the failed write that cancels 1, drops 3 and ends the server.
+    // stdin stays open: the failed write cancels 1, drops 3 and ends the server.
     let ended = tokio::time::timeout(HANG, bazel.server).await.expect("the server ends").unwrap();
     assert!(matches!(ended, Err(Error::Write(_))), "{ended:?}");
-    // 2 is answered in vain, and 3 may or may not have been started by then.
+    // The response to 2 is lost, and 3 may or may not have been started.
     assert!(gates.all_entered().len() <= 3);
 }
 
@@ -598,7 +597,7 @@ async fn terminated_busy() {
     bazel.request(1, "until-cancelled 1").await;
     bazel.request(2, "until-cancelled 2").await;
     bazel.request(3, "never").await;
-    // Half a request is no error then.
+    // A truncated request is not an error then.
     bazel.write(b"\x05\x0a").await;
     gates.entered("until-cancelled 2").await;
     bazel.terminate();
@@ -631,7 +630,7 @@ async fn terminated_with_a_handler_that_will_not_stop() {
     gates.entered("until-cancelled").await;
     bazel.terminate();
     assert_eq!(bazel.answer().await, cancelled(2, "gave up"));
-    // The grace period is over only now that 2 has stopped.
+    // The grace period ends only now, after 2 has stopped.
     tokio::time::pause();
     tokio::time::advance(HANG).await;
     let (answers, ended) = bazel.end().await;
@@ -647,7 +646,7 @@ async fn terminated_while_nobody_reads_the_answers() {
     let mut bazel =
         Bazel::start_with(Limits { grace, ..limits(1) }, |_: &Request, _: &Cancel| output("x".repeat(1000)));
     bazel.request(1, "").await;
-    // The answer has begun, and there is no room for its end.
+    // The response has been written in part, and the pipe is full.
     assert_eq!(bazel.responses.as_mut().unwrap().read_u8().await.unwrap(), 0xed);
     bazel.terminate();
     let ended = tokio::time::timeout(HANG, bazel.server).await.expect("the server ends").unwrap();
@@ -679,11 +678,11 @@ async fn a_session_in_json() {
     );
 }
 
-/// Thousands of requests, some cancelled at any time, some panicking, some sharing an id: each has
-/// exactly one answer, and it is the right one.
+/// Thousands of requests, some of which are cancelled at random times, panic, or share an ID: each gets
+/// exactly one response, and the right one.
 #[tokio::test(flavor = "multi_thread")]
 async fn exactly_one_answer_each() {
-    // A linear congruential generator: the same sequence in every run.
+    // A linear congruential generator, for the same sequence in every run.
     let mut state = 42_u64;
     let mut random = move |below: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -1,5 +1,5 @@
-//! The wire format, held against implementations that are not ours: protobuf-codegen for the binary
-//! form, protobuf-json-mapping for JSON, bytes written by hand, and what a real Bazel sent.
+//! The wire format, compared with independent implementations: protobuf-codegen for the binary encoding,
+//! protobuf-json-mapping for JSON, hand-written bytes, and recordings of a real Bazel.
 
 use bazel_worker::{
     Error, Input, Protocol, Request, Response,
@@ -12,7 +12,7 @@ use reference::worker_protocol as bazel;
 
 mod reference;
 
-/// Decodes a whole stream that arrives in pieces of the given sizes (and then all at once).
+/// Decodes a stream that arrives in pieces of the given sizes, and then the rest at once.
 fn decode_pieces(
     protocol: Protocol,
     stream: &[u8],
@@ -61,7 +61,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
     [varint(message.len()), message.to_vec()].concat()
 }
 
-/// The same request in the reference's types.
+/// The same request in the types of the reference implementation.
 fn to_bazel(request: &Request) -> bazel::WorkRequest {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     bazel::WorkRequest {
@@ -141,7 +141,7 @@ proptest! {
         let decoded: bazel::WorkResponse = stream.read_message().unwrap();
         prop_assert_eq!(&decoded, &expected);
         prop_assert!(stream.eof().unwrap());
-        // Not only understood: the same bytes, and thus as short as Bazel's own.
+        // Byte for byte the same, so as short as Bazel's own encoding.
         prop_assert_eq!(&proto, &expected.write_length_delimited_to_bytes().unwrap());
 
         let json = String::from_utf8(encode(Protocol::Json)).unwrap();
@@ -241,7 +241,7 @@ fn negative_ids_survive() {
 
 #[test]
 fn unknown_fields_are_ignored() {
-    // Field 15 as text, 16 as a varint, 17 as 64 bits, 18 as 32 bits, 1 once more.
+    // Field 15 as a string, 16 as a varint, 17 as 64 bits, 18 as 32 bits, and 1 again.
     let message = b"\x0a\x01a\x7a\x03xyz\x80\x01\x05\x89\x0112345678\x95\x011234\x0a\x01b";
     let Message::Work(request) = decode_one(Protocol::Proto, &framed(message)) else { panic!() };
     assert_eq!(request.arguments, [Bytes::from("a"), Bytes::from("b")]);
@@ -302,7 +302,7 @@ fn half_a_message_at_the_end_is_an_error() {
 
 #[test]
 fn a_frame_that_is_no_message_is_an_error() {
-    // A field that ends beyond the frame; wire type 7; field number 0.
+    // A field that extends beyond the frame; wire type 7; field number 0.
     for message in [&b"\x0a\x05a"[..], b"\x0f", b"\x02\x00"] {
         let error = decode(Protocol::Proto, &framed(message)).unwrap_err();
         assert!(matches!(error, Error::MalformedProto(_)), "{error}");
@@ -321,7 +321,7 @@ fn an_object_that_is_no_message_is_an_error() {
 fn the_wrong_protocol_is_named() {
     let error = decode(Protocol::Json, &framed(b"\x0a\x01a")).unwrap_err();
     assert!(matches!(error, Error::NotJson(3)), "{error}");
-    // ASCII knows more blanks than JSON.
+    // ASCII has more whitespace characters than JSON.
     let error = decode(Protocol::Json, b"{}\x0c{}").unwrap_err();
     assert!(matches!(error, Error::NotJson(0x0c)), "{error}");
     assert!(error.to_string().contains("requires-worker-protocol"), "{error}");
@@ -341,7 +341,7 @@ fn a_request_of_60_megabytes() {
     let expected = Message::Work(request);
     let pieces = || std::iter::repeat(1 << 16);
     assert!(decode_pieces(Protocol::Proto, &proto, pieces()).unwrap() == [expected.clone()]);
-    // A tenth of it: the reference takes its time to write JSON.
+    // A tenth of it, since the reference implementation writes JSON slowly.
     let Message::Work(mut request) = expected else { unreachable!() };
     request.inputs.truncate(30_000);
     let json = protobuf_json_mapping::print_to_string(&to_bazel(&request)).unwrap();
