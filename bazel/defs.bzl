@@ -36,7 +36,7 @@ pip_package = _pip_package
 py_image_layer = _py_image_layer
 py_image_layer_toolchain = _py_image_layer_toolchain
 
-# Patterns for `exclude`; SLIM_INTERPRETER is a list of all.
+# Patterns for `exclude`. SLIM_INTERPRETER is the list of all of them.
 INTERPRETER_DESKTOP = _INTERPRETER_DESKTOP
 INTERPRETER_HEADERS = _INTERPRETER_HEADERS
 INTERPRETER_INSTALLERS = _INTERPRETER_INSTALLERS

@@ -1,7 +1,7 @@
 """The module extension that provides the `pylayer` program.
 
-Without any tag the program is built from this module's source with the host's cargo. A root module
-chooses otherwise by one tag, or by several `prebuilt` tags for several execution platforms:
+By default, the program is built from this module's source with the host's cargo. A root module can change
+that with one tag, or with several `prebuilt` tags for several execution platforms:
 
 ```starlark
 pylayer = use_extension("@rules_pylayer//bazel:extensions.bzl", "pylayer")
@@ -20,29 +20,29 @@ load(
 _REPOSITORY = "pylayer_toolchains"
 
 _source = tag_class(
-    doc = "Build the program from this module's source with the host's cargo: the default.",
+    doc = "Build the program from this module's source with the host's cargo. This is the default.",
 )
 
 _path = tag_class(
-    doc = "Take the program from a path of the machine.",
+    doc = "Use a program that is installed on the machine.",
     attrs = {"path": attr.string(mandatory = True, doc = "Absolute path.")},
 )
 
 _prebuilt = tag_class(
-    doc = "Download the program. One tag for each platform on which actions run.",
+    doc = "Download the program. One tag per execution platform.",
     attrs = {
         "platform": attr.string(
-            doc = "Where it runs.",
+            doc = "The platform that it runs on.",
             mandatory = True,
             values = PLATFORMS,
         ),
-        "sha256": attr.string(mandatory = True, doc = "SHA-256 of the download, in hexadecimal digits."),
-        "url": attr.string(mandatory = True, doc = "Where to download it."),
+        "sha256": attr.string(mandatory = True, doc = "SHA-256 of the download, in hexadecimal."),
+        "url": attr.string(mandatory = True, doc = "The URL of the program."),
     },
 )
 
 def _pylayer_impl(mctx):
-    # Only the root module knows the machines that run its actions.
+    # Only the root module can know the machines that run its actions.
     roots = [module for module in mctx.modules if module.is_root]
     tags = roots[0].tags if roots else struct(source = [], path = [], prebuilt = [])
     singles = [("source", tag) for tag in tags.source] + [("path", tag) for tag in tags.path]

@@ -1,4 +1,4 @@
-"""For workspaces without `MODULE.bazel`.
+"""Setup for workspaces without `MODULE.bazel`.
 
 ```starlark
 load("@rules_pylayer//bazel:repositories.bzl", "pylayer_register_toolchains")
@@ -6,7 +6,7 @@ load("@rules_pylayer//bazel:repositories.bzl", "pylayer_register_toolchains")
 pylayer_register_toolchains()
 ```
 
-The workspace also needs a repository `platforms`, which every release of Bazel brings along.
+The workspace also needs a repository `platforms`, which every release of Bazel provides.
 """
 
 load(
@@ -19,13 +19,13 @@ load(
 def pylayer_register_toolchains(name = "pylayer_toolchains", path = None, urls = None, sha256 = None):
     """Provides and registers the `pylayer` program.
 
-    It is built from source with the host's cargo, unless `path` or `urls` say otherwise.
+    It is built from source with the host's cargo, unless `path` or `urls` is given.
 
     Args:
-        name: Name of the repository that holds it.
-        path: Absolute path of the program on the machine.
-        urls: Where to download the program, by platform: `{"linux-x86_64": "…"}`.
-        sha256: The downloads' digests, by platform.
+        name: Name of the repository that contains it.
+        path: Absolute path of an installed program.
+        urls: URLs of the program, by platform: `{"linux-x86_64": "…"}`.
+        sha256: SHA-256 of the downloads, by platform.
     """
     if urls:
         pylayer_prebuilt_repository(name = name, urls = urls, sha256 = sha256)

@@ -1,28 +1,29 @@
-"""Learns from a binary's dependencies what its runfiles do not tell.
+"""Collects facts about a binary's dependencies that runfiles do not provide.
 
-*Declared symlinks.* A link of `ctx.actions.declare_symlink` is right at its place in the runfiles and
-usually dangles in the execution root; its own text belongs into the image. What is on disk cannot
-tell it from a file: in a sandbox every input is a link. Bazel 8 knows by `File.is_symlink`; Bazel 7
-shows it only to an aspect, as the output of an `UnresolvedSymlink` action. A program may make one as
-well, which Bazel 7 does not show; the outputs of `Symlink` actions are known to be none.
+*Declared symlinks.* The target of a `ctx.actions.declare_symlink` is correct at the link's place in the
+runfiles, and usually dangles in the execution root. The image needs the link with its own target. The disk
+does not distinguish it from a file, because every input is a link in a sandbox. Bazel 8 has
+`File.is_symlink`. Bazel 7 shows a declared symlink only to an aspect, as the output of an
+`UnresolvedSymlink` action, and not at all if an action's program creates it. The outputs of `Symlink`
+actions are never declared symlinks.
 
-*The processor* that the binary is built for, which its rule's transitions may have chosen.
+*The processor* that the binary is built for, which may depend on transitions of its rule.
 """
 
 load(":tables.bzl", "PROCESSORS")
 
 BinaryClosureInfo = provider(
-    doc = "What an aspect found in the transitive closure of a binary.",
+    doc = "Facts about the transitive closure of a binary.",
     fields = {
         "cpu": "name of the target platform's processor in `@platforms//cpu`, or None",
-        "declared_symlinks": "depset of File: those that Bazel makes",
-        "file_symlinks": "depset of File: links that stand for the file that they lead to",
+        "declared_symlinks": "depset of File: declared symlinks that Bazel itself creates",
+        "file_symlinks": "depset of File: outputs that Bazel creates as links to files",
     },
 )
 
 _CPUS = [row["cpu"] for row in PROCESSORS if "cpu" in row]
 
-# Mnemonics of actions by which Bazel itself makes links to files.
+# Mnemonics of Bazel's own actions that create links to files.
 _FILE_SYMLINKS = ["ExecutableSymlink", "SolibSymlink", "Symlink"]
 
 def _binary_closure_impl(target, ctx):

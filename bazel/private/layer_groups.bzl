@@ -1,20 +1,20 @@
 """Layer groups at analysis: which layers may a path belong to?
 
-A layer's action has the files of that layer as inputs and, wherever patterns allow it, no others. So
-the rule searches the patterns in the path of every file, as the program does when it writes the layers
-(src/groups.rs). Where that is not possible, a file becomes an input of every layer that it may belong
-to; the program decides, so this costs a little work and never correctness.
+The inputs of a layer's action are the files of that layer and, if possible, no others. So the rule matches
+the path of every file against the patterns, as the program does when it writes the layers (src/groups.rs).
+If a match is uncertain, the file becomes an input of every layer that it may belong to. The program
+decides, so this costs a little work but never correctness.
 """
 
 load("//bazel/private/regex:defs.bzl", "new_matcher", "syntax_problem")
 load(":survey.bzl", "NOTHING_FOUND", "normalize_distribution")
 load(":tables.bzl", "DEFAULT_GROUP_PATTERNS", "REPOSITORY_NAMES")
 
-# The group of everything that no pattern takes.
+# The group of all files that match no pattern.
 DEFAULT_GROUP = "default"
 
 def _joined(rows):
-    """Names and patterns: those of successive rows of one group are alternatives of one pattern."""
+    """Names and patterns of groups. Consecutive rows of one group become alternatives of one pattern."""
     groups = []
     for row in rows:
         if groups and groups[-1][0] == row["group"]:
@@ -23,24 +23,24 @@ def _joined(rows):
             groups.append((row["group"], row["pattern"]))
     return groups
 
-# The groups that are tried after the user's own: names and patterns.
+# Names and patterns of the groups that are tried after the user's own.
 DEFAULT_GROUPS = _joined(DEFAULT_GROUP_PATTERNS)
 
-# Repositories of interpreters and packages, by name: a tree artifact does not show what is in it.
+# Patterns for the names of repositories, since the contents of tree artifacts are not known.
 _REPOSITORY_NAMES = {row["holds"]: row["pattern"] for row in REPOSITORY_NAMES}
 
 _PIP_PACKAGE = "{pip_package:"
 _NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_."
 
 def for_binary(pattern, runfiles, found):
-    """Puts what is known of a binary into a pattern.
+    """Expands the placeholders of a pattern for a binary.
 
     Args:
-        pattern: a pattern, in which `{runfiles}` stands for the runfiles directory, `{interpreter}` for
-            the directory of an interpreter in it, and `{pip_package:NAME}` for the repository of a
+        pattern: a pattern with the placeholders `{runfiles}` for the runfiles directory, `{interpreter}`
+            for the directory of an interpreter in it, and `{pip_package:NAME}` for the repository of a
             package.
         runfiles: the runfiles directory's image path, such as `app/server.runfiles`.
-        found: what `survey` found in the directory.
+        found: the result of `survey` for the directory.
 
     Returns:
         The regular expression.
@@ -56,11 +56,11 @@ def for_binary(pattern, runfiles, found):
     for part in parts[1:]:
         name, brace, rest = part.partition("}")
         if not brace:
-            return pattern  # which is no regular expression
+            return pattern  # not a valid regular expression
         distribution = normalize_distribution(name)
         repositories = [_literal(directory) for directory in found.packages.get(distribution, [])]
 
-        # The files of a tree artifact are not known, but aspect_rules_py delimits the name.
+        # The files of a tree artifact are not known, but aspect_rules_py puts delimiters around the name.
         name = "[-_.]".join([_literal(word) for word in distribution.split("-")])
         tree = _REPOSITORY_NAMES["package"].replace("{package}", name)
         expanded += _directories(start, repositories + [tree]) + rest
@@ -70,27 +70,26 @@ def _directories(start, patterns):
     return start + "(" + "|".join(patterns) + ")/"
 
 def _literal(text):
-    """A regular expression for a text. A dot stands for each byte that is not ASCII."""
+    """A regular expression that matches `text`, with a dot for each non-ASCII byte."""
     return "".join([
         "." if char > "~" else ("\\" + char if char in "\\.+*?()|[]{}^$#&-~" else char)
         for char in text.elems()
     ])
 
 def pip_package(*names):
-    """Makes a pattern, for `layer_groups` and `exclude`, that takes Python packages as a whole.
+    """Returns a pattern, for `layer_groups` and `exclude`, that matches whole Python packages.
 
-    It takes the repository of each package, however rules_python, aspect_rules_py and Bazel call it: all
-    that the wheel brought, and no other package whose name begins alike. Packages are found by the
-    metadata in their repositories, `site-packages/*.dist-info/METADATA`. A wheel that aspect_rules_py
-    unpacks into a tree artifact, whose files are not known at analysis, is found by the name of its
-    repository.
+    It matches the repository of each package, whatever rules_python, aspect_rules_py and Bazel call it: all
+    files of the wheel, and no other package with the same prefix. Packages are recognized by the metadata
+    in their repositories, `site-packages/*.dist-info/METADATA`. If aspect_rules_py unpacks a wheel into a
+    tree artifact, whose files are not known at analysis, it is recognized by the name of its repository.
 
     Args:
-        *names: Names of distributions, as in a requirements file: `pyyaml`, not `yaml`. Upper case and
-            the kind of separator do not matter.
+        *names: Names of distributions, as in a requirements file: `pyyaml`, not `yaml`. Case and the kind
+            of separator do not matter.
 
     Returns:
-        The pattern. It can be a part of a longer one: `pip_package("torch") + "|/models/"`.
+        The pattern. It can be part of a longer one: `pip_package("torch") + "|/models/"`.
     """
     if not names:
         fail("pip_package: name at least one package, as in a requirements file")
@@ -101,15 +100,15 @@ def pip_package(*names):
     return "|".join([_PIP_PACKAGE + normalize_distribution(name) + "}" for name in names])
 
 def image_order(names):
-    """Orders layers as an image stacks them: what changes least comes first.
+    """Orders layers as an image stacks them: those that change least come first.
 
-    A container runtime unpacks every layer above a changed one again.
+    Container runtimes unpack every layer above a changed one again.
 
     Args:
-        names: group names in matching order; a name may be repeated.
+        names: group names in matching order, possibly with duplicates.
 
     Returns:
-        The names, each once, and `default`, in image order.
+        The names without duplicates, and `default`, in image order.
     """
     names = {name: None for name in names}.keys()
     return (
@@ -120,10 +119,10 @@ def image_order(names):
     )
 
 def normalize_pattern(pattern):
-    """Gives patterns that were written for the awk program of older macros their meaning.
+    """Undoes the escaping that patterns needed for the awk program of older macros.
 
-    There, a pattern went through `genrule` (`$$` is `$`) and an awk string (`\\\\.` is `\\.`) before it
-    was a regular expression. A backslash itself can be matched as `\\x5c`.
+    There, a pattern passed through a `genrule` (`$$` is `$`) and an awk string (`\\\\.` is `\\.`) before it
+    was used as a regular expression. A literal backslash can be matched as `\\x5c`.
 
     Args:
         pattern: the pattern of a BUILD file.
@@ -134,17 +133,17 @@ def normalize_pattern(pattern):
     return pattern.replace("\\\\", "\\").replace("$$", "$")
 
 def is_line(text):
-    """Whether `text` can be an argument: a flagfile has one on each line, which Bazel also ends at `\\r`."""
+    """Whether `text` can be a line of a flagfile. Bazel also ends lines at `\\r`."""
     return "\n" not in text and "\r" not in text
 
 def pattern_problem(pattern):
-    """Tells what is wrong with a pattern, as far as that shows at analysis.
+    """Returns what is wrong with a pattern, as far as analysis can tell.
 
     Args:
         pattern: the regular expression.
 
     Returns:
-        What is wrong, as the end of a sentence, or `None`.
+        The end of a sentence that begins with the pattern, or `None`.
     """
     if not is_line(pattern):
         return "has a line break in it: write it as \\n, or \\r"
@@ -157,13 +156,13 @@ def layer_finder(groups, exclude):
     """Prepares the division of paths among layers.
 
     Args:
-        groups: list of names and patterns in matching order. A name may occur more than once.
-        exclude: list of patterns of what is left out.
+        groups: list of names and patterns in matching order, possibly with duplicate names.
+        exclude: list of patterns of excluded paths.
 
     Returns:
-        A function of an image path, such as `app/bin.runfiles/_main/x.py`, and of whether it is the
-        path of a tree artifact. It returns a list: the layers that the file (or a file in the tree)
-        may belong to.
+        A function `layers_of(path, is_tree)` of an image path, such as `app/bin.runfiles/_main/x.py`, and
+        whether it is a tree artifact. It returns a list of the layers that the file, or a file in the
+        tree, may belong to.
     """
     match = new_matcher(exclude + [pattern for _, pattern in groups])
 

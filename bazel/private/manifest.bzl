@@ -1,11 +1,11 @@
-"""Manifests: which image paths a layer may have, and where their contents come from."""
+"""Manifests: which image paths a layer may contain, and where their contents come from."""
 
 def manifest_line(kind, *fields):
-    """A line of a manifest, whose format src/manifest.rs describes.
+    """Formats a line of a manifest, as described in src/manifest.rs.
 
     Args:
-        kind: the letter of the kind of entry.
-        *fields: what follows it.
+        kind: the letter for the kind of entry.
+        *fields: the other fields.
 
     Returns:
         The line.
@@ -18,12 +18,12 @@ def _escape(field):
     return field
 
 def write_manifest(ctx, base, members):
-    """Declares the action that writes the manifest of a layer, or of what is in none.
+    """Declares the action that writes the manifest of a layer, or of the paths left out of all layers.
 
     Args:
         ctx: the rule's context.
         base: the file's name, without the extension.
-        members: what `partition` gives for the layer.
+        members: the layer's struct from `partition`.
 
     Returns:
         The manifest.

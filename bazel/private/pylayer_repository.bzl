@@ -1,4 +1,4 @@
-"""Repositories that hold the `pylayer` program and its toolchain."""
+"""Repositories with the `pylayer` program and its toolchain."""
 
 _HEADER = """\
 load("@rules_pylayer//bazel:defs.bzl", "py_image_layer_toolchain")
@@ -18,14 +18,14 @@ toolchain(
 )
 """
 
-# Where the program runs.
+# The platforms that the program supports.
 PLATFORMS = ["linux-aarch64", "linux-x86_64", "macos-aarch64", "macos-x86_64"]
 
-# What Bazel calls some of their parts on the host.
+# Bazel's names for parts of the host platform, where they differ.
 _HOST_NAMES = {"amd64": "x86_64", "arm64": "aarch64", "mac os x": "macos"}
 
 def _host_platform(rctx):
-    """`linux-x86_64` or the like: the machine on which Bazel runs."""
+    """The platform on which Bazel runs, such as `linux-x86_64`."""
     parts = [rctx.os.name.lower(), rctx.os.arch.lower()]
     platform = "-".join([_HOST_NAMES.get(part, part) for part in parts])
     if platform not in PLATFORMS:
@@ -33,7 +33,7 @@ def _host_platform(rctx):
     return platform
 
 def _program(platform):
-    """The file that holds the program for `platform`."""
+    """The name of the program's file for `platform`."""
     return "pylayer_{}_program".format(platform)
 
 def _write_build_file(rctx, platforms):
@@ -60,7 +60,7 @@ def _source_impl(rctx):
     rctx.report_progress("cargo build --release")
     result = rctx.execute(
         [cargo, "build", "--release", "--locked", "--bin", "pylayer"],
-        # Cargo reads .cargo/config.toml, which makes the program static, from here on upwards.
+        # Cargo searches for .cargo/config.toml, which makes the program static, in this directory and above.
         working_directory = str(source),
         environment = {"CARGO_TARGET_DIR": str(rctx.path("target"))},
         timeout = 1800,
@@ -75,7 +75,7 @@ def _source_impl(rctx):
     if len(programs) != 1:
         fail("cargo build left {} programs below {}; expected one".format(len(programs), rctx.path("target")))
 
-    # Moved, not linked: the build directory, some hundred MB, is of no further use.
+    # Moved rather than linked, because the build directory of a few hundred MB is deleted.
     platform = _host_platform(rctx)
     rctx.execute(["mv", str(programs[0]), str(rctx.path(_program(platform)))])
     rctx.delete("target")
@@ -97,7 +97,7 @@ def _path_impl(rctx):
 
 pylayer_path_repository = repository_rule(
     implementation = _path_impl,
-    doc = "Takes the program from a path of the machine.",
+    doc = "Uses a program that is installed on the machine.",
     attrs = {"path": attr.string(mandatory = True, doc = "Absolute path.")},
 )
 
@@ -111,7 +111,7 @@ pylayer_prebuilt_repository = repository_rule(
     implementation = _prebuilt_impl,
     doc = "Downloads the program for one or more platforms.",
     attrs = {
-        "sha256": attr.string_dict(mandatory = True, doc = "By platform."),
-        "urls": attr.string_dict(mandatory = True, doc = "By platform, such as `linux-x86_64`."),
+        "sha256": attr.string_dict(mandatory = True, doc = "SHA-256 of the downloads, by platform."),
+        "urls": attr.string_dict(mandatory = True, doc = "URLs by platform, such as `linux-x86_64`."),
     },
 )

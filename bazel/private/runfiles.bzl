@@ -1,4 +1,4 @@
-"""What goes into the image: a binary's runfiles, and the places in the image that they get."""
+"""Determines what goes into the image: a binary's runfiles, and their paths in the image."""
 
 load(":binary_closure.bzl", "BinaryClosureInfo")
 load(":manifest.bzl", "manifest_line")
@@ -9,24 +9,24 @@ def image_runfiles(binary, root, workspace):
 
     Args:
         binary: the target.
-        root: the directory of the image below which everything is, without slashes at its ends.
+        root: the image directory that contains everything, without leading and trailing slashes.
         workspace: name of the main repository in the runfiles.
 
     Returns:
         A struct of
-        files: list of (File, image path), each path once, since the same file may have several owners;
-        extra: structs of the other entries: `line` of the manifest, image `path`, and `file` or `None`;
+        files: list of (File, image path), without duplicates (a path can have several owners);
+        extra: structs for all other entries: manifest `line`, image `path`, and `file` or `None`;
         trees: the tree artifacts among both;
-        found: what `survey` found;
-        prefix: the image path of the runfiles directory, with the slash behind it;
+        found: the result of `survey`;
+        prefix: the image path of the runfiles directory, with a trailing slash;
         workspace: as given;
-        kinds: kinds of links that Bazel makes, by path of the file;
+        kinds: manifest kinds of links that Bazel creates, by path of the file;
         cpu: name of the processor that the binary is built for, or `None`.
     """
     info = binary[DefaultInfo]
     executable = info.files_to_run.executable
 
-    # Aspects, and so their providers, do not come with source files.
+    # Aspects do not apply to source files, so those lack the provider.
     if not executable or not info.default_runfiles or BinaryClosureInfo not in binary:
         fail("{} is not executable: py_image_layer wants a py_binary or another executable target with runfiles".format(binary.label))
     closure = binary[BinaryClosureInfo]
@@ -45,7 +45,7 @@ def image_runfiles(binary, root, workspace):
         for entry in entries.to_list()
     ]
 
-    # Files of other repositories come as external/<repository>/…, or as ../<repository>/… with
+    # Paths in other repositories are external/<repository>/…, or ../<repository>/… with
     # --nolegacy_external_runfiles.
     empties = [
         prefix + runfiles_path("../" + path.removeprefix("external/") if path.startswith("external/") else path, workspace)
@@ -66,7 +66,7 @@ def image_runfiles(binary, root, workspace):
     kinds = {file.path: "l" for file in closure.declared_symlinks.to_list()}
     kinds |= {file.path: "f" for file in closure.file_symlinks.to_list() if file.path in places}
 
-    # What is in the image besides these files.
+    # All other entries of the image.
     extra = [_extra("f", executable_path, executable)]
     repo_mapping = getattr(info.files_to_run, "repo_mapping_manifest", None)
     if repo_mapping:
@@ -91,25 +91,25 @@ def image_runfiles(binary, root, workspace):
     )
 
 def _extra(kind, path, file = None, text = None):
-    """An entry of the image with its own line of the manifest, and the file that holds its content."""
+    """An entry with its own manifest line, and the file with its content, if there is one."""
     fields = [path] + ([file.path] if file else []) + ([text] if text else [])
     return struct(line = manifest_line(kind, *fields), path = path, file = file)
 
 def _repository_relative(file):
-    """`pkg/bin` of `pkg/bin` and of `../repository/pkg/bin`."""
+    """Path within the repository: `pkg/bin` for both `pkg/bin` and `../repository/pkg/bin`."""
     path = file.short_path
     return path.split("/", 2)[2] if path.startswith("../") else path
 
 def runfiles_path(short_path, workspace):
-    """Where Bazel puts a file in the runfiles tree."""
+    """The path of a file in the runfiles tree."""
     return short_path[3:] if short_path.startswith("../") else workspace + "/" + short_path
 
 def file_kind(file, kinds):
-    """The kind of a file in the manifest.
+    """Returns the manifest kind of a file.
 
     Args:
         file: the file.
-        kinds: kinds of the links that Bazel makes, by path.
+        kinds: manifest kinds of links that Bazel creates, by path.
 
     Returns:
         The letter.
@@ -119,11 +119,11 @@ def file_kind(file, kinds):
     if hasattr(file, "is_symlink"):
         return "l" if file.is_symlink else "f"
 
-    # Bazel 7 does not tell: where a program makes an output, that may be a declared symlink.
+    # Bazel 7: an output that a program creates may be a declared symlink.
     return kinds.get(file.path, "f" if file.is_source else "g")
 
 def _relative(link, target):
-    """The text of a symlink at `link` to `target`, both paths in the image."""
+    """The relative target of a symlink at `link` to `target`, both image paths."""
     here = link.split("/")[:-1]
     there = target.split("/")
     shared = 0

@@ -1,11 +1,11 @@
-"""Learns from the paths of a binary's runfiles what its repositories are.
+"""Determines from the paths of a binary's runfiles what its repositories contain.
 
-Names of repositories are up to users, rule sets and versions of Bazel; what is in a repository is not.
-An interpreter has a standard library, and the repository of a package has the metadata of its wheel.
-`src/survey.rs` does the same for `pylayer pack`, and says more.
+Repository names depend on users, rule sets and Bazel versions, but their contents do not. An interpreter
+has a standard library, and the repository of a package has the metadata of its wheel. `src/survey.rs` does
+the same for `pylayer pack`, and explains it in detail.
 """
 
-# What is known of runfiles before their paths are.
+# The result of an empty survey.
 NOTHING_FOUND = struct(interpreters = [], packages = {}, wheels = [])
 
 _STANDARD_LIBRARY = "/os.py"
@@ -16,14 +16,14 @@ def survey(paths, binary):
     """Finds interpreters, packages, and wheels that the image does not need.
 
     Args:
-        paths: list of paths below the runfiles directory; that of a tree artifact ends in a slash.
+        paths: list of paths relative to the runfiles directory; those of tree artifacts end in a slash.
         binary: path of the executable within its repository.
 
     Returns:
         A struct of
-        interpreters: sorted directories that hold an interpreter;
-        packages: dict from normalized names of distributions to sorted repositories;
-        wheels: sorted paths of wheels whose content is in the runfiles, unpacked.
+        interpreters: sorted directories that contain an interpreter;
+        packages: dict from normalized distribution names to sorted repositories;
+        wheels: sorted paths of wheels whose contents are also in the runfiles, unpacked.
     """
     landmarks = {
         path: path.split("/")
@@ -54,10 +54,10 @@ def survey(paths, binary):
     )
 
 def _is_versioned(name):
-    """Whether this is the name of a standard library: `python3.11`, `python3.13t`."""
+    """Whether this is the name of a standard library's directory: `python3.11`, `python3.13t`."""
     major, dot, minor = name.removeprefix("python").removesuffix("t").partition(".")
     return name.startswith("python") and bool(dot) and major.isdigit() and minor.isdigit()
 
 def normalize_distribution(name):
-    """The normalized name of a distribution: `flask-sqlalchemy` of `Flask_SQLAlchemy` (PEP 503)."""
+    """Normalizes the name of a distribution: `Flask_SQLAlchemy` becomes `flask-sqlalchemy` (PEP 503)."""
     return "-".join([part for part in name.lower().replace("_", "-").replace(".", "-").split("-") if part])

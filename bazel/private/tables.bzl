@@ -1,19 +1,19 @@
-"""Facts that the rules and the program share, one row on each line.
+"""Facts that the rules and the program share, with one row per line.
 
-The program includes this file (src/tables.rs), so each row is a JSON object, too.
+The program includes this file (src/tables.rs), so each row is also a JSON object.
 """
 
-# Codecs, under the names of `compress`: the extension of a layer's file, and the levels. 6 is zlib's default
-# level, 3 is zstd's.
+# Codecs, by their names in `compress`, with the file extension of layers and the levels. 6 is zlib's default
+# level, and 3 is zstd's.
 CODECS = [
     {"name": "gzip", "extension": ".tar.gz", "levels": {"lowest": 0, "highest": 9, "default": 6}},
     {"name": "zstd", "extension": ".tar.zst", "levels": {"lowest": 1, "highest": 22, "default": 3}},
     {"name": "none", "extension": ".tar"},
 ]
 
-# Processors that Linux runs on, by `e_machine` (`linux/elf-em.h`). ELF images for others are data: code for
-# GPUs (190 is CUDA, 224 AMD's), or for the kernel (247 is BPF). A `cpu` is a value of `@platforms//cpu`, which
-# the platform of an image may have; other processors have only a name for messages.
+# Processors that Linux supports, by `e_machine` (`linux/elf-em.h`). ELF images for other processors are data:
+# code for GPUs (190 is CUDA, 224 is AMD GPU) or for the kernel (247 is BPF). A `cpu` is a value of
+# `@platforms//cpu`, so an image's platform can have it. Other processors have only a `name`, for messages.
 PROCESSORS = [
     {"machine": 3, "cpu": "x86_32"},
     {"machine": 21, "cpu": "ppc64le"},
@@ -43,14 +43,14 @@ PROCESSORS = [
     {"machine": 36902, "name": "alpha"},
 ]
 
-# The layer groups that are tried after the user's own, in this order. Patterns in successive rows of one group
-# become alternatives of one pattern. `{runfiles}` stands for the runfiles directory, `{interpreter}` for the
-# directory of an interpreter in it (src/groups.rs). An `example` is a path below the runfiles directory that
-# the pattern takes.
+# The layer groups that are tried after the user's own, in this order. Consecutive rows of one group become
+# alternatives of one pattern. `{runfiles}` stands for the runfiles directory, `{interpreter}` for the directory
+# of an interpreter in it (src/groups.rs). `of` is what creates such paths. An `example` is a path relative to
+# the runfiles directory that matches.
 #
-# Interpreters come before packages, so that an interpreter's own site-packages stay with it. The virtual
-# environment that a rule set makes for one binary has links and path files that change with the binary, so they
-# stay with it although they lie in a `site-packages` directory.
+# `interpreter` precedes `packages`, so that an interpreter's own site-packages stay with it. The virtual
+# environment that a rule set creates for a binary has links and path files that change with the binary, so they
+# go into `default`, although they are in a `site-packages` directory.
 DEFAULT_GROUP_PATTERNS = [
     {"group": "interpreter", "pattern": "{interpreter}", "of": "every rule set, found by the standard library", "example": "python_3_11_x86_64-unknown-linux-gnu/bin/python3"},
     {"group": "interpreter", "pattern": "{runfiles}[^/]*/_solib_[^/]*/[^/]*/libpython[0-9.]+t?\\.so", "of": "Bazel, a copy of the interpreter's shared library", "example": "_main/_solib_k8/_U@python39_S_S_Clib___Ulib/libpython3.9.so.1.0"},
@@ -65,8 +65,8 @@ DEFAULT_GROUP_PATTERNS = [
     {"group": "packages", "pattern": "{runfiles}.*/site-packages/", "of": "packages elsewhere", "example": "my_hub_311_numpy/site-packages/numpy/__init__.py"},
 ]
 
-# Repositories whose contents are not known at analysis, because they are tree artifacts, are recognized by their
-# names: those of interpreters, and those of the package `{package}`.
+# Tree artifacts have unknown contents at analysis, so their repositories are recognized by name: those of
+# interpreters, and those of the package `{package}`.
 REPOSITORY_NAMES = [
     {"holds": "interpreter", "pattern": "([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*", "of": "rules_python, its forks and aspect_rules_py", "example": "rules_python~~python~python_3_11_x86_64-unknown-linux-gnu"},
     {"holds": "package", "pattern": "([^/]*[~+])?whl_install__[^/]*__{package}__[^/]*", "of": "aspect_rules_py 2", "example": "aspect_rules_py++uv+whl_install__myproj__numpy__1_26_4"},

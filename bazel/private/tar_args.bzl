@@ -1,4 +1,4 @@
-"""Understands the bsdtar options that users of `py_image_layer` pass as `tar_args`."""
+"""Parses the bsdtar options in the attribute `tar_args` of `py_image_layer`."""
 
 load(":layer_groups.bzl", "is_line")
 load(":tables.bzl", "CODECS")
@@ -24,13 +24,13 @@ def parse_tar_args(tar_args, compress):
     """Parses bsdtar options.
 
     Args:
-        tar_args: list of strings, as bsdtar takes them (`["--uid", "7"]` or `["--uid=7"]`).
+        tar_args: list of strings, as in bsdtar's command line (`["--uid", "7"]` or `["--uid=7"]`).
         compress: `gzip`, `zstd` or `""`.
 
     Returns:
         A pair: the settings as a struct, and `None`; or `None`, and what is wrong, as a string.
         The settings are `level`, `owner`, `group`, `owner_name`, `group_name`, `mtime` (strings, or
-        `None` where nothing is said) and `exclude` (a list of regular expressions).
+        `None` if not set) and `exclude` (a list of regular expressions).
     """
     options, problem = _split(tar_args)
     if problem:
@@ -78,7 +78,7 @@ def parse_tar_args(tar_args, compress):
     ), None
 
 def _split(tar_args):
-    """Pairs each option with its value: a list of pairs and `None`, or `None` and a problem."""
+    """Pairs options with their values. Returns a list of pairs and `None`, or `None` and a problem."""
     options = []
     waiting = None
     for argument in tar_args:
@@ -100,16 +100,16 @@ def _split(tar_args):
     return options, None
 
 def _parse_options(value, compress, found):
-    """Adds what a value of `--options` says to `found`; returns a problem or `None`."""
+    """Adds the settings in a value of `--options` to `found`. Returns a problem or `None`."""
     for option in value.split(","):
         module, colon, setting = option.rpartition(":")
         key, _, number = setting.partition("=")
         if colon and module not in _LEVELS:
             return "--options {} is not supported. Supported are\n{}".format(repr(option), _SUPPORTED)
         if setting == "!timestamp" and module != "zstd":
-            continue  # pylayer never writes a time stamp into a gzip header
+            continue  # pylayer never writes a timestamp into a gzip header
         if key == "threads" and module != "gzip" and number.isdigit():
-            continue  # pylayer uses all processors, with the same result
+            continue  # pylayer uses all processors, and the result is the same
         if key != "compression-level" or not number.isdigit():
             return "--options {} is not supported. Supported are\n{}".format(repr(option), _SUPPORTED)
         if not compress:
@@ -123,7 +123,7 @@ def _parse_options(value, compress, found):
     return None
 
 def _seconds(text):
-    """Seconds since 1970 as a string, or `None` if `text` is no time."""
+    """Seconds since 1970 as a string, or `None` if `text` is not a time."""
     if text.lstrip("@").isdigit() and text.count("@") <= 1:
         return text.lstrip("@")
     date, _, time = text.replace(" ", "T").removesuffix("Z").partition("T")
@@ -137,32 +137,31 @@ def _seconds(text):
     if day < 1 or day > (29 if month == 2 and is_leap_year else _DAYS[month - 1]):
         return None
 
-    # Days since 1970 in the proleptic Gregorian calendar, with years that begin in March.
+    # Days since 1970 in the proleptic Gregorian calendar, counting years from March.
     shifted = year - (1 if month <= 2 else 0)
     day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
     days = shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400 + day_of_year - 719468
     return str(days * 86400 + hour * 3600 + minute * 60 + second)
 
-# What globs are made of, besides regular expressions of one byte.
+# The parts of globs, other than regular expressions for one byte.
 _STAR = "*"
 _SLASH = "/"
 _END = "$"
 _NOT_AT_END = "./"
 
 def glob_to_regex(glob):
-    """The regular expression for a bsdtar exclusion glob.
+    """Converts a bsdtar exclusion glob to a regular expression.
 
-    As in libarchive (archive_pathmatch.c), a glob may match from any path component on and up to any,
-    `*` and `?` match slashes too, `^` ties it to the start and `$` to the end. `tests/`, `./tests` and
-    `tests` are the same, as are `a/b`, `a//b` and `a/./b`. A glob that begins with a slash matches only
-    names that do, which no layer has.
+    As in libarchive (archive_pathmatch.c), a match can begin and end at any path component, `*` and `?`
+    also match slashes, and `^` and `$` anchor the glob. `tests/`, `./tests` and `tests` are equivalent, as
+    are `a/b`, `a//b` and `a/./b`. A glob with a leading slash only matches names with one, which no layer
+    has.
 
     Args:
         glob: the pattern.
 
     Returns:
-        A regular expression to search in an image path with `./` before it, or `None` if no path in an
-        image matches.
+        A regular expression for image paths prefixed with `./`, or `None` if no image path matches.
     """
     glob = glob.removesuffix("/")
     is_anchored = glob.startswith("^")
@@ -172,7 +171,7 @@ def glob_to_regex(glob):
         return None
     regex = "^\\./" if is_anchored else "/"
 
-    # What follows a star is never found at the very end of a path, except by the end of the glob.
+    # The part after a star never matches at the very end of a path, except at the end of the glob.
     is_behind_star = False
     for i, part in enumerate(parts):
         rest = parts[i + 1:]
@@ -189,7 +188,7 @@ def glob_to_regex(glob):
             regex += "/"
             is_behind_star = False
         elif part == _END:
-            # A final dot is the directory itself to libarchive, also that of `a.`.
+            # To libarchive, a trailing dot is the directory itself, even in `a.`.
             return regex + ("\\.$" if is_behind_star else "\\.?$")
         elif part != _NOT_AT_END:
             regex += part
@@ -197,9 +196,9 @@ def glob_to_regex(glob):
     return regex + ("/" if is_behind_star else "(/|$)")
 
 def _parts(glob):
-    """The parts of a glob: constants from above, and regular expressions of one byte.
+    """Splits a glob into parts: the constants above, and regular expressions for one byte.
 
-    `None` stands for a class that no byte is in.
+    `None` stands for an empty class.
     """
     chars = list(glob.elems())
     parts = []
@@ -226,7 +225,7 @@ def _parts(glob):
         elif char == "$" and is_last:
             parts.append(_END)
         elif char == "\\" and not is_last:
-            # As a class, an escaped slash is not taken for a plain one.
+            # Written as a class, to distinguish an escaped slash from a plain one.
             parts.append("[/]" if chars[resume] == "/" else _literal(chars[resume]))
             resume += 1
         else:
@@ -234,11 +233,11 @@ def _parts(glob):
     return parts
 
 def _is_foreign(text):
-    """Whether `text` holds characters that are not ASCII."""
+    """Whether `text` contains non-ASCII characters."""
     return bool([char for char in text.elems() if char > "~"])
 
 def _skip_slashes(chars, start):
-    """The index behind the slashes at `start`, the dots between them and one at the end of the glob."""
+    """The index after the slashes at `start`, dots between them, and a dot at the end of the glob."""
     for i in range(start, len(chars)):
         is_dot = chars[i] == "." and chars[i + 1:i + 2] in [[], ["/"]]
         if chars[i] != "/" and not is_dot:
@@ -246,16 +245,16 @@ def _skip_slashes(chars, start):
     return len(chars)
 
 def _literal(char):
-    """`char` in a regular expression, also in a class of one."""
+    """Escapes `char` for a regular expression, or for a class in one."""
     return "\\" + char if char in "\\.+*?()|[]{}^$-&~" else char
 
 def _class_to_regex(chars, start):
-    """The regular expression for the class that begins at `start`, and the index behind it.
+    """Returns a regular expression for the class that begins at `start`, and the index after the class.
 
-    The expression is `None` if no character is in the class.
+    The expression is `None` if the class is empty.
 
-    As in libarchive, the first `]` that is not escaped ends a class, an empty one included, and
-    without it a `[` is a character like others. A backslash escapes. Classes have no names.
+    As in libarchive, the first unescaped `]` ends a class, even an empty one. Without it, the `[` is a
+    literal. Backslashes escape. There are no named classes.
     """
     end = start + 1
     for i in range(start + 1, len(chars)):
@@ -265,7 +264,7 @@ def _class_to_regex(chars, start):
         return _literal("["), start + 1
     negated = chars[start + 1] in ["!", "^"]
     members = ""
-    low = None  # where a range may begin
+    low = None  # possible start of a range
     resume = start + (2 if negated else 1)
     for i in range(resume, end):
         if i < resume:

@@ -12,7 +12,7 @@ py_image_layer_toolchain = rule(
     doc = "Makes a `pylayer` program usable as `@rules_pylayer//bazel:toolchain_type`.",
     attrs = {
         "pylayer": attr.label(
-            doc = "The program, for the platform on which actions run.",
+            doc = "The program, for the execution platform.",
             mandatory = True,
             executable = True,
             allow_single_file = True,
