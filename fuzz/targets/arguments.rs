@@ -1,5 +1,5 @@
-//! Arguments of actions, as lines of a flagfile: a request can be written as arguments again, and is
-//! the same request then.
+//! Arguments of actions, as lines of a flagfile: a parsed request can be written as arguments, and parses to
+//! the same request again.
 
 #![no_main]
 
@@ -41,7 +41,7 @@ fn is_name(component: &Component) -> bool {
     *component != Component::CurDir
 }
 
-/// Whether a path below a directory `d/e` stays below `d`.
+/// Whether a path relative to a directory `d/e` stays below `d`.
 fn stays(path: &Path) -> bool {
     let mut depth = 1;
     path.components().all(|component| {

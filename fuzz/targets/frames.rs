@@ -1,5 +1,5 @@
-//! The binary worker protocol: any stream gives the same messages however it is cut, and those that
-//! protobuf-codegen's decoder finds in it.
+//! The binary worker protocol: however a stream is split, it decodes to the same messages, and to those of
+//! protobuf-codegen's decoder.
 
 #![no_main]
 
@@ -19,20 +19,20 @@ fuzz_target!(|bytes: &[u8]| {
     let mut frames = CodedInputStream::from_bytes(bytes);
     let mut found = messages.into_iter();
     while !frames.eof().unwrap() {
-        // A length of more than 64 bits is an error here and too large there.
+        // A length of more than 64 bits is malformed for the reference, and too large for the program.
         let Ok(length) = frames.read_raw_varint64() else { break };
         if length > MAX_MESSAGE_BYTES as u64 {
             break;
         }
         let Ok(frame) = frames.read_raw_bytes(length as u32) else { break };
         let message = found.next();
-        // Text has to be UTF-8 there, and paths need not be here.
+        // The reference requires UTF-8, unlike the program.
         if let Ok(mut expected) = reference::WorkRequest::parse_from_bytes(&frame) {
             if let Some(message) = &message {
                 assert_same(message, &expected);
             }
-            // As Bazel would have sent it: a known field of another type is an unknown field there,
-            // and an error here.
+            // As Bazel would send it. A known field of another type is an unknown field for the
+            // reference, and an error for the program.
             expected.mut_unknown_fields().clear();
             for input in &mut expected.inputs {
                 input.mut_unknown_fields().clear();

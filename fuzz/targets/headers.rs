@@ -1,4 +1,4 @@
-//! Headers of tar entries: two readers that share nothing with the encoder find what was encoded.
+//! Headers of tar entries: two independent readers decode what was encoded.
 
 #![no_main]
 
@@ -26,7 +26,7 @@ fuzz_target!(|input: Input| {
     let content = |size| Arc::new(FileContent { file: "f".into(), size, ..FileContent::default() });
     let (name, body) = match kind % 5 {
         0 => ([&name[..], b"/"].concat(), Body::Directory),
-        // The largest file that a system can have is 2^63 - 1 bytes long.
+        // The largest possible file has 2^63 - 1 bytes.
         1 => (name, Body::File(content(size >> 1))),
         2 => (name, Body::EmptyFile),
         3 => (name, Body::Symlink(target)),
@@ -41,7 +41,7 @@ fuzz_target!(|input: Input| {
     assert_eq!(header.len() as u64 % BLOCK_BYTES, 0);
     let expected = Found::of(&entry, &metadata);
     assert_eq!(by_tar_core(header), expected);
-    // The tar crate takes a newline for the end of a PAX record.
+    // The tar crate treats a newline as the end of a PAX record.
     let newline = |text: &[u8]| text.contains(&b'\n');
     let texts = [&expected.name, &expected.target, &expected.owner_name, &expected.group_name];
     if header.len() as u64 == BLOCK_BYTES || !texts.into_iter().any(|text| newline(text)) {
@@ -56,7 +56,7 @@ fn metadata(owner: u32, group: u32, owner_name: String, group_name: String, mtim
     (is_text(&metadata.owner_name) && is_text(&metadata.group_name)).then_some(metadata)
 }
 
-/// What a header says.
+/// A decoded header.
 #[derive(Debug, PartialEq)]
 struct Found {
     name: Vec<u8>,
@@ -130,7 +130,7 @@ fn by_tar_crate(header: &[u8]) -> Found {
         .map(|record| record.unwrap())
         .map(|record| (record.key().unwrap().to_string(), record.value_bytes().to_vec()))
         .collect();
-    // The crate applies names, sizes and numbers of owners by itself, and no others.
+    // The crate itself applies only names, sizes and owner IDs of PAX headers.
     let record = |key: &str| records.iter().find(|record| record.0 == key).map(|record| record.1.clone());
     let header = entry.header();
     let text = |key: &str, field: Option<&[u8]>| record(key).unwrap_or(field.unwrap_or(b"").to_vec());

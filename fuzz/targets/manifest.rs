@@ -1,5 +1,5 @@
-//! Manifests and listings: what is read can be written and read again, and the listing of a layer
-//! tells the layer.
+//! Manifests and listings: a parsed manifest can be written and parsed again, and the listing of a layer
+//! matches the layer.
 
 #![no_main]
 
@@ -18,7 +18,7 @@ use pylayer::request::{Metadata, Settings};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        // No more than that it comes back.
+        // Check only the round trip.
         let _ = parse(text, &Cancel::new());
     }
     let Ok(manifest) = Manifest::parse(bytes) else { return };
@@ -65,7 +65,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(parse(&text, &Cancel::new()), Ok(Listing { entries, excluded_links }));
 });
 
-/// The line of the manifest that an entry comes from.
+/// The manifest line of an entry.
 fn line(entry: &ManifestEntry) -> Vec<u8> {
     let (kind, source) = match &entry.source {
         Source::File(path) => (b'f', Some(path.as_os_str().as_bytes())),
@@ -91,7 +91,7 @@ fn line(entry: &ManifestEntry) -> Vec<u8> {
     line
 }
 
-/// What would be found on disk, had every file its own path as content.
+/// The inputs on disk, with each file's own path as its content.
 fn item(entry: ManifestEntry) -> ResolvedEntry {
     let content = match entry.source {
         Source::File(file) | Source::FileOrDeclaredSymlink(file) | Source::Tree(file) => {

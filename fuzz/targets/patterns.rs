@@ -1,5 +1,5 @@
-//! Patterns at analysis and in the program: a pattern, then paths, separated by NUL bytes. What the
-//! Starlark automaton decides is what the regex crate decides.
+//! Patterns at analysis and in the program. The input is a pattern and paths, separated by NUL bytes. Where
+//! the Starlark engine is certain, the regex crate agrees.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ use bazel_private::patterns::{Decided, SOURCE, check};
 use bazel_private::{File, Strings};
 use libfuzzer_sys::fuzz_target;
 
-/// Longer ones take longer and say the same.
+/// Longer patterns take longer and find no more.
 const MAX_PATTERN_BYTES: usize = 100;
 
 static FILES: LazyLock<[File; 2]> =

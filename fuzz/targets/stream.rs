@@ -1,4 +1,4 @@
-//! What the two protocols of a worker have in common.
+//! Shared by the targets for the two worker protocols.
 
 use bazel_worker::Protocol;
 use bazel_worker::wire::{Decoder, Message};
@@ -8,8 +8,8 @@ use bytes::BytesMut;
 mod generated;
 pub use generated::worker_protocol as reference;
 
-/// The messages of a stream that arrives in pieces of these sizes, and then all at once; and why
-/// there are no more.
+/// The messages of a stream that arrives in pieces of these sizes, and then the rest at once; and the error
+/// that ended it, if any.
 pub fn decode(protocol: Protocol, stream: &[u8], pieces: &[u8]) -> (Vec<Message>, Option<String>) {
     let mut decoder = Decoder::new(protocol);
     let mut received = BytesMut::new();
@@ -34,7 +34,7 @@ pub fn decode(protocol: Protocol, stream: &[u8], pieces: &[u8]) -> (Vec<Message>
     }
 }
 
-/// Whether the program and the reference understand a message alike.
+/// Whether the program and the reference decode a message to the same value.
 pub fn assert_same(message: &Message, expected: &reference::WorkRequest) {
     let request = match message {
         Message::Work(request) if !expected.cancel => request,

@@ -1,5 +1,5 @@
-//! What is still begun for a layer after its cancellation: nothing but what a thread had decided on
-//! before. The spans of a trace tell, so neither the machine nor its load makes a difference.
+//! After a layer is cancelled, no work begins except what a thread had already committed to. Measured by
+//! the spans of a trace, so the result does not depend on the machine or its load.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -16,7 +16,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::prelude::*;
 
-/// Cancels when a span of some name begins for the nth time, and counts what begins after that.
+/// Cancels when the nth span with a given name begins, and counts the spans that begin after that.
 struct Watch {
     name: &'static str,
     countdown: usize,
@@ -49,14 +49,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Writes a layer on `threads` threads, cancelled when the nth span called `name` begins. Returns the
-/// names of the spans that begin after that, and how many of each.
+/// number of spans that begin after that, by name.
 fn begun_after_cancellation(
     threads: usize,
     options: &[&str],
     name: &'static str,
     nth: usize,
 ) -> BTreeMap<&'static str, usize> {
-    // The spans of a process go to one subscriber.
+    // A process has only one global subscriber.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = lock(&ALONE);
     static SUBSCRIBED: Once = Once::new();
@@ -85,8 +85,8 @@ fn cancelled_work_stops_at_once() {
             for threads in [1, 4] {
                 let begun = begun_after_cancellation(threads, &options, name, nth);
                 let what = format!("{options:?}, {threads} threads, {name} {nth}: {begun:?}");
-                // Each thread may have decided on a chunk, and so may writer and hasher. The thread that
-                // reads when it is cancelled compresses what it has read.
+                // Each thread may have claimed a chunk, and so may the writer and the hasher. A thread that
+                // is cancelled while it reads still compresses what it has read.
                 let count = |name| begun.get(name).copied().unwrap_or_default();
                 assert!(count("read") <= threads, "{what}");
                 assert!(count("compress") <= threads, "{what}");
@@ -103,7 +103,7 @@ fn cancelled_work_stops_at_once() {
 fn a_thread_that_is_cancelled_finishes_its_chunk_and_begins_no_other() {
     for options in &CODECS[1..] {
         let mut begun = begun_after_cancellation(1, options, "compress", 3);
-        // What is ready already may be on its way.
+        // Chunks that are ready may already be in flight.
         for name in ["write", "hash"] {
             assert!(begun.remove(name).unwrap_or_default() <= 1, "{options:?}: {name}");
         }

@@ -1,4 +1,4 @@
-//! What a layer holds: every kind of manifest entry, equal contents once, and what is said of each.
+//! The contents of layers: every kind of manifest entry, deduplication, and the listing.
 
 use crate::support::readers::{self, Member, directory, file, hard_link, symlink};
 use crate::support::{Manifest, Outputs, Workspace, noise};
@@ -180,12 +180,12 @@ fn links_to_what_is_excluded_are_left_out() {
     let workspace = Workspace::new();
     workspace.link("in/python3", "../../py/bin/python3");
     let manifest = Manifest::new()
-        // Not in the layer's manifest is what these lead to: that is for other layers.
+        // The targets of these are not in this layer's manifest, but in those of other layers.
         .symlink("app/venv/numpy/core/tests", "../../../pip/numpy/core/tests")
         .symlink("app/venv/numpy/core/tests.py", "../../../pip/numpy/core/tests.py")
         .symlink("app/venv/wheel", "./x/..//numpy.whl")
         .symlink("app/venv/absolute", "/app/pip/numpy/core/tests/x.py")
-        // By other links.
+        // Through other links.
         .symlink("app/venv/a", "b")
         .symlink("app/venv/b", "./c/x")
         .symlink("app/venv/c", "numpy/core/tests/y")
@@ -237,7 +237,7 @@ fn a_layer_without_files_is_the_empty_tar_and_a_warning() {
     let warning = String::from_utf8(output.stderr).unwrap();
     assert!(warning.starts_with("pylayer: layer \"torch\" is empty"), "{warning}");
     let layer = std::fs::read(workspace.path("out/layer")).unwrap();
-    // The diff ID by which registries and Docker know the empty layer.
+    // The well-known diff ID of the empty layer.
     let known = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
     assert_eq!(crate::support::sha256(&layer), known);
     assert_eq!(readers::members(&workspace.path("out/layer")), []);
@@ -259,7 +259,7 @@ fn a_layer_without_files_holds_its_root() {
         let warning = String::from_utf8(output.stderr).unwrap();
         assert!(warning.starts_with("pylayer: layer \"torch\" is empty"), "{root}: {warning}");
         assert_eq!(readers::members(&workspace.path("out/layer")), expected, "{root}");
-        // Of an empty manifest the rule knows, and has warned.
+        // An empty manifest causes no warning, because the rule has already warned.
         let output = workspace.run(&Manifest::new(), &options);
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
         assert_eq!(readers::members(&workspace.path("out/layer")), expected, "{root}");
@@ -291,7 +291,7 @@ fn equal_contents_are_stored_once_from_4096_bytes() {
         workspace.write(format!("in/{length}/b"), &content);
         workspace.write(format!("in/{length}/a"), &content);
     }
-    // The same size as others, but another content.
+    // The same size as others, but different content.
     workspace.write("in/4096/c", noise(7, 4096));
     let members = workspace.members(&Manifest::new().tree("app", "in"), &[]);
     let links: Vec<&Member> = members.iter().filter(|member| member.kind == 'h').collect();

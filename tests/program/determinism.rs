@@ -1,5 +1,5 @@
-//! A layer's bytes depend on nothing but the contents of the declared inputs and the arguments: not
-//! on what the disk, the machine, the process or Bazel happen to be like.
+//! A layer's bytes depend only on the contents of the declared inputs and the arguments, not on the disk,
+//! the machine, the process or Bazel.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,8 +12,7 @@ use crate::support::readers::{is_installed, stdout};
 use crate::support::worker::{Work, Worker};
 use crate::support::{Manifest, OUTPUTS, Outputs, PYLAYER, Workspace, noise, path, sha256};
 
-/// The inputs: exec path and content. Something of everything that decides about order, links,
-/// modes and chunks.
+/// The inputs: exec path and content. They cover everything that affects order, links, modes and chunks.
 fn files() -> Vec<(Vec<u8>, Vec<u8>)> {
     let elf = |seed, length| [b"\x7fELF\x02\x01\x01".to_vec(), noise(seed, length)].concat();
     let mut files: Vec<(Vec<u8>, Vec<u8>)> = vec![
@@ -29,7 +28,7 @@ fn files() -> Vec<(Vec<u8>, Vec<u8>)> {
         (b"tree/sub/deep/x".to_vec(), noise(99, 5000)),
     ];
     for number in 0..60 {
-        // Equal sizes with equal and with different contents, on both sides of the threshold.
+        // Equal sizes with equal and different contents, on both sides of the threshold.
         let content = noise(number % 25, [0, 100, 4096, 4500, 9000][number as usize % 5]);
         files.push((format!("lib/{number}.py").into_bytes(), content.clone()));
         files.push((format!("tree/sub/{number}").into_bytes(), content));
@@ -40,7 +39,7 @@ fn files() -> Vec<(Vec<u8>, Vec<u8>)> {
     files
 }
 
-/// Declared symlinks: in an exec root and in every sandbox they are links with this text.
+/// Declared symlinks. In an exec root and in every sandbox they are links with this target.
 const DECLARED: [(&str, &str); 2] =
     [("venv/python3", "../../py/bin/python3"), ("venv/local", "/no/such/python")];
 
@@ -66,7 +65,7 @@ fn manifest() -> Manifest {
 
 const OPTIONS: [&str; 3] = ["--root=/app", "--mode=detect", "--compress=gzip"];
 
-/// A workspace whose inputs are put there by `put`, which gets exec path and content.
+/// A workspace whose inputs are created by `put`, which is called with exec path and content.
 fn workspace(workspace: Workspace, mut put: impl FnMut(&Workspace, &[u8], &[u8])) -> Workspace {
     for (exec, content) in files() {
         put(&workspace, &exec, &content);
@@ -81,7 +80,7 @@ fn plain() -> Workspace {
     workspace(Workspace::new(), |workspace, exec, content| workspace.write(exec, content))
 }
 
-/// What a one-shot process makes of plain files.
+/// The layer that a one-shot process writes from plain files.
 fn reference() -> &'static Outputs {
     static REFERENCE: OnceLock<Outputs> = OnceLock::new();
     REFERENCE.get_or_init(|| plain().outputs(&manifest(), &OPTIONS))
@@ -110,7 +109,7 @@ fn modes_and_times_of_files_do_not_matter() {
 #[test]
 fn the_order_in_which_files_were_made_does_not_matter() {
     let mut files = files();
-    // tmpfs lists a directory in the order of its making, others by some hash.
+    // tmpfs lists directory entries in creation order, other file systems by a hash.
     for directory in ["/dev/shm", "/tmp"].map(Path::new).into_iter().filter(|directory| directory.is_dir()) {
         for _ in 0..2 {
             files.reverse();
@@ -225,7 +224,7 @@ fn the_number_of_processors_does_not_matter() {
 #[test]
 fn the_number_of_threads_does_not_matter() {
     let workspace = plain();
-    // A runfiles tree as Bazel leaves it: an absolute link for every file.
+    // A runfiles tree as Bazel creates it, with an absolute link for every file.
     for (exec, _) in files() {
         let runfile = [b"server.runfiles/_main/", &exec[..]].concat();
         workspace.link(runfile, workspace.path(&exec).into_os_string().into_encoded_bytes());
@@ -253,7 +252,7 @@ fn the_number_of_threads_does_not_matter() {
     }
 }
 
-/// Every input with its digest, as Bazel would send it.
+/// All inputs with their digests, as Bazel would send them.
 fn inputs() -> Vec<(Vec<u8>, String)> {
     let files = files().into_iter().map(|(exec, content)| (exec, sha256(&content)));
     let declared = DECLARED.map(|(exec, text)| (exec.as_bytes().to_vec(), sha256(text.as_bytes())));
@@ -277,7 +276,7 @@ fn a_worker_writes_what_a_process_writes() {
     shuffled.sort_by_key(|(exec, _)| sha256(exec));
     let half = inputs().into_iter().step_by(2).collect();
     let empty = inputs().into_iter().map(|(exec, _)| (exec, String::new())).collect();
-    // Cold first, then warm. Digests are opaque: any text will do.
+    // First cold, then warm. Digests are opaque, so any text will do.
     let opaque = inputs().into_iter().map(|(exec, digest)| (exec, format!("blake3/{digest}"))).collect();
     for (id, inputs, what) in [
         (0, inputs(), "id 0, cold"),
@@ -313,7 +312,7 @@ fn sandboxes_do_not_matter_however_many_there_are() {
     let mut worker = Worker::start(&exec_root.path(""));
     let sandbox = |id: i32| format!("__sandbox/{id}/_main");
     for id in 1..=SANDBOXES {
-        // As Bazel fills a sandbox: links to the exec root, and declared symlinks with their text.
+        // A sandbox as Bazel creates it: links into the exec root, and declared symlinks with their own targets.
         let directory = sandbox(id);
         for (exec, _) in files() {
             let link = [format!("{directory}/").as_bytes(), &exec].concat();
@@ -326,7 +325,7 @@ fn sandboxes_do_not_matter_however_many_there_are() {
         fs::create_dir(exec_root.path(format!("{directory}/out"))).unwrap();
     }
     let arguments = exec_root.arguments(&manifest(), &OPTIONS);
-    // Nothing may be taken from, or put into, the exec root itself.
+    // Nothing may be read from or written to the exec root itself.
     fs::remove_file(exec_root.path("manifest")).unwrap();
     for id in 1..=SANDBOXES {
         let (arguments, sandbox_dir) = (arguments.clone(), sandbox(id));
@@ -358,14 +357,14 @@ fn a_warm_worker_sees_every_change() {
     let mut files = files();
     let mut manifest = manifest();
     let mut options: Vec<&str> = OPTIONS.to_vec();
-    // Each step changes one thing, and stays.
+    // The steps are cumulative.
     for step in 0..9 {
         match step {
             0 => {}
-            // The same size, in a small and in a large file.
+            // The same size, for a small and a large file.
             1 => files[1].1[350_000] ^= 1,
             2 => files.iter_mut().find(|(exec, _)| exec == b"lib/3.py").unwrap().1[0] ^= 1,
-            // Contents change places, so that all digests are known.
+            // Files swap their contents, so all digests are already cached.
             3 => {
                 let (a, b) = (files[1].1.clone(), files[4].1.clone());
                 (files[1].1, files[4].1) = (b, a);
@@ -386,7 +385,7 @@ fn a_warm_worker_sees_every_change() {
         let arguments = workspace.arguments(&manifest, &options);
         worker.succeed(&Work { id: step, inputs, arguments: arguments.clone(), ..Work::default() });
         assert!(take_outputs(&workspace) == expected, "step {step}");
-        // Without digests, nothing may be remembered.
+        // Without digests, nothing may be cached.
         worker.succeed(&Work { id: step, arguments, ..Work::default() });
         assert!(take_outputs(&workspace) == expected, "step {step}, without digests");
     }
@@ -402,7 +401,7 @@ fn layers_of_all_codecs_at_once_do_not_disturb_each_other() {
         .collect();
     let expected: Vec<Outputs> =
         variants.iter().map(|options| exec_root.outputs(&manifest(), options)).collect();
-    // The manifest is written anew for each, so this has to be over before the worker reads it.
+    // Each request rewrites the manifest, so the previous one must be done before the worker reads it.
     let requests: Vec<Work> = (0..)
         .zip(&variants)
         .map(|(id, options)| {

@@ -1,5 +1,4 @@
-//! Inputs and outputs that are not what an action is promised: pipes, devices, paths that collide,
-//! limits that are reached.
+//! Invalid inputs and outputs: pipes, devices, colliding paths, exceeded limits.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +17,7 @@ fn socket(path: &Path) {
     mknodat(CWD, path, FileType::Socket, Mode::RWXU, 0).unwrap();
 }
 
-/// Whoever opens a pipe to read from it waits for somebody to write.
+/// Opening a pipe for reading blocks until there is a writer.
 #[test]
 fn a_pipe_in_the_place_of_any_input_is_refused() {
     let workspace = Workspace::new();
@@ -67,7 +66,7 @@ fn devices_and_sockets_are_refused() {
     }
 }
 
-/// Files that the kernel makes up have a size of 0 and content all the same.
+/// Files in /proc have a size of 0 but are not empty.
 #[test]
 fn a_file_that_claims_to_be_empty_is_read_all_the_same() {
     let workspace = Workspace::new();
@@ -144,7 +143,7 @@ fn a_layer_that_no_group_makes_is_refused() {
     );
 }
 
-/// `sh` sets a limit and becomes the program.
+/// `sh` sets a limit and then executes the program.
 fn limited(workspace: &Workspace, limit: &str) -> Command {
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(crate::support::PYLAYER);
@@ -192,7 +191,7 @@ fn too_few_descriptors_are_named() {
     }
 }
 
-/// Two links in each directory to the next one double the tree at each level.
+/// Two links in each directory to the next one, so the tree doubles at each level.
 #[test]
 fn a_tree_without_end_can_be_cancelled() {
     let workspace = Workspace::new();
@@ -210,7 +209,7 @@ fn a_tree_without_end_can_be_cancelled() {
     worker.close();
 }
 
-/// A hundred kilobytes of what a terminal obeys.
+/// A hundred kilobytes of terminal control sequences.
 fn hostile() -> String {
     "\u{1b}]0;title\u{7}".repeat(10_000)
 }
@@ -271,7 +270,7 @@ fn patterns_are_bounded_before_they_are_read() {
     );
 }
 
-/// Each name has some two thousand directories above it.
+/// Each file has about two thousand parent directories.
 #[test]
 fn deep_paths_take_little_memory() {
     let workspace = Workspace::new();
@@ -288,7 +287,7 @@ fn deep_paths_take_little_memory() {
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
 }
 
-/// A worker with so little memory for what it remembers that no manifest fits.
+/// A worker whose cache is too small for any manifest.
 #[test]
 fn manifests_weigh_what_they_hold() {
     let workspace = Workspace::new();

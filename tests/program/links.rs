@@ -1,5 +1,5 @@
-//! Outputs of which Bazel 7 does not tell whether they are declared symlinks: the same layer however
-//! the action runs, or an error.
+//! Outputs for which Bazel 7 does not reveal whether they are declared symlinks: the layer is the same
+//! however the action runs, or there is an error.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::support::readers::{Member, directory, file, members, symlink};
 use crate::support::worker::{Work, Worker};
 use crate::support::{Manifest, Workspace, sha256};
 
-/// Where Bazel runs actions: the parent has the name of every execution root's.
+/// The execution root. Its parent directory has the name that it has in every output base.
 struct Bazel {
     above: Workspace,
     execution_root: Workspace,
@@ -17,7 +17,7 @@ struct Bazel {
 const OUTPUTS: [&str; 5] = ["absolute", "dangling", "declared", "file", "file_link"];
 
 impl Bazel {
-    /// An execution root with outputs as actions have made them.
+    /// An execution root with the outputs of actions.
     fn new() -> Bazel {
         let above = Workspace::new();
         fs::create_dir(above.path("execroot")).unwrap();
@@ -30,7 +30,7 @@ impl Bazel {
         Bazel { above, execution_root }
     }
 
-    /// A sandbox: declared symlinks with their text, absolute links for files, the manifest included.
+    /// A sandbox: declared symlinks with their own targets, absolute links for files and the manifest.
     fn sandbox(&self) -> Workspace {
         fs::create_dir_all(self.above.path("sandbox/execroot")).unwrap();
         let sandbox = Workspace::below(&self.above.path("sandbox/execroot"));
@@ -46,7 +46,7 @@ impl Bazel {
     }
 }
 
-/// A file of every machine, so that the link leads somewhere.
+/// A file that exists on every machine, so that the link does not dangle.
 fn absolute() -> String {
     std::env::current_exe().unwrap().to_str().unwrap().to_string()
 }
@@ -66,7 +66,7 @@ fn manifest_of(names: &[&str]) -> Manifest {
     })
 }
 
-/// The layer of all outputs.
+/// The layer with all outputs.
 fn expected() -> Vec<Member> {
     let mut expected = vec![directory("./app")];
     expected.extend(OUTPUTS.map(|name| match declared_text(name) {
@@ -78,7 +78,7 @@ fn expected() -> Vec<Member> {
 
 const OPTIONS: [&str; 2] = ["--root=/app", "--compress=none"];
 
-/// What a worker in `directory` writes, if its inputs have these digests.
+/// The layer that a worker in `directory` writes if the inputs have these digests.
 fn written_by_worker(workspace: &Workspace, digest: impl Fn(&str) -> String) -> Result<Vec<Member>, String> {
     let arguments = workspace.arguments(&manifest_of(&OUTPUTS), &OPTIONS);
     let inputs = OUTPUTS.map(|name| (format!("bin/{name}").into_bytes(), digest(name))).to_vec();
@@ -89,8 +89,8 @@ fn written_by_worker(workspace: &Workspace, digest: impl Fn(&str) -> String) -> 
     if response.exit_code == 0 { Ok(members(&workspace.path("out/layer"))) } else { Err(response.output) }
 }
 
-/// As Bazel 7.7 digests an input: the content of a file; of a declared symlink the text, with the first
-/// byte of the digest inverted.
+/// The digest of an input as in Bazel 7.7: of a file's content, or of a declared symlink's target with the
+/// first byte of the digest inverted.
 fn bazels_digest(name: &str) -> String {
     match declared_text(name) {
         None => sha256(b"content"),

@@ -1,5 +1,5 @@
-//! The program as a process for one action, and `pylayer pack`: real files in, layers out, which other
-//! people's readers read.
+//! The program as a process for one action, and `pylayer pack`: real inputs, and layers that are checked
+//! with independent tar readers.
 
 #[path = "../support/mod.rs"]
 mod support;

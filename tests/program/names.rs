@@ -1,10 +1,10 @@
-//! Names and sizes that tools get wrong.
+//! Names and sizes that tools often handle incorrectly.
 
 use crate::support::readers::{self, Member, directory, file, hard_link, symlink};
 use crate::support::worker::{Work, Worker};
 use crate::support::{Manifest, Outputs, Workspace, noise, sha256};
 
-/// Names of one component.
+/// Names with one component.
 const ODD_NAMES: &[&[u8]] = &[
     b" ",
     b"  two  spaces  ",
@@ -71,7 +71,7 @@ fn odd_names_survive_in_manifests_and_trees() {
             file([&at(b"./empty/"), &b"/"[..], name].concat(), ""),
         ]);
     }
-    // `check_form` has seen that the layer is in order.
+    // `check_form` has already checked the layer.
     expected.sort();
     let mut found = workspace.members(&manifest, &[]);
     found.sort();
@@ -96,7 +96,7 @@ fn odd_names_reach_a_worker() {
     let mut inputs = Vec::new();
     for name in ODD_NAMES {
         let exec = [b"in/", *name].concat();
-        // Equal contents, so that every digest is used.
+        // Equal contents, so that all digests are used.
         workspace.write(&exec, noise(1, 5000));
         manifest = manifest.file([b"app/", *name].concat(), &exec);
         inputs.push((exec, sha256(&noise(1, 5000))));
@@ -109,7 +109,7 @@ fn odd_names_reach_a_worker() {
     worker.close();
 }
 
-/// A path of `length` bytes after `./`, of components of `component` bytes; the last may have one more.
+/// A path of `length` bytes after `./`, with components of `component` bytes; the last may have one more.
 fn long_path(length: usize, component: usize, letter: u8) -> Vec<u8> {
     let mut path = vec![letter; length];
     for slash in (component..length - 1).step_by(component + 1) {
@@ -128,7 +128,7 @@ fn decomposed_names_are_not_composed() {
     let workspace = Workspace::new();
     let manifest = Manifest::new().empty("cafe\u{301}").empty("caf\u{e9}");
     workspace.outputs(&manifest, &["--compress=none"]);
-    // Not bsdtar: libarchive composes the names in PAX headers, so it finds one name twice.
+    // Without bsdtar: libarchive normalizes names in PAX headers to composed form, so it sees one name twice.
     let expected = [file("./cafe\u{301}", ""), file("./caf\u{e9}", "")];
     assert_eq!(readers::python(&workspace.path("out/layer")), expected);
     let unpacked = readers::unpacked("tar", &workspace.path("out/layer")).unwrap();
@@ -142,7 +142,7 @@ fn paths_of_every_critical_length() {
     let mut paths: Vec<Vec<u8>> = Vec::new();
     for length in (96..=102).chain(152..=158).chain(253..=260).chain([512, 1024, 4094, 4095]) {
         for component in [50, 98, 99, 100, 153, 154, 155, 156, 253, 254] {
-            // Of two files, so that names are also targets of hard links.
+            // For two files, so that names are also targets of hard links.
             paths.extend([b'p', b'q'].map(|letter| {
                 let mut path = long_path(length, component, letter);
                 let unique = format!("{length} {component} ");
@@ -176,12 +176,12 @@ fn paths_of_every_critical_length() {
 #[test]
 fn pax_headers_are_written_only_where_ustar_is_too_small() {
     let workspace = Workspace::new();
-    // The root keeps directories out, so that one entry is all there is.
+    // With this root there are no directories, so the layer has only one entry.
     let blocks = |manifest: Manifest, options: &[&str]| {
         let options = [&["--compress=none", "--root=/root"], options].concat();
         workspace.outputs(&manifest, &options).layer.len() / 512 - 2
     };
-    // The `.` of `./` can go into the prefix, so 100 bytes of a name fit.
+    // The `.` of `./` can go into the prefix, so a name of 100 bytes fits.
     for (length, expected) in [(100, 1), (101, 3), (255, 3)] {
         assert_eq!(blocks(Manifest::new().empty(long_path(length, 255, b'p')), &[]), expected, "{length}");
     }
@@ -265,7 +265,7 @@ fn a_file_of_more_than_8_gib_has_a_header_that_says_so() {
     let mut child =
         workspace.command(&workspace.arguments(&Manifest::new().file("big", "in/big"), &["--compress=none"]));
     let mut child = child.spawn().unwrap();
-    // The headers are the first thing in the layer; the rest is another test.
+    // The layer begins with the headers. Other tests check the rest.
     let begin = crate::support::wait_for("the first bytes of the layer", || {
         let entry = std::fs::read_dir(workspace.path("out")).unwrap().next()?.unwrap();
         let mut begin = vec![0; 2048];
@@ -297,7 +297,7 @@ fn a_file_of_more_than_8_gib_is_streamed() {
         assert!(peak < 300 << 10, "{options:?}: {peak} KiB of memory");
         worker.close();
     }
-    // GNU tar asks zstd for the plain form, of which gzip would take half a minute.
+    // GNU tar decompresses with zstd; gzip would take half a minute.
     if readers::is_installed("zstd") {
         let mut command = std::process::Command::new("tar");
         command.arg("--zstd").arg("-tvf").arg(workspace.path("out/layer"));
@@ -308,7 +308,7 @@ fn a_file_of_more_than_8_gib_is_streamed() {
     }
 }
 
-/// The most memory that a process ever had in use.
+/// The peak memory use of a process.
 fn peak_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -330,7 +330,7 @@ fn a_large_file_is_never_in_memory() {
 #[test]
 fn a_layer_of_150_000_files_in_a_request_of_tens_of_megabytes() {
     const FILES: usize = 150_000;
-    // Few files on disk, because making them takes longer than packing them.
+    // Few files on disk, because creating them takes longer than packing them.
     const ON_DISK: usize = 300;
     let workspace = Workspace::new();
     let directory = "external/rules_python++pip+pypi_311_a_package_with_a_long_name/site-packages/a_package_with_a_long_name";
@@ -344,7 +344,7 @@ fn a_layer_of_150_000_files_in_a_request_of_tens_of_megabytes() {
             format!("app/{}/{number}.py", number % 100),
             format!("{directory}/{}.py", number % ON_DISK),
         );
-        // Every input, also those that the layer does not use, comes with a digest.
+        // All inputs have digests, even those that the layer does not use.
         inputs.push((format!("{directory}/{number}.py").into_bytes(), format!("{number:064x}")));
     }
     let arguments = workspace.arguments(&manifest, &["--compress=zstd", "--level=1"]);

@@ -1,4 +1,4 @@
-//! What the program tells of its work, to those who ask.
+//! Logs and traces of the program.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::support::{Manifest, PYLAYER, Workspace, noise};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// A worker with another start-up argument; its log is kept.
+/// A worker with another startup argument. Its log is captured.
 fn worker(workspace: &Workspace, argument: &str) -> Worker {
     let mut command = Command::new(PYLAYER);
     command.args(["--persistent_worker", argument]).current_dir(workspace.path(""));
@@ -24,7 +24,7 @@ fn workspace() -> (Workspace, Manifest) {
     (workspace, Manifest::new().file("app/small", "in/small").file("app/large", "in/large"))
 }
 
-/// The names of the spans in a trace, each of which begins before it ends.
+/// The names of the spans in a trace. Checks that each span begins before it ends.
 fn spans(trace: &Path) -> BTreeSet<String> {
     let events: Vec<Value> = serde_json::from_slice(&fs::read(trace).unwrap()).unwrap();
     let mut open: Vec<(&Value, &Value)> = Vec::new();

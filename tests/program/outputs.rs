@@ -1,4 +1,4 @@
-//! What stands beside a layer, and what is left when there is none.
+//! The outputs next to a layer, and what a failed action leaves.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use crate::support::{Manifest, OUTPUTS, Workspace, noise, sha256};
 
 const OCI: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// A workspace whose layer has several chunks, with a file of `large` megabytes.
+/// A workspace whose layer has several chunks, including a file of `large` megabytes.
 fn several_chunks(large: usize) -> (Workspace, Manifest) {
     let workspace = Workspace::new();
     workspace.write("in/large", noise(1, 1_000_003).repeat(large));
@@ -42,7 +42,7 @@ fn the_descriptor_describes_the_layer() {
 
 #[test]
 fn chunks_are_invisible() {
-    // Two parts of zstd's size.
+    // Two parts for zstd.
     let (workspace, manifest) = several_chunks(9);
     let plain = workspace.outputs(&manifest, &["--compress=none"]).layer;
 
@@ -115,7 +115,7 @@ fn the_listing_says_what_readers_find_in_the_layer() {
         let names = readers::stdout(&mut command);
         let expected = members.iter().map(|member| {
             let slash = if member.kind == 'd' { "/" } else { "" };
-            // As bsdtar shows bytes that are not ASCII, and blanks other than spaces.
+            // As bsdtar writes non-ASCII bytes, and whitespace other than spaces.
             let name = String::from_utf8_lossy(&member.name).replace('\\', "\\\\").replace('\n', "\\n");
             let name = name.replace('é', "\\303\\251").replace('\u{fffd}', "\\377");
             format!("{name}{slash}\n")
@@ -173,7 +173,7 @@ fn inputs_that_cannot_be_read_are_named() {
         (new().declared_symlink("x", "in/x"), "cannot read in/x: Invalid argument"),
         (new().line("q", &[b"x"]), "line 1 of the manifest is malformed: \"q\\tx\""),
     ] {
-        // The first files of the layer are fine.
+        // The first files of the layer are valid.
         let manifest = manifest.and(Manifest::new().file("a", "in/x").file("z", "in/x"));
         let message = workspace.error(&manifest, &[]);
         assert!(message.starts_with("pylayer: ") && message.contains(expected), "{message}");
@@ -250,7 +250,7 @@ fn an_old_output_is_replaced() {
         workspace.write(format!("out/{output}"), noise(1, 100_000));
     }
     assert_eq!(workspace.outputs(&manifest, &[]), expected);
-    // Nor does it write through a link.
+    // It does not write through a link either.
     workspace.write("precious", "precious");
     for output in OUTPUTS {
         fs::remove_file(workspace.path(format!("out/{output}"))).unwrap();
@@ -270,16 +270,17 @@ fn inputs_that_change_while_they_are_read_are_noticed() {
         ("grow", "in/last changed while it was read; build again"),
         ("shrink", "in/last changed while it was read; build again"),
     ] {
-        // On a busy machine the change may come too late to be noticed.
+        // On a busy machine the change may come too late to be detected.
         let message = (0..10).find_map(|_| message_after(change));
         let message = message.expect("one of ten changes is in time");
         assert!(message.contains(expected), "{message}");
     }
 }
 
-/// What the program says of a file that changes after its size is known; `None` if it was faster.
+/// The program's message about a file that changes after its size was determined; `None` if the program was
+/// faster.
 fn message_after(change: &str) -> Option<String> {
-    // More than the program reads ahead.
+    // More than the program can have in flight.
     let (workspace, manifest) = Workspace::slow(96);
     let arguments = workspace.arguments(&manifest, &["--compress=none"]);
     let child = workspace.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
@@ -317,7 +318,7 @@ fn a_cancelled_request_leaves_nothing_and_the_worker_goes_on() {
     worker.close();
 }
 
-/// Bazel sends a worker so many requests at once (`--worker_max_multiplex_instances`).
+/// The number of concurrent requests that Bazel sends to a worker (`--worker_max_multiplex_instances`).
 const REQUESTS_AT_ONCE: i32 = 8;
 
 #[test]

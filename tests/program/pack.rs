@@ -1,4 +1,4 @@
-//! `pylayer pack`: layers of a built binary without Bazel, from runfiles as Bazel leaves them on disk.
+//! `pylayer pack`: layers of a built binary without Bazel, from the runfiles that Bazel leaves on disk.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ const BINARY: &str = "base/execroot/_main/bazel-out/k8-fastbuild/bin/app/server"
 const RUNFILES: &str = "base/execroot/_main/bazel-out/k8-fastbuild/bin/app/server.runfiles";
 const IN_IMAGE: &str = "./app/server.runfiles/";
 
-/// A directory with an output base of Bazel in `base`, the main repository in `ws`, and a binary.
+/// A directory with Bazel's output base in `base`, the main repository in `ws`, and a binary.
 fn built() -> Workspace {
     let workspace = Workspace::new();
     workspace.write("base/DO_NOT_BUILD_HERE", workspace.path("ws").as_os_str().as_bytes());
@@ -24,7 +24,7 @@ fn built() -> Workspace {
     workspace
 }
 
-/// A file of Bazel with a link to it in the runfiles tree, as Bazel makes it.
+/// Creates a file with a link to it in the runfiles tree, as Bazel does.
 fn runfile(workspace: &Workspace, runfile: &str, file: &str) {
     if !workspace.path(file).exists() {
         workspace.write(file, file);
@@ -36,7 +36,7 @@ fn absolute(workspace: &Workspace, file: &str) -> Vec<u8> {
     workspace.path(file).into_os_string().into_encoded_bytes()
 }
 
-/// A declared symlink, as the output that it is and in the runfiles tree.
+/// Creates a declared symlink, as an output and in the runfiles tree.
 fn declared_symlink(workspace: &Workspace, path: &str, text: &[u8]) {
     workspace.link(format!("base/execroot/_main/bazel-out/k8-fastbuild/bin/{path}"), text);
     workspace.link(format!("{RUNFILES}/_main/{path}"), text);
@@ -55,13 +55,13 @@ fn pack(workspace: &Workspace, arguments: &[&str]) -> Command {
     command
 }
 
-/// Packs without a word on stderr.
+/// Packs, and expects no output on stderr.
 fn packed(workspace: &Workspace, arguments: &[&str]) {
     let Output { status, stderr, .. } = pack(workspace, arguments).output().unwrap();
     assert!(status.success() && stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
 }
 
-/// What a command that fails says.
+/// The message of a command that fails.
 fn error(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
@@ -70,7 +70,7 @@ fn error(command: &mut Command) -> String {
     stderr
 }
 
-/// What the runfiles in the default layer are: the text of a symlink, or `None`.
+/// The runfiles in the default layer: the target of a symlink, or `None`.
 fn runfiles(workspace: &Workspace) -> BTreeMap<String, Option<String>> {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     members(&workspace.path("out/default.tar"))
@@ -88,9 +88,9 @@ fn layers(workspace: &Workspace) -> BTreeMap<String, Vec<u8>> {
     workspace.leftovers().into_iter().map(|name| (name.clone(), content(&name))).collect()
 }
 
-// --- what is packed -----------------------------------------------------------------------------
+// --- contents -----------------------------------------------------------------------------------
 
-/// Runfiles that `symlinks` and `root_symlinks` put at a second place.
+/// Runfiles that `symlinks` and `root_symlinks` add at a second path.
 fn aliases(workspace: &Workspace) {
     let wheel = "base/external/pip_numpy/site-packages/numpy/core.so";
     let generated = "base/execroot/_main/bazel-out/k8-fastbuild/bin/app/generated.txt";
@@ -131,11 +131,11 @@ fn a_file_at_another_place_becomes_a_link_to_its_own() {
     let files = [
         "_main/app/generated.txt",
         "_main/app/main.py",
-        // Of another configuration, which has the same place but not the same file.
+        // From another configuration, which has the same path but not the same file.
         "_main/app/optimized.txt",
         "_main/app/server",
         "_main/app/tree/file",
-        // Nowhere else in the runfiles.
+        // Not elsewhere in the runfiles.
         "_main/links/hidden.txt",
         "other/lib/generated.txt",
         "pip_numpy/site-packages/numpy/core.so",
@@ -179,7 +179,7 @@ fn a_declared_symlink_is_kept_wherever_it_leads() {
     declared_symlink(&workspace, "local", &local);
     declared_symlink(&workspace, "nowhere", b"/usr/local/nowhere/bin/python3");
     declared_symlink(&workspace, "relative", b"app/server");
-    // A link to the same file that no rule has declared.
+    // A link to the same file, not declared by a rule.
     runfile(&workspace, "_main/followed", "machine/python3");
     packed(&workspace, &[]);
     let found = runfiles(&workspace);
@@ -206,7 +206,7 @@ fn any_directory_can_take_the_place_of_the_runfiles() {
 
 // --- Bazel's manifest ---------------------------------------------------------------------------
 
-/// What Bazel would list of a runfiles tree.
+/// Bazel's manifest for a runfiles tree.
 fn manifest_of(workspace: &Workspace, directory: &Path, lines: &mut Vec<Vec<u8>>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -250,7 +250,7 @@ fn the_manifest_is_as_good_as_the_tree() {
     manifest_of(&workspace, &workspace.path(RUNFILES), &mut lines);
     assert_eq!(lines.iter().filter(|line| line.starts_with(b" ")).count(), 4);
 
-    // With --noenable_runfiles, Bazel makes a directory for the manifest alone.
+    // With --noenable_runfiles, Bazel creates a directory with only the manifest.
     fs::remove_dir_all(workspace.path(RUNFILES)).unwrap();
     workspace.write(format!("{RUNFILES}/MANIFEST"), lines.join(&b'\n'));
     packed(&workspace, &[]);
@@ -282,7 +282,7 @@ fn a_manifest_that_is_damaged_is_named() {
     }
 }
 
-// --- what is wrong with runfiles ----------------------------------------------------------------
+// --- invalid runfiles ---------------------------------------------------------------------------
 
 #[test]
 fn a_runfile_that_leads_nowhere_is_an_error() {
@@ -360,7 +360,7 @@ fn the_binary_is_looked_at_first() {
     assert!(long.len() < 1000 && !long.contains('\x1b'), "{long}");
 }
 
-// --- where the layers go ------------------------------------------------------------------------
+// --- the output directory -----------------------------------------------------------------------
 
 #[test]
 fn layers_are_not_written_into_what_is_packed() {
@@ -381,7 +381,7 @@ fn layers_are_not_written_into_what_is_packed() {
     }
     let names = |path: &str| fs::read_dir(workspace.path(path)).unwrap().count();
     assert_eq!((names(RUNFILES), names("ws/tree")), (1, 1), "nothing was made there");
-    // Nor where the tree would be, if only its manifest is there: it would be taken for the tree.
+    // Not at the path of the tree either, if only its manifest exists: it would be mistaken for the tree.
     let tree = workspace.path(RUNFILES);
     let moved = tree.with_extension("moved");
     fs::rename(&tree, &moved).unwrap();
@@ -390,7 +390,7 @@ fn layers_are_not_written_into_what_is_packed() {
     assert!(message.contains("is inside of") && !tree.exists(), "{message}");
     fs::remove_file(workspace.path(format!("{RUNFILES}_manifest"))).unwrap();
     fs::rename(&moved, &tree).unwrap();
-    // Beside the runfiles is well.
+    // Next to the runfiles is fine.
     packed(&workspace, &["--out", BINARY.rsplit_once('/').unwrap().0]);
 }
 
@@ -421,7 +421,7 @@ fn a_layer_of_another_run_is_not_left_among_the_layers() {
     workspace.write("file", "");
     let message = error(&mut pack(&workspace, &["--out=file"]));
     assert_eq!(message, "pylayer: --out file: it is not a directory\n");
-    // Other files are nobody's layers.
+    // Other files are not layers.
     workspace.write("out/notes.txt", "");
     packed(&workspace, &["--group=data=data"]);
     fs::remove_file(workspace.path("out/data.tar")).unwrap();
@@ -429,7 +429,7 @@ fn a_layer_of_another_run_is_not_left_among_the_layers() {
     assert_eq!(workspace.leftovers(), ["default.tar", "notes.txt"]);
 }
 
-/// A binary with a small layer `data`, which comes first, and a default layer that takes long.
+/// A binary with a small layer `data`, which comes first, and a default layer that takes a long time.
 fn slow() -> Workspace {
     let workspace = built();
     runfile(&workspace, "_main/app/data.txt", "ws/app/data.txt");
@@ -445,7 +445,7 @@ fn a_failed_run_leaves_the_earlier_layers() {
     packed(&workspace, &["--group=data=data"]);
     let earlier = layers(&workspace);
     workspace.write("ws/app/data.txt", "changed");
-    // Found when the first layer has been written.
+    // Detected after the first layer has been written.
     workspace.link(format!("{RUNFILES}/_main/link"), "nothing");
     error(&mut pack(&workspace, &["--group=data=data"]));
     assert!(layers(&workspace) == earlier);
@@ -484,7 +484,7 @@ fn an_interrupted_run_leaves_the_earlier_layers() {
     }
 }
 
-// --- what is printed ----------------------------------------------------------------------------
+// --- output to the user -------------------------------------------------------------------------
 
 #[test]
 fn a_report_that_cannot_be_printed_is_an_error() {
@@ -576,7 +576,7 @@ fn names_and_patterns_of_groups_are_those_of_the_rule() {
 fn a_default_group_can_be_left_out() {
     let workspace = built();
     runfile(&workspace, "pip_numpy/site-packages/numpy/core.so", "base/external/pip_numpy/core.so");
-    // What is left out on purpose is no violation.
+    // Paths that are excluded on purpose are not a problem.
     workspace.link(format!("{RUNFILES}/_main/core.so"), "../pip_numpy/site-packages/numpy/core.so");
     packed(&workspace, &["--drop=packages"]);
     assert_eq!(workspace.leftovers(), ["default.tar"]);

@@ -1,5 +1,4 @@
-//! The program reads its inputs and writes its outputs: which paths are understood, and where they
-//! may lead.
+//! Paths of inputs and outputs: which ones are valid, and where they may lead.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +7,7 @@ use crate::support::readers::{directory, file, symlink as link};
 use crate::support::worker::{Work, Worker};
 use crate::support::{Manifest, OUTPUTS, Workspace};
 
-/// Two directories, `above/below` and `above/repository`, beside what no action may reach.
+/// Two directories, `above/below` and `above/repository`, next to files that no action may access.
 struct Place(Workspace);
 
 impl Place {
@@ -22,7 +21,7 @@ impl Place {
         place
     }
 
-    /// What a worker in `above/below` answers.
+    /// The response of a worker in `above/below`.
     fn ask(&self, manifest: &Manifest, change: impl Fn(&mut Vec<String>)) -> (i32, String) {
         self.ask_in("above/below", "", manifest, change)
     }
@@ -45,7 +44,7 @@ impl Place {
         (response.exit_code, response.output)
     }
 
-    /// Everything that is anywhere, but for the manifest that was written last.
+    /// All files except the manifest that was written last.
     fn files(&self) -> Vec<String> {
         let mut directories = vec![self.0.path("")];
         let mut files = Vec::new();
@@ -64,7 +63,7 @@ impl Place {
     }
 }
 
-/// Gives the argument `name` another value.
+/// Replaces the value of the argument `name`.
 fn set(arguments: &mut Vec<String>, name: &str, value: &str) {
     arguments.retain(|argument| !argument.starts_with(&format!("{name}=")));
     arguments.push(format!("{name}={value}"));
@@ -188,7 +187,7 @@ fn a_sandbox_is_below_the_working_directory() {
     }
 }
 
-/// In a sandbox every input is a link to the file itself, so links of inputs tell nothing.
+/// In a sandbox, every input is a link to the actual file.
 #[test]
 fn links_of_inputs_are_followed_wherever_they_lead() {
     let place = Place::new();
@@ -208,7 +207,7 @@ fn links_of_inputs_are_followed_wherever_they_lead() {
     assert_eq!(members, expected);
 }
 
-/// They are read in the image, where the same text is another place.
+/// Targets are resolved in the image, where the same path is another file.
 #[test]
 fn link_texts_are_not_touched() {
     let workspace = Workspace::new();
@@ -223,7 +222,7 @@ fn link_texts_are_not_touched() {
     assert_eq!(workspace.members(&manifest, &[]), expected);
 }
 
-/// Unpacked one after the other, the file would be written to where the link leads.
+/// If both were unpacked, the file would be written to the link's target.
 #[test]
 fn nothing_is_below_a_link() {
     let workspace = Workspace::new();

@@ -1,6 +1,6 @@
-//! Whatever files an image has, its layer holds them: random images through the program and back.
+//! Round trip of random images: the layer contains exactly the image's files.
 //!
-//! Newlines are left to `names`: the tar crate takes them for the end of a PAX record.
+//! Newlines are tested in `names`: the tar crate treats them as the end of a PAX record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -11,10 +11,10 @@ use crate::support::worker::{Work, Worker};
 use crate::support::{Manifest, OUTPUTS, Workspace, noise, sha256};
 use proptest::prelude::*;
 
-/// What is at a path of the image.
+/// An entry of the image.
 #[derive(Clone, Debug)]
 enum Node {
-    /// Content by seed and length: few seeds, so that contents are equal now and then.
+    /// Content by seed and length. There are few seeds, so that some contents are equal.
     File(u64, usize),
     Empty,
     Symlink(Vec<u8>),
@@ -22,7 +22,7 @@ enum Node {
 
 fn component() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        // Few names, so that paths meet, in an order that is not that of their characters.
+        // Few names, so that paths share directories, and not in the order of their characters.
         6 => prop::sample::select(vec!["a", "a-b", "a.b", "a b", "b", "\u{e9}", "@", "-"]).prop_map(Vec::from),
         1 => (90..110_usize).prop_map(|length| vec![b'n'; length]),
         1 => prop::collection::vec((1..=255_u8).prop_map(|byte| if b"/\n.".contains(&byte) { b'_' } else { byte }), 1..12),
@@ -42,7 +42,7 @@ fn node() -> impl Strategy<Value = Node> {
     ]
 }
 
-/// Paths and what is there; no file has another below it.
+/// Paths and entries; nothing is below a file.
 fn image() -> impl Strategy<Value = BTreeMap<Vec<u8>, Node>> {
     let path = prop::collection::vec(component(), 1..5).prop_map(|components| components.join(&b'/'));
     prop::collection::btree_map(path, node(), 0..40).prop_map(|mut nodes| {
@@ -57,7 +57,7 @@ fn parents(path: &[u8]) -> Vec<Vec<u8>> {
     slashes.map(|slash| path[..slash].to_vec()).collect()
 }
 
-/// What is at a path of a layer.
+/// An entry of a layer.
 #[derive(Debug, PartialEq)]
 enum Found {
     Directory,
@@ -65,7 +65,7 @@ enum Found {
     Symlink(Vec<u8>),
 }
 
-/// What the tar crate finds in a layer, by path below `./app/`, hard links followed.
+/// The entries of a layer as the tar crate reads them, by path below `./app/`. Follows hard links.
 fn found(tar: &[u8]) -> BTreeMap<Vec<u8>, Found> {
     let mut archive = tar::Archive::new(tar);
     let mut found = BTreeMap::new();
@@ -94,7 +94,7 @@ fn found(tar: &[u8]) -> BTreeMap<Vec<u8>, Found> {
 
 #[test]
 fn a_layer_holds_exactly_the_files_of_its_image() {
-    // One worker for all cases, so that what it remembers of one can disturb another.
+    // One worker for all cases, so that its caches could affect later cases.
     let worker = Mutex::new(Worker::start(&std::env::temp_dir()));
     let config = ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(image in image(), as_tree in any::<bool>(), with_digests in any::<bool>())| {
@@ -139,7 +139,7 @@ fn a_layer_holds_exactly_the_files_of_its_image() {
         prop_assert!(decompressed(&layer(&["--root=/app", "--compress=gzip", "--level=1"])) == plain);
         prop_assert!(decompressed(&layer(&["--root=/app", "--compress=zstd", "--level=1"])) == plain);
 
-        // The root is there even where nothing is in it.
+        // The root exists even if it is empty.
         let mut expected = BTreeMap::from([(Vec::new(), Found::Directory)]);
         for (path, node) in &image {
             for directory in parents(path) {
@@ -152,7 +152,7 @@ fn a_layer_holds_exactly_the_files_of_its_image() {
             });
         }
         prop_assert!(found(&plain) == expected);
-        // Equal contents are there once.
+        // Equal contents are stored once.
         let large = image.values().filter(|node| matches!(node, Node::File(_, length) if *length >= 4096));
         let distinct: BTreeSet<String> = large.clone().map(|node| format!("{node:?}")).collect();
         let links = tar_crate_members(&plain).iter().filter(|member| member.kind == 'h').count();

@@ -1,14 +1,14 @@
-//! Very many small layers in one directory of outputs, several at a time, and workers that are killed
-//! in the middle: each layer is right, and no temporary file stays.
+//! Very many small layers in one output directory, written concurrently, and workers that are killed
+//! while they write: every layer is correct, and no temporary file remains.
 //!
-//! The usual runs are short. The long ones:
+//! Runs are short by default. To run longer:
 //!
 //! ```sh
 //! PYLAYER_STRESS_REQUESTS=20000 PYLAYER_STRESS_IMAGES=1000 PYLAYER_STRESS_KILLS=200 \
 //!     cargo test --release --test program stress:: -- --nocapture
 //! ```
 //!
-//! `PYLAYER_STRESS_SEED` asks for another sequence of events.
+//! `PYLAYER_STRESS_SEED` selects another sequence of events.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -17,14 +17,13 @@ use crate::support::worker::{Work, Worker};
 use crate::support::{Manifest, Random, Workspace, noise, setting, sha256};
 use rustix::process::Signal;
 
-/// As many as Bazel sends to one multiplex worker by default.
+/// The number of requests that Bazel sends to one multiplex worker by default.
 const IN_FLIGHT: usize = 8;
 /// The layers of an image.
 const GROUPS: [&str; 4] = ["interpreter", "numpy", "packages", "default"];
 const EXTENSIONS: [&str; 3] = ["tar.gz", "json", "mtree"];
 
-/// The requests for the layers of some small images, with their inputs on disk. All write into the
-/// same directory.
+/// Requests for the layers of small images, with their inputs on disk. All write to the same directory.
 struct Images {
     workspace: Workspace,
     layers: Vec<Layer>,
@@ -33,7 +32,7 @@ struct Images {
 struct Layer {
     arguments: Vec<String>,
     inputs: Vec<(Vec<u8>, String)>,
-    /// The outputs that a process writes, in the order of [`EXTENSIONS`].
+    /// The outputs of a one-shot process, in the order of [`EXTENSIONS`].
     expected: Vec<Vec<u8>>,
 }
 
@@ -76,13 +75,13 @@ impl Images {
         Worker::start(&self.workspace.path(""))
     }
 
-    /// A request for a layer whose outputs are called `name`.
+    /// A request for a layer whose outputs are named `name`.
     fn request(&self, id: usize, layer: usize, name: &str) -> Work {
         let layer = &self.layers[layer];
         Work { inputs: layer.inputs.clone(), ..Work::new(id as i32, layer.arguments_for(name)) }
     }
 
-    /// Removes the outputs called `name`; returns those that were there.
+    /// Removes the outputs named `name`, and returns those that existed.
     fn take(&self, name: &str) -> [Option<Vec<u8>>; 3] {
         EXTENSIONS.map(|extension| {
             let path = self.workspace.path(format!("out/{name}.{extension}"));
@@ -92,8 +91,7 @@ impl Images {
         })
     }
 
-    /// Takes the outputs called `name`, and checks them: all, or, if the worker was killed, those that
-    /// are there.
+    /// Removes and checks the outputs named `name`: all of them, or, if the worker was killed, those that exist.
     fn check(&self, layer: usize, name: &str, killed: bool) {
         for ((found, expected), extension) in
             self.take(name).into_iter().zip(&self.layers[layer].expected).zip(EXTENSIONS)
@@ -105,7 +103,7 @@ impl Images {
         }
     }
 
-    /// The temporary files in the directory of outputs.
+    /// The temporary files in the output directory.
     fn temporary_files(&self) -> Vec<String> {
         let mut names = self.workspace.leftovers();
         names.retain(|name| name.starts_with(".pylayer-") && name.ends_with(".tmp"));
@@ -121,12 +119,11 @@ impl Layer {
     }
 }
 
-/// A worker and the requests that it has not answered. A request's id is its place here, and its
-/// outputs have the id for a name.
+/// A worker and its unanswered requests. A request's ID is its index here, and the name of its outputs.
 struct Session<'a> {
     images: &'a Images,
     worker: Worker,
-    /// The layer that each request is for.
+    /// The layer of each request.
     pending: [Option<usize>; IN_FLIGHT],
 }
 
@@ -135,7 +132,7 @@ impl Session<'_> {
         Session { images, worker: images.worker(), pending: [None; IN_FLIGHT] }
     }
 
-    /// Asks for a layer, after an answer if too many requests are under way.
+    /// Requests a layer. First waits for a response if too many requests are pending.
     fn send(&mut self, layer: usize) {
         let id = match self.pending.iter().position(Option::is_none) {
             Some(id) => id,
@@ -145,7 +142,7 @@ impl Session<'_> {
         self.pending[id] = Some(layer);
     }
 
-    /// Waits for an answer and checks the layer; returns the id.
+    /// Waits for a response and checks the layer. Returns the ID.
     fn receive(&mut self) -> usize {
         let response = self.worker.receive();
         assert_eq!((response.exit_code, &*response.output), (0, ""));
@@ -161,14 +158,14 @@ impl Session<'_> {
         }
     }
 
-    /// Lets the worker end, which leaves nothing.
+    /// Ends the worker, and checks that it leaves no files.
     fn close(mut self) {
         self.receive_all();
         self.worker.close();
         assert_eq!(self.images.workspace.leftovers(), [] as [String; 0]);
     }
 
-    /// Kills the worker. What outputs there are, are whole.
+    /// Kills the worker. Outputs that exist must be complete.
     fn kill(mut self) {
         self.worker.signal(Signal::KILL);
         while let Some(response) = self.worker.receive_or_end() {
@@ -222,7 +219,7 @@ fn no_temporary_file_stays_of_workers_that_were_killed() {
     let mut abandoned = 0;
     for _ in 0..kills {
         let mut session = Session::begin(&images);
-        // Any moment will do: while the worker starts, writes, or has written.
+        // Any moment will do: while the worker starts, while it writes, or afterwards.
         let answers = random.below(2 * IN_FLIGHT as u64);
         for _ in 0..IN_FLIGHT {
             session.send(random.below(images.layers.len() as u64) as usize);

@@ -1,4 +1,4 @@
-//! The proof that the layers of an image are right, from real layers to the report.
+//! Validation of an image's layers, from real layers to the report.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,19 +14,19 @@ struct Image {
     arguments: Vec<String>,
 }
 
-/// What a line begins with that tells of a bug.
+/// How a line begins that reports a bug.
 const CONTENTS: &str = "file missing, repeated or in the wrong layer: ";
 
 const SETTINGS: [&str; 3] =
     ["--group=interpreter=/py/", "--group=packages=/site-packages/", r"--exclude=\.whl$"];
 
 impl Image {
-    /// An image with something of everything, the way the program writes it.
+    /// An image with entries of every kind, as the program writes it.
     fn new() -> Image {
         Image::with_options(&[])
     }
 
-    /// The same with more options of all actions.
+    /// The same with more options for all actions.
     fn with_options(more: &[&str]) -> Image {
         let mut extension = [0; 64];
         extension[..6].copy_from_slice(b"\x7fELF\x02\x01");
@@ -66,7 +66,7 @@ impl Image {
         Image { workspace, listings, arguments }
     }
 
-    /// Replaces `old`, which is there, by `new` in the listing of `layer`.
+    /// Replaces `old`, which must exist, with `new` in the listing of `layer`.
     fn edit(mut self, layer: &'static str, old: &str, new: &str) -> Image {
         let listing = self.listings.get_mut(layer).unwrap();
         assert!(listing.contains(old), "{listing}");
@@ -86,7 +86,7 @@ impl Image {
         }
     }
 
-    /// The lines of the report, which are the same whether they are errors or warnings.
+    /// The lines of the report. Checks that they are the same for errors and warnings.
     fn report(&self) -> Vec<String> {
         let failed = self.run("error");
         let lenient = self.run("warn");
@@ -104,7 +104,7 @@ impl Image {
         report.lines().map(String::from).collect()
     }
 
-    /// Validates, with a new report.
+    /// Validates, and writes a new report.
     fn run(&self, severity: &str) -> Output {
         self.write_listings();
         let _ = fs::remove_file(self.workspace.path("out/report"));
@@ -161,7 +161,7 @@ fn a_dropped_group_is_not_missed() {
     let missing = "app/run.runfiles/py/bin/python3 belongs to layer interpreter but is in none";
     assert!(report.contains(&format!("{CONTENTS}{missing}")), "{report:#?}");
 
-    // Nor is it where a link of another layer leads: the base image may have it.
+    // Nor is it found through a link of another layer: the base image may have it.
     image.arguments.push("--dropped=interpreter".to_string());
     image.is_right();
 }
@@ -189,7 +189,7 @@ fn links_to_what_is_excluded_are_left_out_with_it() {
 
 #[test]
 fn what_is_in_no_layer_because_of_exclude_may_be_linked_to() {
-    // No pattern is found in the directory that the link names, but in all files in it.
+    // No pattern matches the directory that the link points to, but all files in it are excluded.
     let image = Image::with_options(&["--exclude=site-packages/sub/a b"]);
     assert!(!image.listings["packages"].contains("sub"));
     assert!(image.listings["default"].contains("link=site-packages/sub"));
@@ -217,7 +217,7 @@ fn the_manifests_of_all_layers_are_as_good_as_one() {
     assert!(run(&image, paths).status.success());
     fs::remove_file(image.workspace.path("out/report")).unwrap();
 
-    // A path that no manifest has, because the rule has lost it, is missed by their number.
+    // A path that is in no manifest, because the rule has lost it, is detected by the count.
     let output = run(&image, paths + 1);
     let message = String::from_utf8(output.stderr).unwrap();
     let lost = format!("the binary has {} runfiles, the manifests of its layers have {paths}", paths + 1);

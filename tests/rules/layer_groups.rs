@@ -1,7 +1,7 @@
-//! What analysis says of a pattern and a path against what the program does with them.
+//! Compares how analysis and the program match patterns.
 //!
-//! The rule chooses a layer's inputs by `bazel/private/layer_groups.bzl`; the program chooses its
-//! entries by `LayerGroups`. A file that only the rule leaves out would be lost.
+//! The rule chooses a layer's inputs with `bazel/private/layer_groups.bzl`; the program chooses its
+//! entries with `LayerGroups`. A file that only the rule leaves out would be lost.
 
 use crate::bazel_private::patterns::{Decided, SOURCE, check, strings};
 use crate::bazel_private::{File, Strings};
@@ -12,7 +12,7 @@ use pylayer::image_path::ImagePath;
 use pylayer::survey::Survey;
 use serde_json::json;
 
-/// Patterns of users and of other tools.
+/// Patterns from users and other tools.
 const PATTERNS_IN_USE: &[&str] = &[
     // Documented and built-in groups of aspect_rules_py.
     r"\.runfiles/pip_deps.*",
@@ -22,7 +22,7 @@ const PATTERNS_IN_USE: &[&str] = &[
     r"\.runfiles/[^/]*python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/",
     r".whl",
     r"\.whl$",
-    // Copied from example to example.
+    // Widely copied examples.
     r"\.runfiles/.*python.*-.*",
     r".*\.runfiles/python.*-.*/.*?",
     r"\.venv/bin/python([0-9.]*)?$",
@@ -47,7 +47,7 @@ const PATTERNS_IN_USE: &[&str] = &[
     r".*",
 ];
 
-/// Layers and paths below `.runfiles/`.
+/// Layers and image paths.
 fn default_layers() -> Vec<(&'static str, String)> {
     include_str!("../fixtures/default_layers.txt")
         .lines()
@@ -57,12 +57,12 @@ fn default_layers() -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// A pattern for the binary that `default_layers()` is about.
+/// Expands a pattern for the binary of `default_layers()`.
 fn for_server(pattern: &str, found: &Survey) -> String {
     for_binary(pattern, &ImagePath::new("app/server.runfiles").unwrap(), found)
 }
 
-/// The default groups of that binary, if nothing is found by what is in it.
+/// The default groups for that binary, with an empty survey.
 fn default_groups() -> Vec<(String, String)> {
     let for_server = |pattern| for_server(pattern, &Survey::default());
     DEFAULT_GROUPS.iter().map(|(name, pattern)| (name.clone(), for_server(pattern))).collect()
@@ -74,7 +74,7 @@ fn slim_interpreter(file: &File) -> Vec<String> {
     slim.iter().map(|pattern| for_server(pattern, &Survey::default())).collect()
 }
 
-/// The patterns of `default_layers()`' groups, of `SLIM_INTERPRETER`, and those in use.
+/// The default patterns, those of `SLIM_INTERPRETER`, and those in use.
 fn known_patterns(file: &File) -> Vec<String> {
     let defaults = default_groups().into_iter().map(|(_, pattern)| pattern);
     let in_use = PATTERNS_IN_USE.iter().map(|pattern| pattern.to_string());
@@ -89,7 +89,7 @@ fn files() -> [File; 2] {
     [Strings::Bytes, Strings::Unicode].map(|strings| File::new(SOURCE, strings))
 }
 
-/// Part of a pattern, and texts that it finds (or nearly finds).
+/// Part of a pattern, and texts that it matches or almost matches.
 #[derive(Clone, Debug)]
 struct Part {
     pattern: String,
@@ -215,7 +215,7 @@ const CLASSES: &[(&str, &[&str])] = &[
     ("(?s-i:.)", &["a", "\n"]),
 ];
 
-/// What stands for no character, and what is wrong or nearly so.
+/// Empty matches, syntax errors and borderline cases.
 const ODDITIES: &[&str] = &[
     "",
     "",
@@ -336,7 +336,7 @@ fn any_pattern() -> impl Strategy<Value = Part> {
     prop::collection::vec(branch, 1..4).prop_map(Part::choose)
 }
 
-/// Paths in which a pattern with these samples is found, and such in which it is nearly found.
+/// Paths that a pattern with these samples matches or almost matches.
 fn paths(samples: &[String], random: &str) -> Vec<String> {
     let mut paths = vec![random.to_string(), "app/server.runfiles/_main/lib/é.py".to_string()];
     for sample in samples {
@@ -348,7 +348,7 @@ fn paths(samples: &[String], random: &str) -> Vec<String> {
         paths.push(format!("{sample}/{sample}").to_uppercase());
         paths.push(sample.trim_start_matches("./").to_string());
     }
-    // The program adds a `./` to paths that are never empty.
+    // Image paths are never empty.
     paths.retain(|path| !path.is_empty());
     paths
 }
@@ -494,7 +494,7 @@ fn the_rule_and_the_program_have_the_same_defaults() {
     assert_eq!(file.call("ordered", &[json!(["b", "default", "a", "b"])]), json!(["b", "a", "default"]));
 }
 
-/// Runfiles, and what a survey finds in them.
+/// Runfiles, and the expected result of a survey.
 struct Surveyed {
     paths: &'static [&'static str],
     interpreters: &'static [&'static str],
@@ -504,10 +504,10 @@ struct Surveyed {
 
 const NOTHING: Surveyed = Surveyed { paths: &[], interpreters: &[], packages: &[], wheels: &[] };
 
-/// All for the binary `app/server`.
+/// Paths of runfiles. The binary is `app/server`.
 const SURVEYS: &[Surveyed] = &[
     NOTHING,
-    // Names that `WORKSPACE` files give an interpreter.
+    // Names of interpreters in `WORKSPACE` files.
     Surveyed {
         paths: &[
             "python39_x86_64-unknown-linux-gnu/lib/python3.9/os.py",
@@ -530,7 +530,7 @@ const SURVEYS: &[Surveyed] = &[
         interpreters: &["_main/python/runtime", "x/a"],
         ..NOTHING
     },
-    // Beside the binary, in a package, and nearly a standard library.
+    // Next to the binary, within a package, and almost a standard library.
     Surveyed {
         paths: &[
             "_main/lib/python3.11/os.py",
@@ -550,7 +550,7 @@ const SURVEYS: &[Surveyed] = &[
         ],
         ..NOTHING
     },
-    // The binary is elsewhere, under the same name.
+    // The binary has the same name, but is elsewhere.
     Surveyed {
         paths: &["py/app/server/lib/python3.11/os.py", "other/deep/app/server", "py/lib/python3.11/os.py"],
         interpreters: &["py", "py/app/server"],
@@ -563,7 +563,7 @@ const SURVEYS: &[Surveyed] = &[
             "a/site-packages/zope.interface-6.0+local.1.dist-info/METADATA",
             "b/site-packages/zope_interface-6.0.dist-info/METADATA",
             "old/site-packages/with-dash-1.0.dist-info/METADATA",
-            // Vendored, and not a repository's own.
+            // Vendored, so not the repository's own package.
             "pypi_setuptools/site-packages/setuptools/_vendor/wheel-0.43.dist-info/METADATA",
             "py/lib/python3.11/site-packages/pip-24.0.dist-info/METADATA",
             "_main/site-packages/METADATA",
@@ -576,7 +576,7 @@ const SURVEYS: &[Surveyed] = &[
         ],
         ..NOTHING
     },
-    // Wheels beside their content, and wheels that are data.
+    // Wheels next to their unpacked contents, and wheels that are data.
     Surveyed {
         paths: &[
             "pypi_six/six-1.16.0-py2.py3-none-any.whl",
@@ -655,7 +655,7 @@ fn the_rule_and_the_program_put_a_binary_into_patterns_alike() {
     }
 }
 
-/// The layers that both engines choose for `path`, which must be a single one.
+/// The layer that both engines choose for `path`. Analysis must be certain.
 fn layer_of(file: &File, groups: &[(String, String)], path: &str) -> String {
     let path = format!("app/server.runfiles/{path}");
     let none: [String; 0] = [];
@@ -691,7 +691,7 @@ fn an_interpreter_is_known_by_its_standard_library() {
             assert_eq!(layer_of(&file, &groups, &format!("{repository}/{below}")), "interpreter");
             assert_ne!(layer_of(&file, &groups, &format!("x_{repository}/{below}")), "interpreter");
         }
-        // SLIM_INTERPRETER knows it as well.
+        // SLIM_INTERPRETER recognizes it, too.
         let slim: Vec<_> = strings(&file.call("constants", &[])[2])
             .iter()
             .map(|pattern| ("slim".to_string(), for_server(pattern, &found)))
@@ -701,7 +701,7 @@ fn an_interpreter_is_known_by_its_standard_library() {
     }
 }
 
-/// What is in the repository of a wheel, and what is not: `+` and `-`, names of packages, a path.
+/// Names of packages, and a path that does (`+`) or does not (`-`) belong to one of them.
 const PACKAGES: &str = "\
 + torch pip_deps_torch/site-packages/torch/__init__.py
 + torch pip_deps_torch/site-packages/torch-2.1.0.dist-info/METADATA
@@ -745,7 +745,7 @@ const PACKAGES: &str = "\
 #[test]
 fn a_package_is_found_under_any_name_of_its_repository() {
     let file = File::new(SOURCE, Strings::Bytes);
-    // Each repository of the table that is no tree has metadata.
+    // All repositories in the table have metadata, except trees.
     let distribution = regex::Regex::new(
         r"^[^/]*?(?:_3_?11_|pip_deps_|pypi__?)(torchvision|torch_audio|my_torch|torch|pyyaml|packaging)(_[^/]*)?/",
     )
@@ -770,7 +770,7 @@ fn a_package_is_found_under_any_name_of_its_repository() {
     }
 }
 
-/// The trees that rule sets make of wheels, and those whose files nobody can foresee.
+/// Trees that rule sets create from wheels, and trees with arbitrary files.
 #[test]
 fn a_tree_is_an_input_of_few_layers() {
     let file = File::new(SOURCE, Strings::Bytes);

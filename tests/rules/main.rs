@@ -1,4 +1,4 @@
-//! The Starlark functions of `bazel/private`, compared with what the program does.
+//! The Starlark functions in `bazel/private`, compared with the program and with bsdtar.
 
 mod bazel_private;
 

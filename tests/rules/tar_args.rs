@@ -1,4 +1,4 @@
-//! How the rule understands bsdtar's options.
+//! The rule's handling of bsdtar options.
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -78,7 +78,7 @@ fn what_has_no_effect_is_refused() {
     }
 }
 
-/// Globs, paths that bsdtar leaves out with them, and paths that it does not.
+/// Globs, paths that bsdtar excludes with them, and paths that it does not.
 const GLOBS: &[(&str, &[&str], &[&str])] = &[
     ("*.pyc", &["./a/b.pyc", "./a.pyc/b"], &["./a/b.pyc2", "./a/bpyc"]),
     ("tests", &["./a/tests", "./tests/a"], &["./a/tests2", "./atests"]),
@@ -145,19 +145,19 @@ const GLOBS: &[(&str, &[&str], &[&str])] = &[
     (r"\\?b", &[r"./\ab", r"./\.b"], &["./.b", "./ab"]),
 ];
 
-/// Whether a layer would be without each of `paths`.
+/// Whether each of `paths` would be excluded from a layer.
 fn left_out(file: &File, glob: &str, paths: &[&str]) -> Vec<bool> {
     let regex = file.call("regex", &[json!(glob)]);
     let Some(regex) = regex.as_str() else { return vec![false; paths.len()] };
-    // The function gave characters that stand for bytes.
+    // The function returns characters that stand for bytes.
     let regex: Vec<u8> = regex.chars().map(|char| u8::try_from(char).unwrap()).collect();
     let regex = String::from_utf8(regex).unwrap();
     let groups = LayerGroups::compile(&[], &[regex]).unwrap();
     paths.iter().map(|path| groups.group_of(path.as_bytes()).is_none()).collect()
 }
 
-/// Whether bsdtar leaves out each of `paths`, which it gets in an mtree specification as from the macro
-/// that this one replaces; `None`, with a note, where it is not installed.
+/// Whether bsdtar excludes each of `paths`, which are passed in an mtree specification as in the macro that
+/// this one replaces; `None`, with a note, if bsdtar is not installed.
 fn left_out_by_bsdtar(glob: &str, paths: &[&str]) -> Option<Vec<bool>> {
     let directory = tempfile::tempdir().unwrap();
     let mut specification = "#mtree\n".to_string();
@@ -209,10 +209,10 @@ fn bsdtar_leaves_out_what_the_table_says() {
     }
 }
 
-/// Globs of everything that means something in one.
+/// Globs with everything that has a special meaning.
 ///
-/// Three things are left out, since versions of libarchive differ (archive_pathmatch.c, 2026): `^` behind a
-/// star, whether the part behind a star can be a slash, and negated classes at the end of a path.
+/// Three things are omitted, since versions of libarchive differ (archive_pathmatch.c, 2026): `^` after a
+/// star, whether the part after a star can match a slash, and negated classes at the end of a path.
 fn globs() -> impl Strategy<Value = String> {
     let parts = [
         "a", "b", "a", "b", ".", "/", "/", "//", "./", "/./", "*", "*", "?", "$", "[ab]", "[a-b]", "[]", "[",
@@ -229,7 +229,7 @@ fn globs() -> impl Strategy<Value = String> {
 
 #[test]
 fn all_globs_leave_out_what_bsdtar_does() {
-    // No directory ends in a dot: behind a star, libarchive skips the end of `a./` as it does `./`.
+    // No directory ends in a dot: after a star, libarchive skips the end of `a./` as it does `./`.
     let paths = [
         "./a",
         "./b",

@@ -1,6 +1,6 @@
-//! What Python's tarfile, GNU tar and bsdtar find in a layer.
+//! Reads layers with Python's tarfile, GNU tar and bsdtar.
 //!
-//! Python and GNU tar have to be there. bsdtar is left out, with a note, where it is not installed.
+//! Python and GNU tar are required. bsdtar is skipped, with a note, if it is not installed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -12,13 +12,13 @@ use std::process::{Command, Stdio};
 
 use super::sha256;
 
-/// The time of every entry, unless it is set.
+/// The default time of entries.
 pub const MTIME: i64 = 1_672_560_000;
 
 /// An entry of a tar.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Member {
-    /// As in the tar, without the final slash of a directory.
+    /// As in the tar, without the trailing slash of a directory.
     pub name: Vec<u8>,
     /// `f`ile, `d`irectory, symbolic `l`ink, `h`ard link.
     pub kind: char,
@@ -52,7 +52,7 @@ impl Member {
     }
 }
 
-/// A directory as a layer has it by default.
+/// A directory with the default metadata.
 pub fn directory(name: impl AsRef<[u8]>) -> Member {
     Member::of('d', 0o755, name)
 }
@@ -70,7 +70,7 @@ pub fn hard_link(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Member {
     Member { target: target.as_ref().to_vec(), ..Member::of('h', 0o755, name) }
 }
 
-/// Names are mostly text, and failures are read by people.
+/// Shows names as text, which most are, for readable failures.
 impl std::fmt::Debug for Member {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Member { name, kind, mode, owner, group, owner_name, group_name, mtime, size, target, content } =
@@ -84,7 +84,7 @@ impl std::fmt::Debug for Member {
     }
 }
 
-/// The entries of a layer, on which all readers agree, and which are in the form that every layer has.
+/// The entries of a layer. Checks that all readers agree, and the invariants of layers.
 pub fn members(layer: &Path) -> Vec<Member> {
     let members = python(layer);
     check_form(&fs::read(layer).unwrap(), &members);
@@ -103,7 +103,7 @@ pub fn members(layer: &Path) -> Vec<Member> {
         let mut listed: Vec<Member> = members
             .iter()
             .map(|member| Member {
-                // Without contents bsdtar tells no hard link from an empty file.
+                // Without contents, bsdtar does not distinguish a hard link from an empty file.
                 kind: if member.kind == 'h' { 'f' } else { member.kind },
                 target: if member.kind == 'h' { Vec::new() } else { member.target.clone() },
                 content: String::new(),
@@ -116,7 +116,7 @@ pub fn members(layer: &Path) -> Vec<Member> {
     members
 }
 
-/// Shows only what differs, of what may be thousands.
+/// Shows only the differences, since there may be thousands of entries.
 fn assert_agree(reader: &str, found: &[Member], python: &[Member]) {
     let differences = found.iter().zip(python).find(|(found, python)| found != python);
     assert_eq!(differences, None, "{reader} and Python disagree");
@@ -127,8 +127,8 @@ pub fn names(members: &[Member]) -> Vec<String> {
     members.iter().map(|member| String::from_utf8_lossy(&member.name).into_owned()).collect()
 }
 
-/// What is true of every layer: sorted, parents first, each path once, hard links to earlier files,
-/// and nothing after the two blocks at the end.
+/// Checks the invariants of layers: sorted, parents first, each path once, hard links to earlier files, and
+/// nothing after the two blocks at the end.
 pub fn check_form(tar: &[u8], members: &[Member]) {
     let mut previous: Vec<u8> = Vec::new();
     let mut files = HashSet::new();
@@ -167,7 +167,7 @@ with tarfile.open(sys.argv[1], encoding="utf-8", errors="surrogateescape") as la
               raw(member.linkname), content, sep="|")
 "#;
 
-/// What Python's tarfile finds.
+/// The entries that Python's tarfile reads.
 pub fn python(layer: &Path) -> Vec<Member> {
     let text = stdout(Command::new("python3").args(["-c", PYTHON]).arg(layer));
     let hex = |text: &str| -> Vec<u8> {
@@ -192,7 +192,7 @@ pub fn python(layer: &Path) -> Vec<Member> {
     text.lines().map(member).collect()
 }
 
-/// What the tar crate finds, in this process.
+/// The entries that the tar crate reads, in this process.
 pub fn tar_crate(layer: &Path) -> Vec<Member> {
     let bytes = fs::read(layer).unwrap();
     let members = tar_crate_members(&bytes);
@@ -233,7 +233,7 @@ pub fn tar_crate_members(tar: &[u8]) -> Vec<Member> {
     members.collect()
 }
 
-/// What GNU tar lists, which is neither contents nor names of owners; times are left to [`unpacked`].
+/// The entries that GNU tar lists, without contents and owner names. [`unpacked`] checks times.
 fn gnu_tar(layer: &Path) -> Vec<Member> {
     let mut command = Command::new("tar");
     command.args(["--numeric-owner", "--full-time", "--quoting-style=escape", "-tvf"]).arg(layer);
@@ -270,7 +270,7 @@ fn gnu_tar(layer: &Path) -> Vec<Member> {
     text.lines().map(member).collect()
 }
 
-/// `-rwsr-xr-x` as a number.
+/// Parses a mode such as `-rwsr-xr-x`.
 fn mode(permissions: &[u8]) -> u32 {
     let mut mode = 0;
     for (index, &letter) in permissions[1..10].iter().enumerate() {
@@ -284,7 +284,7 @@ fn mode(permissions: &[u8]) -> u32 {
     mode
 }
 
-/// Undoes the escapes of C.
+/// Undoes C escapes.
 fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -312,13 +312,13 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// What bsdtar finds, sorted by name, or `None` where it is not installed.
+/// The entries that bsdtar reads, sorted by name, or `None` if it is not installed.
 fn bsdtar(layer: &Path) -> Option<Vec<Member>> {
     if !is_installed("bsdtar") {
         return None;
     }
     let mut command = Command::new("bsdtar");
-    // Names in UTF-8 need a locale that can hold them.
+    // UTF-8 names need a UTF-8 locale.
     let layer = [b"@", layer.as_os_str().as_bytes()].concat();
     command.args(["-cf", "-", "--format=mtree"]).arg(super::path(&layer));
     let text = stdout(command.env("LC_ALL", "C.UTF-8"));
@@ -352,20 +352,20 @@ pub fn mtree_line(line: &str) -> Member {
     member
 }
 
-/// What is on disk after a layer is unpacked.
+/// A file on disk after unpacking a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpacked {
     /// As [`Member::kind`], without `h`.
     pub kind: char,
     pub mode: u32,
     pub mtime: i64,
-    /// What a link says, or what a file holds.
+    /// The target of a link, or the content of a file.
     pub content: Vec<u8>,
     /// The first path with the same inode.
     pub same_as: Vec<u8>,
 }
 
-/// What `unpacker` (`tar` or `bsdtar`) makes of a layer, by path; `None` where it is not installed.
+/// The files that `unpacker` (`tar` or `bsdtar`) creates from a layer, by path; `None` if it is not installed.
 pub fn unpacked(unpacker: &str, layer: &Path) -> Option<BTreeMap<Vec<u8>, Unpacked>> {
     if !is_installed(unpacker) {
         return None;
@@ -403,7 +403,7 @@ fn walk(directory: &Path, prefix: &[u8], found: &mut BTreeMap<Vec<u8>, (u64, Unp
     }
 }
 
-/// The uncompressed form of a layer, by decoders that know nothing of chunks.
+/// Decompresses a layer, with decoders that are independent of chunks.
 pub fn decompressed(layer: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     match layer {
@@ -416,7 +416,7 @@ pub fn decompressed(layer: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Whether `program` can be started; says so if it cannot.
+/// Whether `program` can be started. Prints a note if not.
 pub fn is_installed(program: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_err() {
@@ -425,7 +425,7 @@ pub fn is_installed(program: &str) -> bool {
     found.is_ok()
 }
 
-/// The output of a program that succeeds.
+/// The output of a program, which must succeed.
 pub fn stdout(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let error = String::from_utf8_lossy(&output.stderr);

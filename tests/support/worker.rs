@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 #[path = "../../crates/bazel_worker/tests/reference/mod.rs"]
 mod reference;
 
-/// A request. Encoded by hand, because the reference takes only UTF-8 and paths are bytes.
+/// A request. Encoded by hand, because the reference implementation requires UTF-8, and paths are bytes.
 #[derive(Clone, Default)]
 pub struct Work {
     pub id: i32,
@@ -50,7 +50,7 @@ impl Work {
     }
 }
 
-/// A running worker; killed when a test fails.
+/// A running worker, killed if a test fails.
 pub struct Worker(Child);
 
 impl Drop for Worker {
@@ -67,7 +67,7 @@ impl Worker {
         Worker::spawn(command.arg("--persistent_worker").current_dir(directory))
     }
 
-    /// Starts a worker by a command that has all its arguments.
+    /// Starts a worker with a complete command.
     pub fn spawn(command: &mut Command) -> Worker {
         Worker(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
     }
@@ -80,7 +80,7 @@ impl Worker {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
 
-    /// Stops all threads of the process, until it gets [`Signal::CONT`].
+    /// Stops all threads of the process until it receives [`Signal::CONT`].
     pub fn stop(&self) {
         self.signal(Signal::STOP);
         let stopped = waitpid(Some(Pid::from_child(&self.0)), WaitOptions::UNTRACED).unwrap();
@@ -100,7 +100,7 @@ impl Worker {
         self.write(&frame(&bytes));
     }
 
-    /// Sends bytes that need not be a request.
+    /// Sends arbitrary bytes.
     pub fn write(&mut self, bytes: &[u8]) {
         self.try_write(bytes).unwrap();
     }
@@ -123,7 +123,7 @@ impl Worker {
         self.0.stdout = None;
     }
 
-    /// The next response, whichever request it is for.
+    /// The next response, to any request.
     pub fn receive(&mut self) -> WorkResponse {
         self.receive_or_end().expect("a response")
     }
@@ -149,21 +149,21 @@ impl Worker {
         Some(WorkResponse::parse_from_bytes(&message).unwrap())
     }
 
-    /// Everything up to the end of stdout, as it comes.
+    /// All responses up to the end of stdout, in order of arrival.
     pub fn receive_all(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.0.stdout.as_mut().unwrap().read_to_end(&mut bytes).unwrap();
         bytes
     }
 
-    /// Asks for `work`, which succeeds without a warning.
+    /// Requests `work`, and expects success without a warning.
     pub fn succeed(&mut self, work: &Work) {
         self.send(work);
         let response = self.receive();
         assert_eq!((response.exit_code, &*response.output, response.request_id), (0, "", work.id));
     }
 
-    /// Asks for `work`, which fails; returns what the user is told.
+    /// Requests `work`, and expects failure. Returns the message.
     pub fn fail(&mut self, work: &Work) -> String {
         self.send(work);
         let response = self.receive();
@@ -171,14 +171,14 @@ impl Worker {
         response.output
     }
 
-    /// Ends stdin and expects the worker to end well.
+    /// Closes stdin, and expects the worker to succeed.
     pub fn close(mut self) {
         self.close_stdin();
         assert!(self.0.wait().unwrap().success());
     }
 
-    /// Waits for the end, whatever brings it about: how it ended, and what is on stderr, if that is
-    /// a pipe. Answers that nobody has received must fit into stdout's pipe.
+    /// Waits for the worker to end, for any reason. Returns its exit status, and its stderr if that is a pipe.
+    /// Unread responses must fit into stdout's pipe.
     pub fn end(mut self) -> (ExitStatus, String) {
         let mut log = String::new();
         if let Some(mut stderr) = self.0.stderr.take() {
@@ -188,7 +188,7 @@ impl Worker {
     }
 }
 
-/// `message` with its length before it.
+/// `message`, preceded by its length.
 fn frame(message: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     let mut out = CodedOutputStream::vec(&mut frame);

@@ -1,4 +1,4 @@
-//! A warm worker writes the bytes that a cold one writes, whatever it remembers.
+//! A warm worker writes the same bytes as a cold one, whatever it has cached.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,14 +21,14 @@ use pylayer::request::{Metadata, Settings};
 use pylayer::stamp::Stamp;
 use sha2::{Digest, Sha256};
 
-/// The files of a layer: name to (seed, size). The content follows from the two.
+/// The files of a layer: name to (seed, size), which determine the content.
 type Files = BTreeMap<String, (u8, usize)>;
 
 #[derive(Debug, Clone)]
 enum Edit {
     Put(String, u8, usize),
     Remove(usize),
-    /// Gives a file another name, with the same content.
+    /// Renames a file.
     Rename(usize, String),
     Nothing,
 }
@@ -51,7 +51,7 @@ fn apply(files: &mut Files, edit: &Edit) {
     }
 }
 
-/// Compressible, and different for every seed.
+/// Compressible content, different for every seed.
 fn content(seed: u8, size: usize) -> Vec<u8> {
     (0..size).map(|index| (index / 3 % 251) as u8 ^ seed.wrapping_mul((index / 1000) as u8)).collect()
 }
@@ -60,7 +60,7 @@ fn name() -> impl Strategy<Value = String> {
     "[a-c]/[a-z]{1,6}"
 }
 
-/// Mostly small files, some that are chunks of their own, some of several parts.
+/// Mostly small files, some of one chunk, and some of several parts.
 fn size() -> impl Strategy<Value = usize> {
     prop_oneof![4 => 0..10_000usize, 2 => 100_000..400_000usize, 1 => 1_000_000..2_500_000usize]
 }
@@ -74,7 +74,7 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-/// Writes the files to disk and their manifest beside them; returns their digests as Bazel gives them.
+/// Writes the files and their manifest to disk. Returns their digests as Bazel would send them.
 fn lay_out(directory: &Path, files: &Files) -> Digests {
     let _ = fs::remove_dir_all(directory);
     fs::create_dir_all(directory).unwrap();
@@ -92,7 +92,7 @@ fn lay_out(directory: &Path, files: &Files) -> Digests {
     digests
 }
 
-/// Waits until nothing in `directory` has changed for so long that it may be remembered.
+/// Waits until the stamps of all files in `directory` have settled.
 fn settle(directory: &Path) {
     let settled = |entry: fs::DirEntry| Stamp::of(&entry.metadata().unwrap()).is_settled(SystemTime::now());
     while !fs::read_dir(directory).unwrap().all(|entry| settled(entry.unwrap())) {
@@ -119,7 +119,7 @@ fn run(engine: &Engine, directory: &Path, digests: &Digests, compress: &str) -> 
     engine.run(&arguments, directory, digests, &Cancel::new())
 }
 
-/// An engine, with a memory of so many bytes.
+/// An engine with a cache of this many bytes.
 fn engine(cache_bytes: Option<u64>) -> Engine {
     match cache_bytes {
         Some(bytes) => engine_and_cache(bytes).0,
@@ -142,7 +142,7 @@ proptest! {
     ) {
         let directory = tempfile::tempdir().unwrap();
         let inputs = directory.path().join("inputs");
-        // One remembers all, one forgets most at once, one has room for next to nothing.
+        // The first caches everything, the second evicts most entries, and the third has room for almost nothing.
         let warm = [engine(Some(1 << 30)), engine(Some(100_000)), engine(Some(1))];
         let mut files = Files::new();
         for edit in &edits {
@@ -156,7 +156,7 @@ proptest! {
     }
 }
 
-/// Without this the property above could hold because nothing is ever remembered.
+/// Without this, the property above would also hold if nothing was ever cached.
 #[test]
 fn an_unchanged_layer_is_not_read_again() {
     let directory = tempfile::tempdir().unwrap();
@@ -171,7 +171,7 @@ fn an_unchanged_layer_is_not_read_again() {
     assert!(summary.contains("then read 0.0ns, compressed 0.0ns, hashed 0.0ns"), "{summary}");
 }
 
-/// The content of a large file is remembered without regard to its name or layer.
+/// The content of a large file is cached independently of its name and layer.
 #[test]
 fn a_large_file_is_compressed_once_for_two_images() {
     let directory = tempfile::tempdir().unwrap();
@@ -181,18 +181,18 @@ fn a_large_file_is_compressed_once_for_two_images() {
     fs::write(directory.path().join("manifest"), "f\tapp/a/two\t0\n").unwrap();
     let digests = Digests::from_iter([("0".into(), digests[b"0".as_slice()].clone())]);
     write(&engine, directory.path(), &digests, "gzip");
-    // A header, three parts and the archive's end each; of the second image only the header is new.
+    // A header, three parts and the end of the archive each; of the second image, only the header is new.
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses), (4, 5 + 1));
 }
 
-/// The blob and the descriptor beside it.
+/// The blob and its descriptor.
 fn assert_consistent(directory: &Path, compress: &str) {
     let json = fs::read_to_string(directory.join("json")).unwrap();
     assert_describes(&json, &fs::read(directory.join("layer")).unwrap(), compress);
 }
 
-/// The descriptor `json` holds the digests of `blob`, as it is and unpacked.
+/// Checks that the descriptor `json` has the digests of `blob`, compressed and uncompressed.
 fn assert_describes(json: &str, blob: &[u8], compress: &str) {
     let mut tar = Vec::new();
     match compress {
@@ -206,16 +206,16 @@ fn assert_describes(json: &str, blob: &[u8], compress: &str) {
     }
 }
 
-/// What somebody does to a file that Bazel has given a digest for.
+/// A modification of a file whose digest Bazel has computed.
 #[derive(Debug, Clone, Copy)]
 enum Lie {
-    /// Writes another content of the same size into the file.
+    /// Writes different content of the same size.
     Overwrite,
-    /// The same, and sets the modification time back.
+    /// The same, and restores the modification time.
     OverwriteAndHide,
     Truncate,
     Grow,
-    /// Puts another file in its place.
+    /// Replaces the file with another one.
     Replace,
 }
 
@@ -224,8 +224,8 @@ fn lie() -> impl Strategy<Value = Lie> {
     prop_oneof![Just(Overwrite), Just(OverwriteAndHide), Just(Truncate), Just(Grow), Just(Replace)]
 }
 
-/// When it is done: so long before a request that the file looks settled, right before it, or while it
-/// is answered.
+/// When the file is modified: long enough before a request for its stamp to settle, right before it, or
+/// while it is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     LongBefore,
@@ -267,8 +267,8 @@ fn tell(lie: Lie, file: &Path) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
-    /// Files change before or while a layer is written, although the request gives the digests that
-    /// they had. Later they are what they were. No honest request may suffer from that.
+    /// Files change before or while a layer is written, although the request has their old digests. Later
+    /// they are restored. No correct request may be affected.
     #[test]
     fn a_lie_is_forgotten(
         files in prop::collection::btree_map(name(), (any::<u8>(), size()), 1..8),
@@ -297,7 +297,7 @@ proptest! {
                         settle(directory);
                     }
                     let result = meanwhile.map_or_else(request, |request| request.join().unwrap());
-                    // It may fail, since files change under it. What it writes it describes.
+                    // It may fail, since files change while it runs. Otherwise its descriptor must match the layer.
                     if result.is_ok() {
                         assert_consistent(directory, compress);
                     }
@@ -312,7 +312,7 @@ proptest! {
     }
 }
 
-/// The plan of a layer of the files that [`lay_out`] has put into `directory`.
+/// The plan of a layer with the files that [`lay_out`] has written to `directory`.
 fn plan(directory: &Path, digests: &Digests) -> Arc<LayerPlan> {
     let (known, cancel) = (KnownFiles::new(0), Cancel::new());
     let (now, links) = (SystemTime::now(), Links::Declared);
@@ -331,14 +331,14 @@ fn plan(directory: &Path, digests: &Digests) -> Arc<LayerPlan> {
     Arc::new(plan::plan(items, &settings, &cancel).unwrap())
 }
 
-/// The digests that are said of a blob are those of the blob.
+/// Checks that the reported digests of a blob are correct.
 fn assert_described(written: &Written, blob: &[u8], compress: &str) {
     let json = Descriptor::new(Codec::new(compress, None).unwrap(), written).to_json();
     assert_describes(&json, blob, compress);
 }
 
-/// Two files of a chunk each, of which the second is overwritten after the layer was planned, and looks
-/// the same but for its change time.
+/// Two files of one chunk each. The second is overwritten after the layer was planned, and differs only in
+/// its change time.
 fn overwritten_after_planning(
     compress: &str,
     edit_the_first: bool,
@@ -374,14 +374,14 @@ fn a_remembered_chunk_of_a_changed_file_is_packed_anew() {
     }
 }
 
-/// The state that hashing goes on from is that of other bytes.
+/// The state from which hashing resumes does not match the bytes.
 #[test]
 fn a_changed_file_is_an_error_where_it_is_not_hashed_again() {
     let (written, _) = overwritten_after_planning("none", false);
     assert!(written.unwrap_err().to_string().ends_with("changed while it was read; build again"));
 }
 
-/// `PYLAYER_LIES` asks for more cases than the tests run by default.
+/// `PYLAYER_LIES` sets a higher number of cases than the default.
 fn cases() -> u32 {
     std::env::var("PYLAYER_LIES").map_or(6, |cases| cases.parse().unwrap())
 }

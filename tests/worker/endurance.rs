@@ -1,14 +1,14 @@
-//! A worker that lives long: requests over many layers, several at a time, with edits, cancellations
-//! and faults among them. Every answer is compared with a one-shot run of the same request, while
-//! memory, descriptors and threads stay what they were.
+//! A long-running worker: concurrent requests for many layers, mixed with edits, cancellations and faults.
+//! Every response is compared with a one-shot run of the same request. Memory, descriptors and threads must
+//! not grow.
 //!
-//! The usual run is short. The long one, whose last result is in `docs/dev/endurance.md`:
+//! Runs are short by default. The long run, whose last result is in `docs/dev/endurance.md`:
 //!
 //! ```sh
 //! PYLAYER_ENDURANCE_REQUESTS=20000 cargo test --release --test worker endurance:: -- --nocapture
 //! ```
 //!
-//! `PYLAYER_ENDURANCE_SEED` asks for another sequence of events.
+//! `PYLAYER_ENDURANCE_SEED` selects another sequence of events.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,18 +18,18 @@ use std::time::Instant;
 use crate::support::worker::{Work, WorkResponse, Worker};
 use crate::support::{Manifest, Outputs, PYLAYER, Random, Workspace, noise, setting, sha256};
 
-/// Less than the layers together take, so that chunks are forgotten all the time.
+/// Less than all layers need, so that chunks are evicted all the time.
 const CACHE_MIB: u64 = 4;
-/// As many as Bazel sends to one multiplex worker by default.
+/// The number of requests that Bazel sends to one multiplex worker by default.
 const IN_FLIGHT: u64 = 8;
-/// How often it is looked what the process occupies.
+/// How often the resource usage of the process is sampled.
 const SAMPLES: usize = 20;
-/// What is remembered fills up in the first hundreds of requests; later it is the allocator's.
+/// The caches fill up within the first few hundred requests; later growth is due to the allocator.
 const FLUCTUATION_KIB: u64 = 8 << 10;
-/// The cache, the chunks in flight of layers of a few megabytes, and what else is remembered.
+/// The cache of chunks, the chunks in flight of layers of a few megabytes, and the other caches.
 const MAX_RESIDENT_KIB: u64 = 100 << 10;
 
-/// A layer, its inputs on disk, and what a one-shot run makes of them.
+/// A layer, its inputs on disk, and the result of a one-shot run.
 struct Layer {
     workspace: Workspace,
     options: Vec<&'static str>,
@@ -60,12 +60,12 @@ impl Layer {
         layer
     }
 
-    /// Writes a file, which is new or has other content than before.
+    /// Writes a file, which is new or has different content than before.
     fn put(&mut self, random: &mut Random) {
         let directory = random.pick(&["in", "in/sub", "tree", "tree/sub"]);
         let name = format!("{directory}/{}", random.below(30));
         let size = if random.one_in(30) { 250_000 + random.below(1_500_000) } else { random.below(20_000) };
-        // Few different contents, so that layers have some in common.
+        // Few different contents, so that layers share some.
         let content = noise(random.below(500), size as usize);
         self.workspace.write(&name, &content);
         self.files.insert(name, sha256(&content));
@@ -74,7 +74,7 @@ impl Layer {
 
     fn remove(&mut self, random: &mut Random) {
         let names: Vec<_> = self.files.keys().cloned().collect();
-        // A tree that is there at all has a file.
+        // A tree that exists has at least one file.
         if let Some(name) = names.get(random.below(names.len() as u64 + 1) as usize)
             && names.len() > 1
         {
@@ -93,7 +93,7 @@ impl Layer {
         manifest.tree("app/tree", "tree")
     }
 
-    /// A request for the layer, with as many digests as chance will have.
+    /// A request for the layer, with digests for a random subset of the inputs.
     fn request(&self, id: i32, manifest: &Manifest, random: &mut Random) -> Work {
         let arguments = self.workspace.arguments(manifest, &self.options);
         let mut inputs: Vec<_> =
@@ -109,7 +109,7 @@ impl Layer {
         Work { id, arguments, inputs, sandbox_dir, ..Work::default() }
     }
 
-    /// Takes what a worker has written, and compares it with what a process writes.
+    /// Removes what a worker has written, and compares it with what a one-shot process writes.
     fn check(&mut self) {
         let written = Outputs::read(&self.workspace.path("out"));
         self.workspace.remove_outputs();
@@ -121,11 +121,11 @@ impl Layer {
     }
 }
 
-/// What is wrong with a request, if anything.
+/// The fault of a request, if any.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
     None,
-    /// An input that is not there.
+    /// A missing input.
     MissingInput,
     Argument,
     Pattern,
@@ -134,7 +134,7 @@ enum Fault {
 }
 
 impl Fault {
-    /// What is in the answer.
+    /// What the response contains.
     fn message(&self) -> &'static str {
         match self {
             Fault::None => "",
@@ -151,14 +151,14 @@ impl Fault {
     }
 }
 
-/// A request that is not answered yet.
+/// A pending request.
 struct Pending {
     layer: usize,
     fault: Fault,
     cancelled: bool,
 }
 
-/// What the process occupies while it has nothing to do.
+/// The resource usage of an idle process.
 #[derive(Debug)]
 struct Sample {
     requests: usize,
@@ -169,7 +169,7 @@ struct Sample {
 
 impl Sample {
     fn of(pid: u32, requests: usize) -> Sample {
-        // The thread of the last answer may still be ending.
+        // The thread of the last response may still be ending.
         crate::support::wait_for("the end of all threads of requests", || {
             (!thread_names(pid).contains(&"request".to_string())).then_some(())
         });
@@ -178,22 +178,22 @@ impl Sample {
     }
 }
 
-/// Of all threads of a process.
+/// The names of all threads of a process.
 fn thread_names(pid: u32) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    // A thread that has ended in the meantime has no name any more.
+    // A thread that has ended in the meantime has no name.
     let names = threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).ok());
     names.map(|name| name.trim_end().to_string()).collect()
 }
 
-/// A number of `/proc/PID/status`; sizes are in KiB.
+/// A number from `/proc/PID/status`; sizes are in KiB.
 fn status(pid: u32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// A worker with the requests that it has not answered.
+/// A worker with its pending requests.
 struct Life {
     top: Workspace,
     layers: Vec<Layer>,
@@ -218,7 +218,7 @@ impl Life {
         *self.counts.entry(what.into()).or_default() += 1;
     }
 
-    /// Sends a request for a layer that none is under way for.
+    /// Sends a request for a layer that has no pending request.
     fn send(&mut self) {
         let random = &mut self.random;
         let idle: Vec<_> = (0..self.layers.len()).filter(|&index| !self.layers[index].busy).collect();
@@ -254,7 +254,7 @@ impl Life {
         layer.busy = true;
         self.worker.send(&work);
         self.pending.insert(work.id, Pending { layer: index, fault, cancelled: false });
-        // Numbers begin again with each build.
+        // IDs start over with each build.
         self.next_id = if self.pending.len() == 1 && self.random.one_in(50) { 1 } else { self.next_id + 1 };
         while self.pending.contains_key(&self.next_id) {
             self.next_id += 1;
@@ -277,7 +277,7 @@ impl Life {
         self.count("cancellations sent");
     }
 
-    /// Waits for an answer, which is right.
+    /// Waits for a response and checks it.
     fn receive(&mut self) {
         let response = self.worker.receive();
         let pending = self.pending.remove(&response.request_id).expect("the id of a request");
@@ -286,7 +286,7 @@ impl Life {
         let WorkResponse { exit_code, output, was_cancelled, .. } = response;
         let outcome = if was_cancelled {
             assert!(pending.cancelled);
-            // Too late for some, which are complete; the others have left nothing.
+            // Some cancellations come too late, and those layers are complete. The others have left nothing.
             if layer.workspace.leftovers().is_empty() {
                 "cancelled"
             } else {

@@ -1,5 +1,5 @@
-//! The program as a worker when something goes wrong: each fault has its answer, exit code and
-//! message, leaves no half output and no temporary file, and harms no other request.
+//! Faults in a worker: each has its response, exit code and message, leaves no partial output or temporary
+//! file, and does not affect other requests.
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -11,10 +11,10 @@ use rustix::process::Signal;
 
 const NOTHING: [String; 0] = [];
 
-/// Root may do everything; this user may not, and has the files of whoever runs the tests.
+/// Permissions do not apply to root. If the tests run as root, a user namespace maps root to this user.
 const SOMEBODY: &str = "61234";
 
-/// A worker's command, started through `wrapper`, with its log in a pipe.
+/// The command of a worker, started through `wrapper`, with its log in a pipe.
 fn wrapped(workspace: &Workspace, wrapper: &[&str]) -> Command {
     let mut words = wrapper.iter().copied().chain([PYLAYER, "--persistent_worker"]);
     let mut command = Command::new(words.next().unwrap());
@@ -22,7 +22,7 @@ fn wrapped(workspace: &Workspace, wrapper: &[&str]) -> Command {
     command
 }
 
-/// A worker to which permissions apply.
+/// A worker to which file permissions apply.
 fn unprivileged(workspace: &Workspace) -> Worker {
     let user = ["unshare", "--user", "--map-user", SOMEBODY, "--map-group", SOMEBODY];
     let wrapper = if rustix::process::geteuid().is_root() { &user[..] } else { &[] };
@@ -33,8 +33,8 @@ fn logged(workspace: &Workspace) -> Worker {
     Worker::spawn(&mut wrapped(workspace, &[]))
 }
 
-/// A second workspace below the first one's, as another action of the same worker has it: its layer
-/// is right whatever happens to other requests.
+/// A second workspace below the first one, as for another action of the same worker. Its layer is correct
+/// whatever happens to other requests.
 struct Bystander {
     workspace: Workspace,
     manifest: Manifest,
@@ -64,14 +64,14 @@ impl Bystander {
         assert_eq!(self.workspace.leftovers(), NOTHING);
     }
 
-    /// Asks for the layer and expects it.
+    /// Requests the layer, and expects success.
     fn is_served_by(&self, worker: &mut Worker) {
         worker.succeed(&self.request(77));
         self.check();
     }
 }
 
-/// A request that fails while another one is at work, which succeeds; then the worker goes on.
+/// A request fails while another one is running, which succeeds. Then the worker continues.
 fn fails_alone(worker: &mut Worker, workspace: &Workspace, work: &Work) -> String {
     let bystander = Bystander::new(workspace);
     worker.send(&bystander.request(work.id + 1));
@@ -104,7 +104,7 @@ fn an_input_that_may_not_be_read() {
 #[test]
 fn an_input_that_vanishes_while_the_layer_is_written() {
     const MEGABYTES: u64 = 192;
-    // A chunk is read only when no more than this of those before it is still to be written.
+    // A chunk is read only once no more than this of the preceding chunks is in flight.
     let not_yet_read = (MEGABYTES << 20) - IN_FLIGHT_BYTES;
     let message = loop {
         let (workspace, manifest) = Workspace::slow(MEGABYTES);
@@ -136,8 +136,8 @@ fn an_input_that_vanishes_while_the_layer_is_written() {
     );
 }
 
-/// A worker whose directory of outputs is a file system of so many bytes and files; `None`, with the
-/// reason on stderr, where none can be mounted.
+/// A worker whose output directory is a file system with this many bytes and files; `None`, with the reason
+/// on stderr, if it cannot be mounted.
 fn on_small_disk(workspace: &Workspace, bytes: usize, files: usize) -> Option<Worker> {
     let unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"];
     let script =
@@ -158,7 +158,7 @@ fn on_small_disk(workspace: &Workspace, bytes: usize, files: usize) -> Option<Wo
     Some(Worker::spawn(&mut wrapped(workspace, &wrapper)))
 }
 
-/// The names in the directory of outputs as the worker sees it: others do not see what it has mounted.
+/// The names in the output directory, as seen by the worker. Its mounts are not visible to others.
 fn leftovers_of(worker: &Worker, workspace: &Workspace) -> Vec<String> {
     let directory = format!("/proc/{}/root{}", worker.pid(), workspace.path("out").display());
     let names = fs::read_dir(directory).unwrap();
@@ -189,7 +189,7 @@ fn a_disk_without_room_for_one_more_file() {
     let workspace = Workspace::new();
     workspace.write("in/small", "small");
     let manifest = Manifest::new().file("small", "in/small");
-    // One file is the directory itself.
+    // The directory itself counts as one file.
     for (files, output) in [(1, "layer"), (2, "descriptor.json"), (3, "listing.mtree")] {
         let Some(mut worker) = on_small_disk(&workspace, 1 << 20, files) else { return };
         let message =
@@ -230,7 +230,7 @@ fn a_directory_of_outputs_that_is_missing_or_read_only() {
 fn mistakes_in_requests_are_answered_and_the_worker_goes_on() {
     let workspace = Workspace::new();
     let mut worker = logged(&workspace);
-    // A frame of no bytes is a request with id 0 and no arguments.
+    // An empty frame is a request with ID 0 and no arguments.
     worker.write(b"\0");
     let response = worker.receive();
     assert_eq!((response.exit_code, response.request_id), (1, 0));
@@ -257,7 +257,7 @@ fn mistakes_in_requests_are_answered_and_the_worker_goes_on() {
     assert_eq!((status.code(), &*log), (Some(0), ""));
 }
 
-/// What ends the stream, and what the program says of it.
+/// The damaged end of a stream, and the program's message.
 #[test]
 fn damaged_requests_end_the_worker_when_its_work_is_done() {
     let endless = [0xff; 16];
@@ -269,13 +269,13 @@ fn damaged_requests_end_the_worker_when_its_work_is_done() {
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "stdin ended in the middle of a work request, "),
         (&noise(1, 100_000), "A work request "),
     ] {
-        // Work that is under way when the damage is seen.
+        // Work that is in progress when the damage is detected.
         let (workspace, manifest) = Workspace::slow(24);
         let arguments = workspace.arguments(&manifest, &["--compress=none"]);
         let mut worker = logged(&workspace);
         worker.send(&Work::new(1, arguments));
         workspace.wait_until_under_way();
-        // The worker may be gone before it has read everything.
+        // The worker may end before it has read everything.
         let _ = worker.try_write(damage);
         worker.close_stdin();
         let answer = worker.receive_all();
@@ -298,7 +298,7 @@ fn answers_that_nobody_reads() {
     worker.send(&Work::new(1, workspace.arguments(&manifest, &["--compress=none"])));
     workspace.wait_until_under_way();
     worker.close_stdout();
-    // Its answer breaks the pipe, which cancels the other request. stdin is still open.
+    // Its response breaks the pipe, which cancels the other request. stdin is still open.
     worker.send(&bystander.request(2));
     let (status, log) = worker.end();
     assert_eq!(status.code(), Some(1));
@@ -378,7 +378,7 @@ fn killed_in_the_middle() {
     }
     assert_eq!(workspace.leftovers().len(), 1, "what was written so far");
 
-    // The next worker is not disturbed, and clears up.
+    // The next worker is not affected, and cleans up.
     let mut worker = logged(&workspace);
     bystander.is_served_by(&mut worker);
     let arguments = workspace.arguments(&Manifest::new().file("last", "in/last"), &[]);
@@ -399,7 +399,7 @@ fn temporary_files_of_a_process_that_lives_are_left_alone() {
     workspace.wait_until_under_way();
     worker.stop();
     let before = workspace.leftovers();
-    // Another process with the same directory of outputs, and other names in it.
+    // Another process with the same output directory, and other names in it.
     workspace.write("in/x", "x");
     let arguments = workspace.arguments(&Manifest::new().file("x", "in/x"), &[]);
     let arguments: Vec<_> =
@@ -414,7 +414,7 @@ fn temporary_files_of_a_process_that_lives_are_left_alone() {
     worker.close();
 }
 
-/// The limit is one of address space, of which threads reserve more than they use.
+/// The limit is on address space, of which threads reserve more than they use.
 #[test]
 fn little_memory() {
     let (workspace, manifest) = Workspace::slow(224);
@@ -425,8 +425,8 @@ fn little_memory() {
     worker.close();
 }
 
-/// Somewhere in this range there is no room for the first thread, for the second and so on, or for a
-/// buffer. stdin stays open: an answer must not wait for it.
+/// Within this range of limits, the first thread, the second, and so on, or a buffer does not fit. stdin
+/// stays open: a response must not wait for it.
 #[test]
 fn too_little_memory() {
     let workspace = Workspace::new();
@@ -506,7 +506,7 @@ fn verbosity_is_for_the_log_alone() {
 
 #[test]
 fn a_cancelled_layer_of_any_codec_leaves_nothing() {
-    // It would take minutes: an answer says that the work was given up.
+    // The work would take minutes, so a response means that it was given up.
     let (workspace, manifest) = Workspace::slow(64 << 10);
     let bystander = Bystander::new(&workspace);
     for options in [

@@ -1,4 +1,4 @@
-//! The program as a persistent worker: what it remembers, what it survives, and how it ages.
+//! The program as a persistent worker: caching, faults and endurance.
 
 #[path = "../support/mod.rs"]
 mod support;

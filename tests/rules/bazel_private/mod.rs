@@ -24,12 +24,12 @@ const FILES: &[(&str, &str)] = &[
     ("//bazel/private/regex:parser.bzl", include_str!("../../../bazel/private/regex/parser.bzl")),
 ];
 
-/// How strings of a file, and those that functions get, hold what is not ASCII.
+/// How strings, in files and arguments, represent non-ASCII characters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Strings {
-    /// As in Bazel: one character for each byte.
+    /// As in Bazel: one character per byte.
     Bytes,
-    /// As in other dialects of Starlark.
+    /// As in other implementations of Starlark.
     Unicode,
 }
 
@@ -57,7 +57,7 @@ pub struct File {
 }
 
 impl File {
-    /// Evaluates `source`, which may load from `bazel/private`.
+    /// Evaluates `source`, which can load files from `bazel/private`.
     pub fn new(source: &str, strings: Strings) -> File {
         File { module: evaluate("//bazel/private:test.bzl", source, strings), strings }
     }

@@ -1,4 +1,4 @@
-//! Compares what analysis says of a pattern and a path with what the program does with them.
+//! Compares how analysis and the program match a pattern.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -68,7 +68,7 @@ fn numbers(value: &Value) -> Vec<u64> {
     value.as_array().unwrap().iter().map(|item| item.as_u64().unwrap()).collect()
 }
 
-/// How many answers were given, and how many of them were not `MAYBE`.
+/// The number of answers, and how many of them were not `MAYBE`.
 #[derive(Default)]
 pub struct Decided {
     pub paths: Cell<usize>,
@@ -86,13 +86,13 @@ impl Decided {
     }
 }
 
-/// Asks for each of the paths, and for each directory that it is in, and compares with the program.
+/// Compares the answers for all paths, and for all of their parent directories, with the program.
 pub fn check(file: &File, pattern: &str, paths: &[String], decided: &Decided) {
     let program = LayerGroups::compile(&[("x".to_string(), pattern.to_string())], &[]);
     let directories: BTreeSet<&str> =
         paths.iter().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect();
     let answers = file.call("answers", &[json!(pattern), json!(paths), json!(directories)]);
-    // The rule need not find every mistake.
+    // The rule need not detect every syntax error.
     let Ok(program) = program else { return };
     assert_eq!(answers.get("problem"), None, "{pattern:?} is right");
     let is_wrong = |answer: u64, path: &str| {
@@ -112,8 +112,8 @@ pub fn check(file: &File, pattern: &str, paths: &[String], decided: &Decided) {
     }
 }
 
-/// Whether `regex` errs here as it does with its feature `perf-dfa-full`: 1.13.1 finds `[^]a]ab.+[~+]` in
-/// `bab~`. A dependency of `starlark` switches the feature on in tests; the program is built without.
+/// Whether this is a bug of `regex` with the feature `perf-dfa-full`: version 1.13.1 finds `[^]a]ab.+[~+]`
+/// in `bab~`. A dependency of `starlark` enables the feature in tests. The program is built without it.
 fn is_mistake_of_full_dfa(pattern: &str, path: &str) -> bool {
     let syntax = syntax::Config::new().unicode(false).dot_matches_new_line(true).utf8(false);
     let [with, without] = [true, false].map(|full_dfa| {
