@@ -1,7 +1,7 @@
-"""Runs `tools/bazel` in workspaces that belong to the tests.
+"""Runs `tools/bazel` in workspaces of the tests.
 
-Such a workspace is a copy of a folder of this checkout. It has output folders of its own, which must
-not lie in /tmp: Bazel's linux-sandbox hides that. Its Bazel server ends with the tests.
+Such a workspace is a copy of a folder of this checkout, with its own output folders. These must not be in
+/tmp, which Bazel's linux-sandbox hides. Its Bazel server ends with the tests.
 """
 
 import json
@@ -15,10 +15,10 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOOL = CHECKOUT / "tools" / "bazel"
 
-# No single command of these tests takes longer on a slow machine.
+# No command of these tests takes longer, even on a slow machine.
 TIMEOUT = 1200
 
-# What a build prints for a person at a terminal.
+# Disables output for interactive terminals.
 PLAIN_OUTPUT = ["--color=no", "--curses=no", "--noshow_progress"]
 
 PATH_TOOLCHAIN = """
@@ -29,7 +29,7 @@ pylayer.path(path = "{program}")
 
 @dataclass
 class Result:
-    """What a command of Bazel did."""
+    """The result of a Bazel command."""
 
     status: int
     output: str
@@ -37,7 +37,7 @@ class Result:
 
     @property
     def processes(self) -> dict[str, int]:
-        """How many actions ran in which way: `{"internal": 1, "worker": 4}`."""
+        """The number of actions by how they ran: `{"internal": 1, "worker": 4}`."""
         summary = re.findall(r"^INFO: \d+ process(?:es)?: (.*)\.$", self.log, re.MULTILINE)
         counts = (part.split(" ", 1) for part in summary[-1].split(", "))
         return {how: int(count) for count, how in counts}
@@ -45,14 +45,14 @@ class Result:
 
 @dataclass
 class Spawn:
-    """An action that a build ran as a process or by a worker."""
+    """An action that a build ran, as a process or in a worker."""
 
     mnemonic: str
     runner: str
     outputs: list[str]
     command: list[str]
     environment: dict[str, str]
-    inputs: dict[str, str]  # by path, the SHA-256 of each; paths are below the execution root
+    inputs: dict[str, str]  # SHA-256 by path, relative to the execution root
 
 
 @dataclass
@@ -62,9 +62,9 @@ class Workspace:
     folder: Path
     output_user_root: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
-    # What every command takes.
+    # Options of every command.
     options: list[str] = field(default_factory=list)
-    # What the command line begins with, such as a program that changes the user.
+    # The start of every command line, such as a program that changes the user.
     prefix: list[str] = field(default_factory=list)
 
     def run(
@@ -75,7 +75,7 @@ class Workspace:
         environment: dict[str, str] | None = None,
         umask: int = -1,
     ) -> Result:
-        """Runs a command of Bazel. `umask` and `environment` hold for a server that it starts."""
+        """Runs a Bazel command. `umask` and `environment` apply to a server that it starts."""
         process = subprocess.run(
             self._command_line(command, *arguments),
             cwd=self.folder,
@@ -92,7 +92,7 @@ class Workspace:
         return result
 
     def start(self, command: str, *arguments: str | Path) -> subprocess.Popen:
-        """Starts a command of Bazel that is not waited for. What it says is in the process's `stderr`."""
+        """Starts a Bazel command without waiting for it. Its messages are in the process's `stderr`."""
         return subprocess.Popen(
             self._command_line(command, *arguments),
             cwd=self.folder,
@@ -113,7 +113,7 @@ class Workspace:
         return self.run("build", *PLAIN_OUTPUT, *arguments, **options)
 
     def spawns(self, *arguments: str | Path, **options) -> list[Spawn]:
-        """Builds, and returns what was executed for it."""
+        """Builds, and returns the spawns that were executed."""
         log = self.folder.parent / f"{self.folder.name}.execution_log.json"
         self.build(f"--execution_log_json_file={log}", *arguments, **options)
         text, decoder, found = log.read_text(), json.JSONDecoder(), []
@@ -124,7 +124,7 @@ class Workspace:
         return found
 
     def files(self, target: str, *options: str) -> list[Path]:
-        """The files that building `target` makes."""
+        """The output files of `target`."""
         query = self.run("cquery", "--output=files", *options, target)
         return [self.folder / line for line in query.output.splitlines()]
 
@@ -134,7 +134,7 @@ class Workspace:
 
 
 def _spawn(entry: dict) -> Spawn:
-    """An entry of the execution log."""
+    """Converts an entry of the execution log."""
     return Spawn(
         entry["mnemonic"],
         entry["runner"],
@@ -146,7 +146,7 @@ def _spawn(entry: dict) -> Spawn:
 
 
 def _utf8(text: str) -> str:
-    """Text of the execution log: Bazel 7 takes each byte of UTF-8 for a character, and writes that as UTF-8."""
+    """Decodes text of the execution log, in which Bazel 7 encodes each byte of UTF-8 as a character."""
     try:
         return text.encode("latin-1").decode()
     except UnicodeError:
@@ -154,7 +154,7 @@ def _utf8(text: str) -> str:
 
 
 def copy_workspace(source: Path, folder: Path) -> Path:
-    """Copies a workspace of this checkout; it uses the checkout's rules and an already built program."""
+    """Copies a workspace of this checkout. The copy uses the checkout's rules and the program under test."""
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("bazel-*", "user.bazelrc"))
     for name in "MODULE.bazel", "WORKSPACE":
         file = folder / name

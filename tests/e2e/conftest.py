@@ -1,4 +1,4 @@
-"""What the tests share: one built copy of the example, and one of the small workspace `options`."""
+"""Shared fixtures: built copies of the example and of the small workspaces."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ class BuiltWorkspace(Workspace):
     read: dict[str, dict[str, Layer]] = field(default_factory=dict)
 
     def layers(self, target: str) -> dict[str, Layer]:
-        """The layers of a `py_image_layer` target by their groups' names, in image order. Read once."""
+        """The layers of a `py_image_layer` target by group, in image order. Cached."""
         if target not in self.read:
             prefix = target.rpartition(":")[2] + "_"
             self.read[target] = {
@@ -35,7 +35,7 @@ class BuiltWorkspace(Workspace):
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
-    """A folder for workspaces and outputs, outside of /tmp, which Bazel's sandbox hides."""
+    """A folder for workspaces and outputs. Not in /tmp, which Bazel's sandbox hides."""
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parent = Path(os.environ.get("PYLAYER_E2E_DIR") or cache_home / "pylayer" / "e2e")
     parent.mkdir(parents=True, exist_ok=True)
@@ -46,21 +46,21 @@ def scratch() -> Iterator[Path]:
 
 @pytest.fixture
 def folder(scratch: Path) -> Iterator[Path]:
-    """An empty folder for one test. Not pytest's, which outlives some runs: an image fills a gigabyte."""
+    """An empty folder for one test. pytest would keep its own for several runs, and an image takes a gigabyte."""
     path = Path(tempfile.mkdtemp(dir=scratch))
     yield path
     remove(path)
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder, also where parts of it are read-only, as Bazel's are."""
+    """Removes a folder, even if parts of it are read-only, as Bazel's are."""
     subprocess.run(["chmod", "-R", "u+rwX", folder], check=False, stderr=subprocess.DEVNULL)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def make_workspace(scratch: Path) -> Iterator[Callable[..., BuiltWorkspace]]:
-    """A function that copies a workspace of this checkout; its server ends with the tests."""
+    """A function that copies a workspace of this checkout. Its server ends with the tests."""
     made = []
 
     def make(source: Path, name: str, **options) -> BuiltWorkspace:
@@ -75,7 +75,7 @@ def make_workspace(scratch: Path) -> Iterator[Callable[..., BuiltWorkspace]]:
 
 @pytest.fixture(scope="session")
 def example(make_workspace) -> BuiltWorkspace:
-    """A copy of the example, everything built by the default strategy."""
+    """A copy of the example, built with the default strategy."""
     workspace = make_workspace(EXAMPLE, "web_service")
     workspace.build("//app:all")
     return workspace
@@ -83,7 +83,7 @@ def example(make_workspace) -> BuiltWorkspace:
 
 @pytest.fixture(scope="session")
 def options(make_workspace) -> BuiltWorkspace:
-    """The small workspace with a `py_image_layer` for every option, everything built."""
+    """The small workspace with a `py_image_layer` for every option, built."""
     workspace = make_workspace(WORKSPACES / "options", "options")
     workspace.build("//...")
     return workspace
@@ -91,7 +91,7 @@ def options(make_workspace) -> BuiltWorkspace:
 
 @pytest.fixture(scope="session")
 def runfiles(make_workspace) -> BuiltWorkspace:
-    """The small workspace with runfiles as rules for Python make them, everything built."""
+    """The small workspace with runfiles as Python rules create them, built."""
     workspace = make_workspace(WORKSPACES / "runfiles", "runfiles")
     workspace.build("//...")
     return workspace
@@ -99,6 +99,6 @@ def runfiles(make_workspace) -> BuiltWorkspace:
 
 @pytest.fixture
 def as_root() -> None:
-    """Skips a test that asks for root: other users, mounts, container storage."""
+    """Skips a test that requires root: other users, mounts, container storage."""
     if os.geteuid() != 0:
         pytest.skip("needs root")

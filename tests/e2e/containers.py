@@ -1,4 +1,4 @@
-"""Container tools that nobody here wrote, without daemon or registry."""
+"""Independent container tools, without a daemon or registry."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ TIMEOUT = 300
 
 @dataclass
 class Buildah:
-    """buildah with a storage of its own."""
+    """buildah with its own storage."""
 
     storage: Path
 
@@ -20,19 +20,19 @@ class Buildah:
         return ["buildah", *state, *map(str, arguments)]
 
     def run(self, *arguments: str | Path) -> str:
-        """Runs buildah and returns what it prints."""
+        """Runs buildah and returns its output."""
         return _run(self.command(*arguments))
 
     def container(self, image: str) -> str:
         """Unpacks an image layout into a new container and returns its name."""
-        # buildah makes an image name of the path that it is given, and not every path is one: the
-        # name of a temporary folder may end in an underscore.
+        # buildah derives an image name from the path, and not every path is valid: the name of a temporary
+        # folder may end in an underscore.
         folder, _, name = image.rpartition("/")
         return _run(self.command("from", "--pull-never", f"oci:{name}"), folder).strip()
 
 
 def umoci_unpack(image: str, bundle: Path) -> Path:
-    """Unpacks an image layout, whose diff IDs umoci checks, and returns the root folder."""
+    """Unpacks an image layout and returns the root folder. umoci checks the diff IDs."""
     _run(["umoci", "unpack", "--image", image, str(bundle)])
     return bundle / "rootfs"
 
@@ -41,7 +41,7 @@ def _run(command: list[str], folder: str | None = None) -> str:
     process = subprocess.run(
         command,
         cwd=folder,
-        # Without user namespaces or a service that may not be there.
+        # Requires neither user namespaces nor a service.
         env={**os.environ, "BUILDAH_ISOLATION": "chroot"},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Reads layers with Python's own tar reader, independent of the program that wrote them."""
+"""Reads layers with Python's tar reader, independently of the program that wrote them."""
 
 import gzip
 import hashlib
@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 
-# By a file's first bytes.
+# Codecs by a file's first bytes.
 CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -21,7 +21,7 @@ class Entry:
     path: str
     type: str  # "file", "hard link", "symlink" or "directory"
     size: int = 0
-    sha256: str = ""  # of a file's content; a hard link has its target's
+    sha256: str = ""  # of the content, even for a hard link
     target: str = ""
     mode: int = 0
     uid: int = 0
@@ -32,7 +32,7 @@ class Entry:
 
 
 class Layer:
-    """A layer file: `codec` is `gzip`, `zstd`, or empty for a plain tar, as its first bytes say."""
+    """A layer file. `codec` is `gzip`, `zstd`, or empty for a plain tar, according to its first bytes."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -42,7 +42,7 @@ class Layer:
 
     @property
     def blob(self) -> bytes:
-        """The file as it is. Not kept, since the layers of all tests are many."""
+        """The file's content. Not cached, because the tests have many layers."""
         return self.path.read_bytes()
 
     @property
@@ -56,17 +56,17 @@ class Layer:
 
     @cached_property
     def digest(self) -> str:
-        """Of the file."""
+        """The digest of the file."""
         return sha256(self.blob)
 
     @cached_property
     def diff_id(self) -> str:
-        """Of the uncompressed tar."""
+        """The digest of the uncompressed tar."""
         return sha256(self.tar)
 
     @property
     def media_type(self) -> str:
-        """As the OCI image specification calls it."""
+        """The layer's media type in the OCI image specification."""
         return "application/vnd.oci.image.layer.v1.tar" + (f"+{self.codec}" if self.codec else "")
 
     @cached_property
@@ -80,7 +80,7 @@ class Layer:
                     size, digest = member.size, sha256(tar.extractfile(member).read())
                     files[member.name] = size, digest
                 elif kind == "hard link":
-                    size, digest = files[member.linkname]  # its target stands before it
+                    size, digest = files[member.linkname]  # the target precedes it
                 entries.append(
                     Entry(
                         member.name.removeprefix("./"),
@@ -100,7 +100,7 @@ class Layer:
 
     @property
     def paths(self) -> list[str]:
-        """Of everything but directories."""
+        """The paths of all entries except directories."""
         return [entry.path for entry in self.entries if entry.type != "directory"]
 
 
@@ -116,5 +116,5 @@ def _kind(member: tarfile.TarInfo) -> str:
 
 
 def sha256(content: bytes) -> str:
-    """As OCI writes a digest."""
+    """The OCI digest of `content`."""
     return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""The part of an image that Bazel does not build: the machine's libc and what else the layers link to."""
+"""The part of an image that Bazel does not build: the machine's libc, and other libraries that the layers link to."""
 
 import io
 import re
@@ -11,20 +11,20 @@ from bazel import TIMEOUT
 
 ELF = b"\x7fELF"
 
-# Debian's merged /usr: a layer that brought one of these as a directory would bury the system.
+# Debian's merged /usr. A layer with one of these as a directory would hide the system.
 MERGED = ["bin", "lib", "lib64", "sbin"]
 
 
 def base_layer(layers_root: Path, python: str, path: Path) -> Path:
-    """Writes a tar with all that the files below `layers_root` need of a system.
+    """Writes a tar with everything that the files below `layers_root` need from a system.
 
-    The launcher of a native `py_binary` asks the `python3` on the PATH to find the interpreter that it
-    then runs. Here that is a link to the image's own (`python`): there is no other Python in the image.
+    The launcher of a native `py_binary` starts with the `python3` on the PATH, which finds and runs the
+    right interpreter. Here, `python3` is a link to the image's own (`python`), the only one in the image.
     """
     env = Path(shutil.which("env")).resolve()
     files = {"usr/bin/env": env}
     for library in shared_libraries([env, *elf_files(layers_root)]):
-        if not library.resolve().is_relative_to(layers_root):  # else it is in the layers already
+        if not library.resolve().is_relative_to(layers_root):  # the others are in the layers
             place = library.relative_to("/")
             files[str(place if place.parts[0] == "usr" else "usr" / place)] = library.resolve()
     links = {name: f"usr/{name}" for name in MERGED} | {"usr/bin/python3": python}
@@ -62,7 +62,7 @@ def _begins_with(path: Path, magic: bytes) -> bool:
 
 
 def shared_libraries(programs: list[Path]) -> list[Path]:
-    """All libraries that the loader finds for `programs` on this machine."""
-    # ldd says "not a dynamic executable" of some, and fails.
+    """All libraries that the loader of this machine finds for `programs`."""
+    # ldd fails with "not a dynamic executable" for some.
     listing = subprocess.run(["ldd", *programs], capture_output=True, text=True, timeout=TIMEOUT).stdout
     return sorted({Path(path) for path in re.findall(r"^\t(?:\S+ => )?(/\S+) \(0x", listing, re.MULTILINE)})

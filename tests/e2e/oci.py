@@ -1,4 +1,4 @@
-"""Makes OCI image layouts of layer files, byte for byte."""
+"""Writes OCI image layouts from layer files, without changing a byte."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), p
 
 
 def write_image(folder: Path, layers: Sequence[Layer], config: dict | None = None) -> str:
-    """Writes an image layout with the tag `latest`; returns its name for container tools."""
+    """Writes an image layout with the tag `latest`. Returns its name for container tools."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 

@@ -1,16 +1,16 @@
-"""The layers that the original `py_image_layer` makes: awk divides a manifest, bsdtar packs the parts.
+"""Writes the layers of the original `py_image_layer`, which divides a manifest with awk and packs with bsdtar.
 
-Written from the original's description, independent of the rules and the program of this checkout:
+Written from the original's description, independently of the rules and the program of this checkout:
 
-  * a manifest in bsdtar's mtree format: the files of the binary at their paths in the workspace, and its
-    runfiles below `<binary>.runfiles`, each after its parent folders, all of them 0755, owned by 0:0, of
-    one time, with a character that is not graphic ASCII as an octal escape;
-  * an awk program that drops wheels, puts the root before each path, and prints each line into the
-    manifest of the first group whose pattern is found in the path, or of `default`;
-  * bsdtar, which packs what each manifest names.
+  * a manifest in bsdtar's mtree format, with the files of the binary at their paths in the workspace, and its
+    runfiles below `<binary>.runfiles`. Each follows its parent folders. All have mode 0755, owner 0:0 and
+    the same time. Characters other than graphic ASCII are octal escapes;
+  * an awk program that drops wheels, prefixes each path with the root, and writes each line to the manifest
+    of the first group whose pattern matches the path, or of `default`;
+  * bsdtar, which packs the files in each manifest.
 
-Copied here are the later releases' default patterns: the first release's never applied (its list of groups
-left them out), and could not match the names that repositories have with bzlmod.
+The default patterns are those of later releases. The first release's were never applied (its list of groups
+omitted them), and could not match repository names with bzlmod.
 """
 
 import os
@@ -30,14 +30,14 @@ COMMON = "uid=0 gid=0 time=1672560000 mode=0755"
 
 @dataclass(frozen=True)
 class Runfile:
-    """A file that a binary needs: its place in the runfiles, and its content's on the machine."""
+    """A runfile: its path in the runfiles, and the path of its content on the machine."""
 
     path: str
-    content: Path | None  # None for the empty `__init__.py` files that Bazel makes up
+    content: Path | None  # None for the empty `__init__.py` files that Bazel adds
 
 
 def read_runfiles_manifest(manifest: Path) -> list[Runfile]:
-    """Reads Bazel's own list of the runfiles of a binary."""
+    """Reads Bazel's runfiles manifest of a binary."""
     runfiles = []
     for line in manifest.read_text().splitlines():
         escaped = line.startswith(" ")
@@ -51,15 +51,15 @@ def read_runfiles_manifest(manifest: Path) -> list[Runfile]:
 def make_layers(
     files: dict[str, Path], runfiles: list[Runfile], binary: str, root: str, groups: dict[str, str], folder: Path
 ) -> dict[str, Path]:
-    """Makes the layers of a binary and returns them by their groups' names.
+    """Writes the layers of a binary and returns them by group.
 
     `files` are the outputs of the target `binary`, by their paths in the workspace. The patterns of
-    `groups` are written as an awk program spells them.
+    `groups` are escaped as in awk strings.
     """
     folder.mkdir()
     groups = {**groups, **DEFAULT_GROUPS}
     entries = {**files}
-    # The empty files exist nowhere, so the original never sees them.
+    # The empty files do not exist on disk, so the original does not see them.
     entries |= {f"{binary}.runfiles/{file.path}": file.content for file in runfiles if file.content}
     manifest = folder / "manifest"
     manifest.write_text("\n".join(_manifest_lines(entries)) + "\n")
@@ -79,7 +79,7 @@ def _manifest_lines(entries: dict[str, Path]) -> list[str]:
         parts = path.split("/")
         for depth in range(1, len(parts)):
             folder = "/".join(parts[:depth])
-            # bsdtar takes a name without a slash as relative to the folder before it.
+            # bsdtar treats a name without a slash as relative to the preceding folder.
             lines[f"{_escape(folder)}{'/' if depth == 1 else ''} {COMMON} type=dir"] = None
         lines[f"{_escape(path)} {COMMON} type=file content={_escape(str(content.resolve()))}"] = None
     return list(lines)
@@ -108,7 +108,7 @@ BEGIN {{
 
 
 def _run(command: list[str | Path]) -> None:
-    # In another locale bsdtar does not know how to write a name that is not ASCII.
+    # In other locales, bsdtar cannot write non-ASCII names.
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     assert process.returncode == 0 and not process.stderr, f"{command}:\n{process.stderr}"

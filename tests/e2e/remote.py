@@ -1,4 +1,4 @@
-"""A remote execution server on this machine, and a root folder that holds nothing but one action's inputs."""
+"""A remote execution server on this machine, and a root folder that contains only an action's inputs."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from bazel import CHECKOUT, TIMEOUT, Spawn, Workspace
 
 TOOL = CHECKOUT / "tools" / "remote_execution"
 
-# Every action is executed remotely, and none is taken from the server's cache.
+# Executes every action remotely, and uses no cached results.
 ALL_REMOTE = ["--spawn_strategy=remote", "--noremote_local_fallback", "--noremote_accept_cached"]
 
 
@@ -26,7 +26,7 @@ def server(state: Path) -> Iterator[str]:
 
 
 def write_again(workspace: Workspace, targets: list[str], *options: str) -> list[Spawn]:
-    """Has all layers of the targets written again; returns the actions that did it."""
+    """Rewrites all layers of the targets. Returns the actions that wrote them."""
     for target in targets:
         for file in workspace.files(target):
             file.unlink(missing_ok=True)
@@ -34,14 +34,14 @@ def write_again(workspace: Workspace, targets: list[str], *options: str) -> list
 
 
 def layer_spawns(spawns: list[Spawn]) -> list[Spawn]:
-    """Those that write a layer."""
+    """The spawns that write a layer."""
     return [spawn for spawn in spawns if spawn.mnemonic == "PyImageLayer"]
 
 
 def run_in_empty_root(spawn: Spawn, workspace: Workspace, root: Path) -> subprocess.CompletedProcess:
-    """Runs an action's command with `root`, which holds its inputs and nothing else, for the whole machine.
+    """Runs an action's command in a chroot with its inputs and nothing else.
 
-    The command has no environment either. Its working directory, Bazel's execution root, is `root`.
+    The command also has no environment. Its working directory, Bazel's execution root, is `root`.
     """
     for path in spawn.inputs:
         copy = root / path
@@ -51,7 +51,7 @@ def run_in_empty_root(spawn: Spawn, workspace: Workspace, root: Path) -> subproc
         (root / path).parent.mkdir(parents=True, exist_ok=True)
     program, *arguments = spawn.command
     return subprocess.run(
-        # Neither asks for anything below the new root.
+        # Neither program needs anything below the new root.
         [shutil.which("unshare"), "--user", "--map-root-user", shutil.which("chroot"), root, f"/{program}", *arguments],
         env={},
         stdin=subprocess.DEVNULL,
@@ -62,6 +62,6 @@ def run_in_empty_root(spawn: Spawn, workspace: Workspace, root: Path) -> subproc
 
 
 def _on_disk(workspace: Workspace, path: str) -> Path:
-    """A file of the execution root, in which other repositories are linked during a build only."""
+    """A file of the execution root, which links to other repositories only during a build."""
     execution_root = (workspace.folder / "bazel-out").resolve().parent
     return execution_root.parents[1] / path if path.startswith("external/") else execution_root / path

@@ -1,4 +1,4 @@
-"""Layer groups that no file belongs to."""
+"""Layer groups without files."""
 
 import pytest
 
@@ -10,7 +10,7 @@ TARGETS = [f"//app:not_in_the_tree_{compress}" for compress in ("none", "gzip", 
 
 @pytest.fixture(scope="module")
 def workspace(make_workspace):
-    """The workspace `empty_groups`, everything built."""
+    """The workspace `empty_groups`, built."""
     workspace = make_workspace(WORKSPACES / "empty_groups", "empty_groups")
     workspace.build("//...")
     return workspace
@@ -24,12 +24,12 @@ def test_a_group_without_files_has_no_layer_if_their_paths_are_known_before(work
 
 
 def test_the_label_of_a_group_without_files_is_an_empty_layer(workspace) -> None:
-    # When BUILD files are read, nobody knows that there are no files; rules want a file of each label.
+    # When BUILD files are loaded, it is not known that there are no files, and rules require a file per label.
     (file,) = workspace.files("//app:no_such_repository_torch")
     file.unlink()
     log = workspace.build("//app:no_such_repository_torch").log
     assert [(entry.path, entry.type) for entry in Layer(file).entries] == [("app", "directory")]
-    # The rule knew that the layer is empty: the program does not have to tell.
+    # The rule has detected that the layer is empty, so the program does not warn.
     assert "pylayer: " not in log
 
 
@@ -57,7 +57,7 @@ def test_a_layer_that_nobody_asks_for_is_not_written(workspace) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_group_that_turns_out_empty_is_a_layer_of_the_root_alone(target, workspace) -> None:
     layers = workspace.layers(target)
-    # A tree may have a site-packages directory, but is no interpreter's repository.
+    # A tree may contain a site-packages directory, but is not an interpreter's repository.
     assert list(layers) == ["onnx", "packages", "default"]
     for layer in "onnx", "packages":
         assert [(entry.path, entry.type) for entry in layers[layer].entries] == [("app", "directory")]
@@ -70,7 +70,7 @@ def test_a_warning_names_the_group_and_pattern_that_turned_out_empty(strategy, w
     for file in workspace.files(target):
         file.unlink(missing_ok=True)
     log = workspace.build(f"--strategy=PyImageLayer={strategy}", target).log
-    # Nobody has asked for the default groups.
+    # The user has not requested the default groups.
     assert [line for line in log.splitlines() if line.startswith("pylayer: ")] == [
         r'pylayer: layer "onnx" is empty: no file left by earlier groups matches its pattern "/model/.*\.onnx$"'
     ]

@@ -21,7 +21,7 @@ PRINTED = [
 
 
 def run(**environment: str) -> str:
-    """Runs the command as a person would, and returns what it prints."""
+    """Runs the command as a user would, and returns its output."""
     process = subprocess.run(
         COMMAND,
         cwd=EXAMPLE,
@@ -38,7 +38,7 @@ def run(**environment: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def server() -> Iterator[None]:
-    """Ends the server that the command leaves."""
+    """Shuts down the server that the command leaves running."""
     yield
     subprocess.run(["../../tools/bazel", "shutdown"], cwd=EXAMPLE, check=True, timeout=TIMEOUT)
 
@@ -46,7 +46,7 @@ def server() -> Iterator[None]:
 def test_it_prints_the_layers_and_workers_write_them() -> None:
     run()
     for layer in PRINTED:
-        (EXAMPLE / layer).unlink()  # so that all are written now
+        (EXAMPLE / layer).unlink()  # so that all are written again
     output = run()
     assert re.findall(r"^  (bazel-bin/\S+)$", output, re.MULTILINE) == PRINTED
     assert re.search(r"^INFO: \d+ processes: .*\b4 worker\b", output, re.MULTILINE), output

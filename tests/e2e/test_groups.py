@@ -1,4 +1,4 @@
-"""Groups that depend on what is in the runfiles, in the workspace `groups`: its names of repositories tell little."""
+"""Groups that depend on the contents of repositories, not their names, in the workspace `groups`."""
 
 import json
 import re
@@ -23,7 +23,7 @@ LAYERS = {
         f"{PYTHON}/lib/python3.11/os.py",
         f"{PYTHON}/lib/python3.11/site-packages/pip/__init__.py",
     },
-    # Without the wheel that is there unpacked.
+    # Without the wheel, which is also there unpacked.
     "torch": {
         f"{TORCH}/bin/torchrun",
         f"{TORCH}/site-packages/torch-2.1.0.dist-info/METADATA",
@@ -44,7 +44,7 @@ LAYERS = {
     },
 }
 
-# Groups → what the warning says of the likely reason.
+# Groups → the likely reason in the warning.
 REASONS = {
     "bazel_7": "Bazel 7 spells repositories with ~, later versions with +",
     "hub": 'The binary has a package "torch": pip_package("torch") finds it',
@@ -62,7 +62,7 @@ def workspace(make_workspace):
 
 
 def found(workspace, target: str) -> dict[str, set[str]]:
-    """As `LAYERS`, without the scripts that Bazel's own rules bring."""
+    """As `LAYERS`, without the scripts that Bazel's own rules add."""
     layers = members(workspace.layers(target))
     return {group: {path for path in paths if not path.startswith("bazel_tools/")} for group, paths in layers.items()}
 
@@ -102,7 +102,7 @@ def test_pack_makes_the_same_layers(workspace, folder) -> None:
 
 
 def warnings(log: str) -> dict[str, str]:
-    """By group; none is given twice."""
+    """The warnings by group. Checks that each occurs once."""
     lines = re.findall(r'^pylayer: layer "(.*)" is empty: (.*)$', log, re.MULTILINE)
     assert len(lines) == len(dict(lines)), log
     return dict(lines)
@@ -115,7 +115,7 @@ def test_groups_without_files_are_told_once_with_the_likely_reason(validation, w
     assert given.keys() == REASONS.keys()
     for group, reason in REASONS.items():
         assert reason in given[group]
-    # A change of the binary is no reason to repeat it.
+    # It is not repeated when the binary changes.
     source = workspace.folder / "app" / "server.py"
     source.write_text(source.read_text() + f'print("{validation}")\n')
     assert warnings(workspace.build(target).log) == {}

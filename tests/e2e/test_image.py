@@ -1,4 +1,4 @@
-"""The layers of the example are an image: container tools take them, and the service starts from it."""
+"""The example's layers form an image: container tools accept them, and the service starts."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from oci import write_image
 
 pytestmark = pytest.mark.usefixtures("as_root")
 
-# py_image_layer target → where the service is in the image.
+# py_image_layer target → the service's path in the image.
 ROOTS = {
     "//app:layers": "/app/app/web",
     "//app:layers_zstd": "/app/app/web",
@@ -31,14 +31,14 @@ ROOTS = {
     "//app:layers_srv": "/srv/app/web",
 }
 
-# Seconds. On a machine that has other work, both take much longer than on an idle one.
+# In seconds. On a busy machine, both take much longer than on an idle one.
 STARTS_WITHIN = 600
 ENDS_WITHIN = 60
 
 
 @pytest.fixture(scope="module")
 def base(example, scratch) -> dict[str, Layer]:
-    """For each place of the service: a layer with what the image needs of a system."""
+    """For each path of the service, a layer with everything that the image needs from a system."""
     unpacked = scratch / "unpacked"
     unpacked.mkdir()
     for layer in example.layers("//app:layers_tar").values():
@@ -54,19 +54,19 @@ def base(example, scratch) -> dict[str, Layer]:
 
 @pytest.fixture(scope="module")
 def expected(example) -> dict:
-    """The report of the service outside of an image, without what depends on its place."""
+    """The report of the service outside an image, without the parts that depend on its path."""
     output = subprocess.check_output([example.folder / "bazel-bin/app/web", "--self-check"], timeout=TIMEOUT)
     return constant_part(json.loads(output))
 
 
 def constant_part(report: dict) -> dict:
-    """Leaves out where the interpreter and the extensions lie."""
+    """Removes the paths of the interpreter and the extensions."""
     return {key: value for key, value in report.items() if key not in ("interpreter", "extensions")}
 
 
 @contextmanager
 def running(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Popen]:
-    """Runs a command, and ends it and its children."""
+    """Runs a command, and terminates it and its children afterwards."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -84,7 +84,7 @@ def running(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Pop
 
 
 def get_report(port: int, service: subprocess.Popen, log: Path) -> dict:
-    """Asks the service as soon as it answers."""
+    """Requests the report as soon as the service responds."""
     deadline = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < deadline and service.poll() is None:
         try:
@@ -96,14 +96,14 @@ def get_report(port: int, service: subprocess.Popen, log: Path) -> dict:
 
 
 def free_port() -> int:
-    """A port on which nobody listens."""
+    """A free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 def check_report(report: dict, expected: dict, service: str) -> None:
-    """It is right, and was made by the interpreter and the extensions of the image."""
+    """Checks that it is correct, and was computed with the interpreter and extensions of the image."""
     assert constant_part(report) == expected
     runfiles = f"{service}.runfiles/"
     for path in report["interpreter"]["executable"], report["interpreter"]["prefix"]:

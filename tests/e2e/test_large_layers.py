@@ -1,4 +1,4 @@
-"""A layer of very many files."""
+"""A layer with very many files."""
 
 import os
 import tarfile
@@ -10,7 +10,7 @@ import pytest
 from conftest import WORKSPACES
 from remote import ALL_REMOTE, server
 
-# Requests of this size are tens of MB; PYLAYER_E2E_FILES=150000 asks for those of the largest binaries.
+# Such requests are tens of MB. PYLAYER_E2E_FILES=150000 corresponds to the largest binaries.
 FILES = int(os.environ.get("PYLAYER_E2E_FILES", "50000"))
 FILES_PER_FOLDER = 1000
 
@@ -28,13 +28,13 @@ def workspace(make_workspace):
 
 
 def path_of(number: int) -> str:
-    """Of one of the files."""
+    """The path of a file."""
     return f"app/data/a_folder_with_a_long_name_{number // FILES_PER_FOLDER}/{number}.txt"
 
 
 @pytest.fixture(scope="module")
 def address(scratch: Path) -> Iterator[str]:
-    """Of a remote execution server."""
+    """The address of a remote execution server."""
     with server(scratch / "remote_execution_of_many_files") as address:
         yield address
 

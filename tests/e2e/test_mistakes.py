@@ -1,4 +1,4 @@
-"""A mistake in a BUILD file, or on the command line, is answered by a message that says what to do."""
+"""A mistake in a BUILD file or on the command line causes a message that says what to do."""
 
 import subprocess
 
@@ -6,7 +6,7 @@ import pytest
 
 from bazel import TIMEOUT, program
 
-# Attributes of a `py_image_layer` that is otherwise right → what the message says.
+# Attributes of an otherwise valid `py_image_layer` → the message.
 AT_ANALYSIS = {
     "root_relative": ('root = "srv"', 'root is an absolute directory of the image: write "/srv", not "srv"'),
     "root_upwards": ('root = "/srv/../etc"', 'root is "/srv/../etc": leave out . and ..'),
@@ -140,7 +140,7 @@ AT_ANALYSIS = {
     "two_binaries": ('binary = "//app:tool"', "py_binary and binary are two names of one attribute: set one of them"),
 }
 
-# What passes analysis, which knows regular expressions in part, and is found by the program.
+# Mistakes that analysis does not detect, because it supports regular expressions only in part, but the program does.
 BY_THE_PROGRAM = {
     "regex_range": (
         'layer_groups = {"torch": "[z-a]"}',
@@ -154,7 +154,7 @@ BY_THE_PROGRAM = {
     "regex_class": ('layer_groups = {"torch": "\\\\p{Klingon}"}', "is not a valid regular expression: Unicode"),
 }
 
-# Arguments of `pylayer pack` → what it says.
+# Arguments of `pylayer pack` → the message.
 BY_PACK = {
     "regex": (["--group=torch=tor(ch"], 'the pattern of layer group "torch", "tor(ch" is not a valid regular'),
     "exclude": (["--exclude=["], 'the exclude pattern "[" is not a valid regular expression: unclosed character class'),

@@ -1,4 +1,4 @@
-"""What the attributes of `py_image_layer` do, in the workspace `options`."""
+"""The effects of the attributes of `py_image_layer`, in the workspace `options`."""
 
 import io
 import re
@@ -15,22 +15,22 @@ DEFAULT_TIME = 1672560000
 
 @pytest.fixture(scope="module")
 def layers(options):
-    """A function: the layers of a target of `//app`, by name."""
+    """A function that returns the layers of a target of `//app` by group."""
     return lambda name: options.layers(f"//app:{name}")
 
 
 def members(layers: dict[str, Layer]) -> dict[str, set[str]]:
-    """For each layer what it holds, by paths below the runfiles, with repositories' plain names."""
+    """The runfiles paths of each layer, with plain repository names."""
     return {group: {plain(path) for path in layer.paths if ".runfiles/" in path} for group, layer in layers.items()}
 
 
 def plain(path: str) -> str:
-    """A path below the runfiles without what Bazel puts before a repository's name."""
+    """A runfiles path without the prefix that Bazel adds to a repository's name."""
     return re.sub(r"^[^/]*[~+]", "", path.partition(".runfiles/")[2])
 
 
 def entries(layers: dict[str, Layer]) -> list[Entry]:
-    """Of all layers."""
+    """The entries of all layers."""
     return [entry for layer in layers.values() for entry in layer.entries]
 
 
@@ -156,21 +156,21 @@ def test_a_group_that_matches_nothing_does_no_harm(layers) -> None:
     assert found == members(layers("root_app"))
 
 
-# --- runfiles of every kind ---------------------------------------------------------------------
+# --- kinds of runfiles --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def kinds(layers) -> dict[str, Entry]:
-    """The entries of the default layer by their paths in the runfiles."""
+    """The entries of the default layer by runfiles path."""
     return {plain(entry.path): entry for entry in layers("root_app")["default"].entries}
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "_main/app/copy.txt",  # a link that Bazel makes to a file
+        "_main/app/copy.txt",  # a link to a file, created by Bazel
         "_main/app/tree/inner/file.txt",
-        "_main/app/tree/link.txt",  # a link inside a tree
+        "_main/app/tree/link.txt",  # a link within a tree
         "_main/app/tree/with space.txt",
     ],
 )
@@ -331,7 +331,7 @@ def test_each_layer_has_a_target_and_an_output_group(options) -> None:
     for group in IMAGE_ORDER:
         (by_target,) = options.files(f"//app:root_app_{group}")
         assert by_target.name == f"root_app_{group}.tar"
-        # To Bazel's command line the output group `default` is whatever a target builds by default.
+        # On Bazel's command line, the output group `default` means a target's default outputs.
         if group != "default":
             assert options.files("//app:root_app", f"--output_groups={group}") == [by_target]
 

@@ -1,7 +1,7 @@
-"""The layers of the example hold what the original `py_image_layer` puts into them.
+"""The example's layers have the same contents as those of the original `py_image_layer`.
 
-`DIFFERENCES` is the whole list of what is not so. Each is a change to the original's listing; all of them
-together must give the listing of this program, and each must change something.
+`DIFFERENCES` is the complete list of exceptions. Each is a change to the original's listing. Applied in order,
+they must result in the listing of this program, and each must have an effect.
 """
 
 import re
@@ -22,7 +22,7 @@ Listing = dict[str, dict[str, Entry]]
 
 @dataclass(frozen=True)
 class Context:
-    """What the differences ask about the example."""
+    """Facts about the example that the differences need."""
 
     runfiles: list[original.Runfile]
     root: str
@@ -30,7 +30,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that is not as in the original, and why."""
+    """A difference from the original, and its reason."""
 
     what: str
     why: str
@@ -56,7 +56,7 @@ def with_empty_files(listing: Listing, context: Context) -> Listing:
 
 
 def group_of_neighbours(path: str, listing: Listing) -> str:
-    """The group that has the other files of the same repository, else `default`."""
+    """The group with the other files of the same repository, or `default`."""
     runfiles, _, below = path.partition(".runfiles/")
     repository = f"{runfiles}.runfiles/{below.split('/')[0]}/"
     for group, entries in listing.items():
@@ -136,14 +136,14 @@ DIFFERENCES = [
 
 @pytest.fixture(scope="module")
 def context(example) -> Context:
-    """About `//app:layers`."""
+    """The context of `//app:layers`."""
     manifest = example.folder / f"bazel-bin/{BINARY}.runfiles_manifest"
     return Context(original.read_runfiles_manifest(manifest), "app")
 
 
 @pytest.fixture(scope="module")
 def original_listing(example, context, scratch) -> Listing:
-    """Of the layers that awk and bsdtar make."""
+    """The listing of the layers that awk and bsdtar write."""
     outputs = {
         re.sub("^bazel-out/[^/]+/bin/", "", str(path.relative_to(example.folder))): path
         for path in example.files(f"//{BINARY.replace('/', ':')}")
@@ -152,7 +152,7 @@ def original_listing(example, context, scratch) -> Listing:
         outputs,
         context.runfiles,
         BINARY,
-        # It puts the root before the path as it is, so it wants the slash that others leave out.
+        # The original prefixes paths with the root unchanged, so the root needs a trailing slash.
         root=f"/{context.root}/",
         groups={"numpy": "pip_deps_numpy.*"},
         folder=scratch / "original",
@@ -162,12 +162,12 @@ def original_listing(example, context, scratch) -> Listing:
 
 @pytest.fixture(scope="module")
 def our_listing(example) -> Listing:
-    """Of the layers of this program."""
+    """The listing of this program's layers."""
     return listing(example.layers("//app:layers_tar"))
 
 
 def listing(layers: dict[str, Layer]) -> Listing:
-    """What is listed of each entry is the same for both, but for what `DIFFERENCES` says."""
+    """The entries of layers, with only the fields that must be equal except for `DIFFERENCES`."""
     return {
         group: {
             entry.path: Entry(entry.path, entry.type, entry.size, entry.sha256, entry.target) for entry in layer.entries
@@ -177,7 +177,7 @@ def listing(layers: dict[str, Layer]) -> Listing:
 
 
 def states(listing: Listing, context: Context) -> Iterator[Listing]:
-    """The original's listing, and that after each of the differences."""
+    """The original's listing, and the listing after each difference."""
     yield listing
     for difference in DIFFERENCES:
         listing = difference.change(listing, context)
@@ -185,7 +185,7 @@ def states(listing: Listing, context: Context) -> Iterator[Listing]:
 
 
 def flat(listing: Listing) -> list[tuple[str, Entry]]:
-    """For a comparison in which the order of entries counts."""
+    """The entries as a list, for comparisons that respect their order."""
     return [(group, entry) for group in sorted(listing) for entry in listing[group].values()]
 
 

@@ -1,4 +1,4 @@
-"""A build does again only what it must."""
+"""Incremental builds do only the necessary work."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from bazel import Workspace
 
 @pytest.fixture
 def built(example):
-    """The example, up to date; afterwards its sources are what they were."""
+    """The example, up to date. Restores its sources afterwards."""
     example.build("//app:layers")
     sources = example.folder / "app" / "main.py", example.folder / "lib" / "storage" / "storage.py"
     contents = [source.read_bytes() for source in sources]
@@ -46,7 +46,7 @@ def test_a_new_data_file_writes_only_its_own_layer(built) -> None:
 
 
 def written_layers(workspace: Workspace) -> list[str]:
-    """Builds, and returns the names of the layers that it wrote; only their validation may run besides."""
+    """Builds, and returns the names of the layers written. Apart from these, only their validation may run."""
     spawns = workspace.spawns("//app:layers")
     assert {spawn.mnemonic for spawn in spawns} <= {"PyImageLayer", "PyImageLayerValidation"}
     layers = [spawn for spawn in spawns if spawn.mnemonic == "PyImageLayer"]

@@ -1,4 +1,4 @@
-"""Layers from remote executors: the same bytes, from nothing but the program and the layer's inputs."""
+"""Layers from remote executors: the same bytes, from only the program and the layer's inputs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +10,10 @@ from conftest import WORKSPACES
 from layers import sha256
 from remote import ALL_REMOTE, run_in_empty_root, server, write_again
 
-# One target for each codec.
+# One target per codec.
 EXAMPLE_TARGETS = ["//app:layers", "//app:layers_zstd", "//app:layers_tar"]
 
-# Workspaces whose binaries have runfiles of every kind, and what of them is built.
+# Workspaces whose binaries have runfiles of every kind, and the targets to build.
 KINDS = {"options": ["//app:root_app"], "runfiles": ["//:all", "//app:all", "//lib/..."]}
 
 WORKERS_RACE_REMOTE = [
@@ -28,27 +28,27 @@ WORKERS_RACE_REMOTE = [
 
 @pytest.fixture(scope="module")
 def address(scratch: Path) -> Iterator[str]:
-    """Of a remote execution server."""
+    """The address of a remote execution server."""
     with server(scratch / "remote_execution") as address:
         yield address
 
 
 def digests(workspace: Workspace, targets: list[str]) -> dict[str, str]:
-    """Of all layers of the targets, as they are on disk."""
+    """The digests of all layers of the targets on disk."""
     files = [file for target in targets for file in workspace.files(target)]
     return {file.name: sha256(file.read_bytes()) for file in files}
 
 
 @pytest.fixture(scope="module")
 def local(example) -> dict[str, str]:
-    """Digests of the example's layers, which local workers have written."""
+    """The digests of the example's layers, written by local workers."""
     example.build(*EXAMPLE_TARGETS)
     return digests(example, EXAMPLE_TARGETS)
 
 
 @pytest.fixture(scope="module")
 def remote(example, address, local):
-    """The example's layers, all written remotely; the actions that did it."""
+    """Writes all layers of the example remotely. Returns the actions."""
     arguments = [f"--remote_executor={address}", *ALL_REMOTE, "--materialize_param_files"]
     return write_again(example, EXAMPLE_TARGETS, *arguments)
 
@@ -90,7 +90,7 @@ def test_a_source_directory_is_refused_remotely(make_workspace, scratch, address
 
 
 def layer_targets(workspace: Workspace, pattern: str) -> list[str]:
-    """The `py_image_layer` targets that a pattern of targets names."""
+    """The `py_image_layer` targets that match a target pattern."""
     return workspace.run("query", f"kind('py_image_layer rule', {pattern})").output.split()
 
 
@@ -117,7 +117,7 @@ def test_an_action_needs_nothing_but_the_program_and_its_inputs(layer, remote, e
 
 
 def test_remote_executors_and_workers_share_a_cache(remote, example, address, local) -> None:
-    # The keys would differ if the two ran other command lines or had other inputs.
+    # The cache keys would differ if the command lines or the inputs did.
     spawns = write_again(example, ["//app:layers"], f"--remote_cache={address}")
     assert {spawn.runner for spawn in spawns} == {"remote cache hit"}
     assert digests(example, EXAMPLE_TARGETS) == local

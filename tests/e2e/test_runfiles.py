@@ -1,4 +1,4 @@
-"""The layers hold the runfiles that rules for Python make, whole and unchanged, in the workspace `runfiles`."""
+"""The layers contain runfiles as Python rules create them, complete and unchanged, in the workspace `runfiles`."""
 
 import os
 import re
@@ -15,8 +15,8 @@ from layers import Layer
 from machine import base_layer
 from oci import write_image
 
-# What is in each layer, by directories below the runfiles: a file with the first line of its content,
-# or a symlink with its text. Names of repositories are plain.
+# The contents of each layer, by directories below the runfiles: files with the first line of their content,
+# and symlinks with their targets. Repository names are plain.
 LAYERS = {
     "interpreter": r"""
 python_3_11_x86_64-unknown-linux-gnu/
@@ -148,7 +148,7 @@ other_module/lib/
 
 INTERPRETER = "python_3_11_x86_64-unknown-linux-gnu"
 
-# What the service prints: each line comes from a file that a link of the virtual environment leads to.
+# The service's output. Each line comes from a file that is reached through a link of the virtual environment.
 PRINTED = [
     "# six.py",
     "# certifi/cacert.pem",
@@ -160,23 +160,22 @@ PRINTED = [
 
 
 def plain(text: str) -> str:
-    """Leaves out what Bazel adds to the names of repositories; that differs between its versions."""
+    """Removes the prefixes that Bazel adds to repository names, which differ between its versions."""
     return re.sub(r"other_module[~+]", "other_module", re.sub(r"[\w.]*[~+]_repo_rules\d*[~+]", "", text))
 
 
 def description(content: bytes) -> str:
-    """What the tables say of a file with this content."""
+    """The description of a file with this content in the tables."""
     if content.startswith(b"\x7fELF"):
         return " = (ELF)"
     return f" = {content.decode().splitlines()[0]}" if content else ""
 
 
 def table(files: dict[str, str]) -> str:
-    """A table as above of descriptions by path."""
+    """Formats descriptions by path as a table."""
     lines, here = [""], None
     for path in sorted(files, key=lambda path: (os.path.dirname(path), path)):
-        # Native rules add scripts of Bazel itself. These, and with them the mapping of repositories, are
-        # others in each version.
+        # Native rules add Bazel's own scripts. These, and so the repository mapping, depend on Bazel's version.
         if path.startswith("bazel_tools/"):
             continue
         directory, name = os.path.split(path)
@@ -189,12 +188,12 @@ def table(files: dict[str, str]) -> str:
 
 
 def below_runfiles(path: str) -> str:
-    """The executable is `../server`."""
+    """The path relative to the runfiles. That of the executable is `../server`."""
     return os.path.relpath(plain(path), "srv/app/server.runfiles")
 
 
 def files_in(layer: Layer) -> dict[str, str]:
-    """Descriptions of what a layer holds, by path below the runfiles, as Python's reader sees it."""
+    """Descriptions of a layer's entries by runfiles path, as read by Python."""
     files = {}
     with tarfile.open(layer.path) as tar:
         for member in tar:
@@ -206,7 +205,7 @@ def files_in(layer: Layer) -> dict[str, str]:
 
 
 def files_below(root: Path) -> dict[str, str]:
-    """The same of unpacked layers."""
+    """The same for unpacked layers."""
     files = {}
     for folder, folders, names in os.walk(root / "srv"):
         for path in (Path(folder) / name for name in folders + names):
@@ -220,13 +219,13 @@ def files_below(root: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def layers(runfiles) -> dict[str, Layer]:
-    """Those of the binary with everything."""
+    """The layers of the binary with all kinds of runfiles."""
     return runfiles.layers("//app:layers")
 
 
 @pytest.fixture(scope="module")
 def everything(layers) -> dict[str, str]:
-    """What all layers together hold."""
+    """The contents of all layers together."""
     return {path: what for layer in layers.values() for path, what in files_in(layer).items()}
 
 
@@ -255,11 +254,11 @@ def test_the_layers_hold_what_bazels_own_runfiles_do(runfiles, everything) -> No
         for name in names:
             path = Path(folder) / name
             found[plain(str(path.relative_to(tree)))] = description(path.read_bytes()) if path.exists() else None
-    # To this Bazel, the files of other repositories are below _main as well.
+    # In this Bazel version, the files of other repositories are also below _main.
     found = {path: what for path, what in found.items() if not path.startswith("_main/external/")}
     del found["MANIFEST"]
 
-    # Here links lead to directories, and files are in them.
+    # The links lead to directories, which contain files.
     links = {path for path, what in everything.items() if what.startswith(" -> ")}
     folders = {path for path in links if (tree / actual(tree, path)).is_dir()}
     assert folders, "the venv has links to whole packages"
@@ -271,7 +270,7 @@ def test_the_layers_hold_what_bazels_own_runfiles_do(runfiles, everything) -> No
 
 
 def actual(tree: Path, path: str) -> str:
-    """The path with the name that Bazel gives to its repository."""
+    """The path with Bazel's name for the repository."""
     first, slash, rest = path.partition("/")
     return next(child.name for child in tree.iterdir() if plain(child.name) == first) + slash + rest
 
@@ -328,7 +327,7 @@ def test_attributes_change_what_they_say_and_no_content(runfiles, everything) ->
 
 @pytest.fixture(scope="module")
 def reference(runfiles, layers) -> dict[str, bytes]:
-    """The layers as files, as the default strategy has made them."""
+    """The layer files that the default strategy has written."""
     runfiles.build("//app:layers")
     return {file.name: file.read_bytes() for file in runfiles.files("//app:layers")}
 
@@ -357,7 +356,7 @@ def test_same_bytes_with_any_strategy(runner, arguments, runfiles, reference) ->
     assert {file.name: file.read_bytes() for file in files} == reference
 
 
-# --- links that programs make -------------------------------------------------------------------
+# --- links created by programs ------------------------------------------------------------------
 
 MADE_LINKS = {
     "absolute": ("symlink", "/usr/bin/env"),
@@ -376,7 +375,7 @@ STRATEGIES = {
 
 
 def written(runfiles, name: str, *arguments: str) -> dict[str, tuple[str, str]]:
-    """What the links of a binary are in its layer, which is written again."""
+    """Rewrites a binary's layer, and returns the types and targets of its links."""
     (file,) = runfiles.files(f"//app:{name}_layers")
     file.unlink()
     runfiles.build(*arguments, f"//app:{name}_layers")
@@ -408,7 +407,7 @@ def test_without_a_sandbox_or_worker_a_link_that_may_be_a_file_is_refused(runfil
 
 @pytest.mark.parametrize("group", LAYERS)
 def test_same_bytes_where_every_input_is_a_plain_copy(group, runfiles, layers, reference, folder) -> None:
-    """As under remote execution: no links but declared ones, other modes, no empty folders, no digests."""
+    """As in remote execution: only declared links, other modes, no empty folders, no digests."""
     layer = layers[group].path
     layer.unlink(missing_ok=True)
     runfiles.build("--strategy=PyImageLayer=local", "--materialize_param_files", "//app:layers")
@@ -478,7 +477,7 @@ def copy_link(source: Path, target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def image(layers, scratch) -> str:
-    """An image of the layers and nothing else."""
+    """An image with only these layers."""
     return write_image(scratch / "runfiles_image", list(layers.values()))
 
 
@@ -519,7 +518,7 @@ def test_buildah_unpacks_what_is_listed(image, everything, folder) -> None:
     assert table(files_below(Path(root))) == table(everything)
 
 
-# --- a start ------------------------------------------------------------------------------------
+# --- running the binary -------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("as_root")

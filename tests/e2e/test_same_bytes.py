@@ -11,18 +11,18 @@ from layers import sha256
 TARGETS = ["//app:layers", "//app:layers_zstd"]
 MULTIPLEX_SANDBOXING = ["--worker_sandboxing", "--experimental_worker_multiplex_sandboxing"]
 
-# Neither root nor whoever runs the tests.
+# Neither root nor the user who runs the tests.
 OTHER_USER = 61234
 
 
 def digests(workspace: Workspace) -> dict[str, str]:
-    """Of all layers of the targets, as they are on disk."""
+    """The digests of all layers of the targets on disk."""
     files = [file for target in TARGETS for file in workspace.files(target)]
     return {file.name: sha256(file.read_bytes()) for file in files}
 
 
 def rebuild(workspace: Workspace, *arguments: str, **options) -> list[str]:
-    """Has all layers written again; returns by what runner each was."""
+    """Rewrites all layers, and returns the runner of each."""
     for target in TARGETS:
         for file in workspace.files(target):
             file.unlink(missing_ok=True)
@@ -32,7 +32,7 @@ def rebuild(workspace: Workspace, *arguments: str, **options) -> list[str]:
 
 @pytest.fixture(scope="module")
 def reference(example) -> dict[str, str]:
-    """Of the layers that the default strategy has made."""
+    """The digests of the layers written with the default strategy."""
     example.build(*TARGETS)
     return digests(example)
 
@@ -70,7 +70,7 @@ def test_with_a_server_that_was_started_in_another_environment(options, example,
 
 
 def test_in_a_folder_of_another_name_by_another_user(make_workspace, scratch, reference) -> None:
-    # In a user namespace this user has another number, and yet the same files to read.
+    # In a user namespace, this user has another ID, but can read the same files.
     another = f"--map-user={OTHER_USER}", f"--map-group={OTHER_USER}"
     workspace = make_workspace(
         EXAMPLE,

@@ -1,4 +1,4 @@
-"""What an image does not need is left out, and nothing else; the example's service starts without it."""
+"""The patterns for slim images exclude nothing else, and the example's service starts from slim layers."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from oci import write_image
 from test_image import check_report, constant_part, free_port, get_report, running
 from test_runfiles import plain
 
-# Constants → what they take from the interpreter, below its folder.
+# Constants → the files that they exclude from the interpreter, relative to its folder.
 TAKEN = {
     "INTERPRETER_HEADERS": {"include/python3.12/Python.h"},
     "INTERPRETER_STATIC_LIBRARIES": {
@@ -39,7 +39,7 @@ TAKEN = {
     "INTERPRETER_INSTALLERS": {
         "lib/python3.12/ensurepip/__init__.py",
         "lib/python3.12/site-packages/_distutils_hack/__init__.py",
-        # It imports _distutils_hack whenever Python starts.
+        # Imports _distutils_hack whenever Python starts.
         "lib/python3.12/site-packages/distutils-precedence.pth",
         "lib/python3.12/site-packages/pip-24.0.dist-info/METADATA",
         "lib/python3.12/site-packages/pip/__init__.py",
@@ -50,7 +50,7 @@ TAKEN = {
 }
 TAKEN["SLIM_INTERPRETER"] = set().union(*TAKEN.values())
 
-# And from packages.
+# Constants → the files that they exclude from packages.
 TAKEN_FROM_PACKAGES = {
     "PYCACHE": {"pip_deps_slim/site-packages/slim/__pycache__/core.cpython-312.pyc"},
     "SLIM_INTERPRETER": {"pip_deps_slim/site-packages/slim/__pycache__/core.cpython-312.pyc"},
@@ -114,7 +114,7 @@ def slimmed(example):
 
 
 def contents(layer: Layer) -> dict[str, str]:
-    """What can be read at each path of a layer."""
+    """The content of each path of a layer."""
     return {entry.path: entry.sha256 or entry.target for entry in layer.entries if entry.type != "directory"}
 
 

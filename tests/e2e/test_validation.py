@@ -1,4 +1,4 @@
-"""Every build proves its layers right; what is wrong is named, with the way out."""
+"""Every build validates its layers. Messages say what is wrong, and how to fix it."""
 
 import re
 
@@ -15,7 +15,7 @@ ADVICE = {
     IN_A_CIRCLE: "correct the rule that makes the symlink, or exclude it",
 }
 
-# Targets of `//faults` → what is wrong, and where.
+# Targets of `//faults` → the problem, and the paths.
 FAULTS = {
     "dangling": (TO_NOTHING, [LINK + " -> nowhere.txt (layer default)"]),
     "out_of_the_image": (
@@ -47,10 +47,10 @@ FAULTS = {
     ),
 }
 
-# How many places of one fault a message names.
+# The number of paths that a message lists per problem.
 NAMED = 5
 
-# What makes a layer impossible, so that its own action fails.
+# Faults for which a layer's own action fails.
 IMPOSSIBLE = {
     "place_in_one_layer": "srv/faults/binary_place.runfiles/_main/faults/place is both a file and a directory "
     "(srv/faults/binary_place.runfiles/_main/faults/place/note.txt is inside it); exclude one of them",
@@ -58,8 +58,8 @@ IMPOSSIBLE = {
     "container image (OCI image-spec, layer.md) and cannot be shipped; rename or exclude it",
 }
 
-# The same binaries with what the messages advise; a link that is left to the base image; links to what is
-# left out; and code for a GPU.
+# The same binaries, fixed as the messages advise; a link into the base image; links to excluded paths; and code
+# for a GPU.
 SOUND = [
     "absolute",
     "dropped",
@@ -71,7 +71,7 @@ SOUND = [
     "whiteout_mended",
 ]
 
-# With exceptions for what is wrong.
+# Targets with exceptions for their problems.
 ACCEPTED = ["dangling_accepted", "foreign_accepted", "place_accepted"]
 
 SOURCE_DIRECTORY = (
@@ -87,12 +87,12 @@ WARNING_OF_LIB = (
 
 @pytest.fixture(scope="module")
 def attempt(runfiles) -> Result:
-    """A build of everything that is wrong."""
+    """The result of building all faulty targets."""
     return runfiles.build("--keep_going", *(f"//faults:{name}" for name in [*FAULTS, *IMPOSSIBLE]), check=False)
 
 
 def reported(log: str, action: str) -> list[str]:
-    """What the program said when `action` failed."""
+    """The program's message when `action` failed."""
     _, found, rest = log.partition(f"{action} failed: ")
     assert found, f"{action} has not failed:\n{log}"
     lines = rest.partition("\npylayer: ")[2].splitlines()
@@ -101,18 +101,18 @@ def reported(log: str, action: str) -> list[str]:
 
 
 def report(workspace, fault: str) -> list[str]:
-    """The report of a target of `//faults`, as far as it can be told beforehand."""
+    """The report of a target of `//faults`."""
     return (workspace.folder / f"bazel-bin/faults/{fault}.validation").read_text().splitlines()
 
 
 def expected_report(fault: str) -> list[str]:
-    """What the report of a faulty target says."""
+    """The expected report of a faulty target."""
     title, places = FAULTS[fault]
     return [f"{title}: {place.format(fault)}" for place in places]
 
 
 def check_message(fault: str, headline: str, lines: list[str]) -> None:
-    """Compares the message about a faulty target to what is wrong with it."""
+    """Compares the message about a faulty target with its problems."""
     title, places = FAULTS[fault]
     count = len(places)
     assert re.fullmatch(
@@ -230,7 +230,7 @@ def test_the_workers_that_write_layers_validate_them(example) -> None:
     (example.folder / "bazel-bin/app/layers.validation").unlink()
     (spawn,) = example.spawns("//app:layers")
     assert (spawn.mnemonic, spawn.runner) == ("PyImageLayerValidation", "worker")
-    # No worker of their own: both kinds of actions have the same.
+    # Both kinds of actions share the same workers.
     logs = (example.folder / "bazel-out").resolve().parents[2] / "bazel-workers"
     assert not list(logs.glob("*PyImageLayerValidation*"))
 

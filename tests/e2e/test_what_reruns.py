@@ -1,4 +1,4 @@
-"""Which actions a change runs again, as the execution log tells."""
+"""Which actions rerun after a change, according to the execution log."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from remote import layer_spawns, server, write_again
 
 TARGETS = ["//app:layers", "//app:layers_zstd"]
 
-# What a change of a file of the application writes again.
+# The layers that are rewritten when a file of the application changes.
 APPLICATION = {"layers_default.tar.gz", "layers_zstd_default.tar.zst"}
 ALL = {f"layers_{name}.tar.gz" for name in ("interpreter", "numpy", "packages", "default")} | {
     f"layers_zstd_{name}.tar.zst" for name in ("interpreter", "numpy", "packages", "default")
@@ -22,7 +22,7 @@ ALL = {f"layers_{name}.tar.gz" for name in ("interpreter", "numpy", "packages", 
 
 @pytest.fixture(scope="module")
 def changing(example, scratch) -> Iterator[Workspace]:
-    """The example with two more data files, for these tests to change; afterwards it is what it was."""
+    """The example with two more data files, for these tests to change. Restored afterwards."""
     kept = scratch / "what_reruns"
     for name in "app", "lib":
         shutil.copytree(example.folder / name, kept / name)
@@ -37,25 +37,25 @@ def changing(example, scratch) -> Iterator[Workspace]:
 
 @pytest.fixture
 def workspace(changing) -> Workspace:
-    """The same, up to date whatever an earlier test has left."""
+    """The same, up to date whatever an earlier test has changed."""
     changing.build(*TARGETS)
     return changing
 
 
 def data(workspace: Workspace, name: str) -> Path:
-    """A data file of the binary, which a `glob` finds."""
+    """A data file of the binary, matched by a `glob`."""
     return workspace.folder / "app" / "data" / name
 
 
 def edit(path: Path, old: str, new: str) -> None:
-    """Replaces the one place with `old`."""
+    """Replaces the only occurrence of `old`."""
     text = path.read_text()
     assert text.count(old) == 1, f"{path} has {old!r} {text.count(old)} times"
     path.write_text(text.replace(old, new))
 
 
 def runners(spawns: list[Spawn]) -> dict[str, str]:
-    """By what each layer was written, by the names of the layers. Only cheap validation may run besides."""
+    """The runner of each layer, by the layer's name. Apart from these, only validation may have run."""
     assert {spawn.mnemonic for spawn in spawns} <= {"PyImageLayer", "PyImageLayerValidation"}
     return {
         Path(path).name: spawn.runner for spawn in layer_spawns(spawns) for path in spawn.outputs if ".tar" in path
@@ -63,7 +63,7 @@ def runners(spawns: list[Spawn]) -> dict[str, str]:
 
 
 def validations(spawns: list[Spawn]) -> int:
-    """How many targets were validated again."""
+    """The number of targets that were validated again."""
     return sum(spawn.mnemonic == "PyImageLayerValidation" for spawn in spawns)
 
 
@@ -130,12 +130,12 @@ def test_resources_of_a_small_machine_are_enough(workspace) -> None:
     assert runners(spawns) == {"layers_default.tar.gz": "worker"}
 
 
-# --- with nothing but a cache -------------------------------------------------------------------
+# --- fresh output base, warm cache --------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def caches(changing, scratch) -> Iterator[dict[str, str]]:
-    """The options for caches, full of what the workspace builds, by what a hit of theirs is called."""
+    """Options for caches that contain everything the workspace builds, by the runner that a hit reports."""
     with server(scratch / "remote_cache") as address:
         options = {
             "disk cache hit": f"--disk_cache={scratch / 'disk_cache'}",
@@ -147,7 +147,7 @@ def caches(changing, scratch) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def fresh(changing, scratch) -> Iterator[Workspace]:
-    """The same workspace with an empty output base, one that fetches all repositories anew."""
+    """The same workspace with an empty output base, so all repositories are fetched again."""
     fresh = Workspace(changing.folder, scratch / "fresh", options=["--symlink_prefix=/"])
     yield fresh
     fresh.shutdown()
@@ -157,7 +157,7 @@ def fresh(changing, scratch) -> Iterator[Workspace]:
 @pytest.mark.parametrize("hit", ["disk cache hit", "remote cache hit"])
 def test_with_a_fresh_output_base_and_a_warm_cache_an_added_file_costs_one_layer(hit, caches, fresh) -> None:
     data(fresh, f"added for a {hit}.txt").write_text(f"{hit}\n")
-    # After the first of these tests there is an output base, of which only the repositories remain.
+    # Keep only the repositories in the output base of an earlier test.
     fresh.run("clean", "--symlink_prefix=/")
     spawns = fresh.spawns(caches[hit], *TARGETS)
     assert runners(spawns) == {name: "worker" if name in APPLICATION else hit for name in ALL}

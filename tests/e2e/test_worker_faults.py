@@ -1,4 +1,4 @@
-"""Builds that are interrupted, and workers that Bazel or somebody else ends: the next build is right."""
+"""Interrupted builds, and workers that are terminated by Bazel or others: the next build is correct."""
 
 import os
 import random
@@ -20,13 +20,13 @@ from workers import log, temporary_files, wait_until, workers
 INTERRUPTED = 8
 
 LAYERS = "//app:layers"
-# Takes a slow worker seconds; the others are written at once.
+# Takes a slow worker several seconds; the others are written at once.
 SLOW_LAYER = "//app:layers_data"
 
-# A worker that remembers no chunks is slow each time; and it logs what it does.
+# Without a cache for chunks, a worker is slow each time. It also logs its work.
 SLOW_WORKER = ["--worker_extra_flag=PyImageLayer=--cache_mib=0", "--worker_extra_flag=PyImageLayer=--stats"]
 
-# In the log of such a worker.
+# A part of such a worker's log.
 CANCELLED = ": cancelled; "
 
 SANDBOXED = ["--worker_sandboxing", "--experimental_worker_multiplex_sandboxing", "--experimental_worker_cancellation"]
@@ -43,11 +43,11 @@ RACE = [
 
 @pytest.fixture(scope="module")
 def made_workspace(make_workspace) -> Workspace:
-    """A binary whose data take a worker seconds to compress."""
+    """A binary whose data takes a worker several seconds to compress."""
     workspace = make_workspace(WORKSPACES / "worker", "worker_faults")
     data = workspace.folder / "app" / "data"
     data.mkdir()
-    # A single part of the layer, at which one thread is busy.
+    # A single part of the layer, which keeps one thread busy.
     half_of_the_bits = bytes(byte & 0x55 for byte in random.Random(1).randbytes(8 << 20))
     (data / "large.bin").write_bytes(half_of_the_bits)
     return workspace
@@ -55,14 +55,14 @@ def made_workspace(make_workspace) -> Workspace:
 
 @pytest.fixture(scope="module")
 def expected(made_workspace) -> dict[str, str]:
-    """Digests of the layers that are written without a worker."""
+    """The digests of the layers, written without a worker."""
     made_workspace.build("--strategy=PyImageLayer=local", LAYERS)
     return digests(made_workspace)
 
 
 @pytest.fixture
 def workspace(made_workspace, expected) -> Workspace:
-    """The workspace with all layers but the slow one, without workers and temporary files of other tests."""
+    """The workspace with all layers except the slow one, without workers and temporary files of other tests."""
     made_workspace.build("--strategy=PyImageLayer=local", "--worker_quit_after_build", LAYERS)
     assert digests(made_workspace) == expected
     wait_until(lambda: not workers(made_workspace))
@@ -74,12 +74,12 @@ def workspace(made_workspace, expected) -> Workspace:
 
 
 def digests(workspace: Workspace) -> dict[str, str]:
-    """Of the layers, as far as they are on disk."""
+    """The digests of the layers on disk."""
     return {file.name: sha256(file.read_bytes()) for file in workspace.files(LAYERS) if file.exists()}
 
 
 def start_slow_build(workspace: Workspace) -> subprocess.Popen:
-    """Starts a build of the slow layer, and waits until a worker is at it."""
+    """Starts a build of the slow layer, and waits until a worker is writing it."""
     build = workspace.start("build", *PLAIN_OUTPUT, *SLOW_WORKER, LAYERS)
     wait_until(lambda: temporary_files(workspace) or build.poll() is not None)
     assert build.poll() is None, build.stderr.read()
@@ -87,13 +87,13 @@ def start_slow_build(workspace: Workspace) -> subprocess.Popen:
 
 
 def slow_workers(workspace: Workspace) -> set[int]:
-    """The process numbers of the workers that remember nothing."""
+    """The process IDs of the slow workers."""
     return {worker for worker, command in workers(workspace).items() if "--cache_mib=0" in command}
 
 
 @contextmanager
 def stopped(workspace: Workspace) -> Iterator[None]:
-    """Stops each slow worker as soon as it is there; they go on at the end."""
+    """Stops each slow worker as soon as it exists. Continues them at the end."""
     ended = threading.Event()
 
     def stop() -> None:
@@ -122,7 +122,7 @@ def test_after_an_interrupted_build_the_next_one_is_right(workspace, expected) -
     build.send_signal(signal.SIGINT)
     _, messages = build.communicate()
     assert build.returncode == INTERRUPTED, messages
-    # Bazel may terminate the worker, and waits neither for that nor for the end of the work.
+    # Bazel may terminate the worker, and waits neither for that nor for the work to end.
     wait_until(lambda: not temporary_files(workspace))
     assert digests(workspace).items() <= expected.items()
     workspace.build(LAYERS)
@@ -157,7 +157,7 @@ def test_a_worker_that_loses_a_race_is_cancelled_and_goes_on(workspace, expected
         spawns = write_again(workspace, [LAYERS], *RACE, *SANDBOXED, *SLOW_WORKER, f"--remote_executor={address}")
     assert "remote" in {spawn.runner for spawn in spawns}
     assert digests(workspace) == expected
-    # The worker reads of its loss only now.
+    # Only now does the worker read the cancellation.
     wait_until(lambda: log(workspace).count(CANCELLED) > cancelled_before)
     before = slow_workers(workspace)
     spawns = write_again(workspace, [LAYERS], *SANDBOXED, *SLOW_WORKER)

@@ -1,4 +1,4 @@
-"""The protocol in JSON, and the example of a worker, served to Bazel in every way that it has."""
+"""The JSON protocol, and the example worker, in every mode that Bazel has."""
 
 import json
 import shutil
@@ -21,20 +21,20 @@ MODES = {
 
 
 def digests(workspace: Workspace) -> dict[str, str]:
-    """Of the layers, as they are on disk."""
+    """The digests of the layers on disk."""
     return {file.name: sha256(file.read_bytes()) for file in workspace.files("//app:root_app")}
 
 
 @pytest.fixture(scope="module")
 def capitals(make_workspace) -> Workspace:
-    """The workspace whose actions are done by the example in the documentation of `bazel_worker`."""
+    """The workspace whose actions run the example in the documentation of `bazel_worker`."""
     workspace = make_workspace(WORKSPACES / "worker", "capitals")
     shutil.copy(example_program(), workspace.folder / "capitals" / "worker")
     return workspace
 
 
 def example_program() -> Path:
-    """Compiles the example. Not optimised: the program's own tests have compiled it so, too."""
+    """Compiles the example. Not optimized, because the program's own tests have compiled it that way."""
     command = ["cargo", "build", "--locked", "--package=bazel_worker", "--all-features", "--example=worker", "--message-format=json-render-diagnostics"]
     process = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT)
     artifacts = [json.loads(line) for line in process.stdout.splitlines()]

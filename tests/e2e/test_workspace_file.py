@@ -1,4 +1,4 @@
-"""A workspace with a `WORKSPACE` file and without `MODULE.bazel`."""
+"""A workspace with a `WORKSPACE` file and no `MODULE.bazel`."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from conftest import WORKSPACES
 
 @pytest.fixture(scope="module")
 def workspace(make_workspace):
-    """A small one, built."""
+    """A small workspace, built."""
     made = make_workspace(WORKSPACES / "workspace_file", "workspace_file", options=["--config=workspace"])
     made.build("//app:layers")
     return made

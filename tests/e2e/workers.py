@@ -1,4 +1,4 @@
-"""The processes that Bazel keeps as workers."""
+"""Bazel's worker processes."""
 
 import time
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from bazel import Workspace
 
 Value = TypeVar("Value")
 
-# Much longer than anything waited for takes on a machine that has other work, too.
+# Much longer than anything takes on a busy machine.
 PATIENCE = 600
 
 
 def workers(workspace: Workspace) -> dict[int, list[str]]:
-    """The command lines of the workspace's `pylayer` workers by their process numbers."""
+    """The command lines of the workspace's `pylayer` workers by process ID."""
     output_base = (workspace.folder / "bazel-out").resolve().parents[2]
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
@@ -29,18 +29,18 @@ def workers(workspace: Workspace) -> dict[int, list[str]]:
 
 
 def log(workspace: Workspace) -> str:
-    """What all workers of the workspace have logged."""
+    """The logs of all workers of the workspace."""
     folder = (workspace.folder / "bazel-out").resolve().parents[2] / "bazel-workers"
     return "".join(file.read_text() for file in sorted(folder.glob("*PyImageLayer*.log")))
 
 
 def temporary_files(workspace: Workspace) -> list[Path]:
-    """Of layers that are being written, or were when their worker was killed."""
+    """The temporary files of layers that are being written, or were when their worker was killed."""
     return list((workspace.folder / "bazel-bin").rglob(".pylayer-*.tmp"))
 
 
 def wait_until(condition: Callable[[], Value]) -> Value:
-    """Waits until `condition` gives something that is true, and returns that."""
+    """Waits until `condition` returns a true value, and returns that."""
     deadline = time.monotonic() + PATIENCE
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited {PATIENCE} seconds in vain"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Set-ups that are made once and kept in the user's cache folder. To be sourced.
+# Tools that are set up once and kept in the user's cache folder. To be sourced.
 
-# The XDG Base Directory Specification tells programs to ignore a relative path.
+# The XDG Base Directory Specification requires programs to ignore relative paths.
 [[ ${XDG_CACHE_HOME:-} == /* ]] || XDG_CACHE_HOME=${HOME:?is not set}/.cache
 cache_root=$XDG_CACHE_HOME/pylayer
 
@@ -11,8 +11,8 @@ die() {
   exit 1
 }
 
-# cache_dir NAME FILE...: the folder for a set-up that FILEs describe. Another content of a FILE is
-# another folder, and so is another place of the cache: set-ups have their own path burnt in.
+# cache_dir NAME FILE...: prints the folder for a setup that FILEs describe. It depends on the contents of the
+# FILEs, and on the path of the cache, because setups contain absolute paths.
 cache_dir() {
   local name=$1 key
   shift
@@ -22,15 +22,15 @@ cache_dir() {
 
 is_ready() { [[ -e $1/.ready ]]; }
 
-# make_once DIR COMMAND...: fills the new folder DIR by `COMMAND... DIR`, unless that was done before.
-# Of several at the same time one works and the others wait; what was interrupted starts afresh.
+# make_once DIR COMMAND...: fills the new folder DIR with `COMMAND... DIR`, unless that was done before. Of
+# concurrent callers, one works and the others wait. An interrupted setup starts over.
 make_once() (
   local dir=$1
   shift
   is_ready "$dir" && exit
   mkdir -p "$cache_root"
-  # COMMAND's children keep the lock open too: an orphan of a killed set-up must end before the next
-  # one empties the folder.
+  # COMMAND's children inherit the lock: orphans of a killed setup must end before the next one empties the
+  # folder.
   exec 9> "$dir.lock"
   flock --nonblock 9 || { say "waiting for another process to set up $dir" && flock 9; }
   is_ready "$dir" && exit
@@ -40,7 +40,7 @@ make_once() (
   touch "$dir/.ready"
 )
 
-# python_with REQUIREMENTS: prints the path of a Python that has what this file pins by hash.
+# python_with REQUIREMENTS: prints the path of a Python with the packages that this file pins by hash.
 python_with() {
   local venv
   venv=$(cache_dir "venv-$(python3 -c 'import sys; print(sys.version.split()[0])')" "$1")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """remote_execution_server.py BUILDBOX_BIN DIR PORT: remote execution on 127.0.0.1, until SIGTERM.
 
-buildbox-casd does the work: storage, action cache and execution. It announces version 2.1 and later
-of the Remote Execution API, Bazel 7 asks for 2.0, which is served just as well. So this passes every
-call on, byte for byte, and only adds to the answer of GetCapabilities that 2.0 is spoken, too.
+buildbox-casd does the work: storage, action cache and execution. It announces version 2.1 and later of the
+Remote Execution API. Bazel 7 requires 2.0, which casd also serves. So this proxy forwards every call
+unchanged, and only adds support for 2.0 to the response of GetCapabilities.
 """
 
 import os
@@ -16,19 +16,19 @@ from pathlib import Path
 
 import grpc
 
-# ServerCapabilities.low_api_version (field 4) = SemVer{minor (field 2): 0}. In protobuf a field that
-# comes again overrides the one before, so it is enough to append it.
+# ServerCapabilities.low_api_version (field 4) = SemVer{minor (field 2): 0}. In protobuf, the last occurrence
+# of a field wins, so it can be appended.
 LOW_API_VERSION_2_0 = b"\x22\x02\x10\x00"
 
 # Bazel sends whole files in one message.
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
-# Headers of one connection, which each side sets for itself.
+# Headers of a single connection, which are not forwarded.
 CONNECTION_HEADERS = {"user-agent", "content-type", "te", "accept-encoding", "grpc-accept-encoding"}
 
 
 class PassOn(grpc.GenericRpcHandler):
-    """Answers a call of any method by the same call to the backend. Messages stay bytes."""
+    """Forwards calls of any method to the backend, without decoding messages."""
 
     def __init__(self, backend):
         self.backend = backend
@@ -59,7 +59,7 @@ class PassOn(grpc.GenericRpcHandler):
 def start_casd(binaries, state, socket):
     (state / "cas").mkdir(exist_ok=True)
     command = [
-        # Ends with this process, however that ends.
+        # Terminated when this process ends for any reason.
         *["setpriv", "--pdeathsig", "TERM"],
         f"{binaries}/buildbox-casd",
         f"--bind={socket}",
@@ -68,8 +68,7 @@ def start_casd(binaries, state, socket):
         "--log-level=warning",
         str(state / "cas"),
     ]
-    # Actions inherit this environment, so there is nothing in it that one machine has and another
-    # has not.
+    # Actions inherit this environment, so it contains nothing that depends on the machine.
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(state)}
     return subprocess.Popen(command, env=environment)
 
@@ -77,11 +76,11 @@ def start_casd(binaries, state, socket):
 def main():
     binaries, state, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # The path of a socket may have 107 bytes: too few for one in DIR.
+    # A socket's path is limited to 107 bytes, which may be too few for a path in DIR.
     with tempfile.TemporaryDirectory() as folder:
         socket = f"unix:{folder}/casd.sock"
         casd = start_casd(binaries, state, socket)
-        # Each running action holds a call, and so a thread.
+        # Each running action occupies a call, and so a thread.
         server = grpc.server(futures.ThreadPoolExecutor(256), options=OPTIONS)
         try:
             backend = grpc.insecure_channel(socket, OPTIONS)
@@ -97,7 +96,7 @@ def main():
             casd.terminate()
             try:
                 casd.wait(timeout=10)
-            except subprocess.TimeoutExpired:  # it waits for an action that does not end
+            except subprocess.TimeoutExpired:  # it is waiting for an action
                 casd.kill()
 
 

@@ -2,8 +2,7 @@
 
 usage: web [--self-check]
 
-Serves on the port that PORT names (8080 without it). With --self-check it prints the report that
-/report would answer, and ends.
+Serves on the port in PORT (default: 8080). With --self-check, prints the response of /report and exits.
 """
 
 import os
@@ -22,7 +21,7 @@ service = FastAPI()
 
 @service.get("/health")
 def health() -> dict[str, str]:
-    """Says that the service is up."""
+    """Reports that the service is up."""
     return {"status": "ok"}
 
 
@@ -34,12 +33,12 @@ def greeting(guest: str) -> str:
 
 @service.get("/report")
 def report() -> Response:
-    """Answers with what the service found out about its menu and about itself."""
+    """Returns facts about the menu and the service itself."""
     return Response(orjson.dumps(make_report()), media_type="application/json")
 
 
 def main() -> None:
-    """Serves, or checks itself."""
+    """Runs the service, or the self-check."""
     if "--self-check" in sys.argv[1:]:
         print(orjson.dumps(make_report(), option=orjson.OPT_INDENT_2).decode())
     else:

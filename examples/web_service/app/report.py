@@ -1,7 +1,7 @@
-"""What the service found out about its menu and about itself.
+"""Reports facts about the menu and the service itself.
 
-Everything but `interpreter` and `extensions` is the same on every machine, so a test can tell whether
-the code inside an image computes what it computes outside.
+Everything except `interpreter` and `extensions` is the same on every machine, so a test can check that the
+code computes the same inside an image as outside.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from lib.storage.storage import Storage
 
 MENU = Path(__file__).parent / "data" / "café menu.json"
 
-# The compiled half of each wheel that has one. Some wheels would go on without it, only slower.
+# The extension modules of the wheels. Some wheels have a slower fallback, so they would work without.
 EXTENSIONS = [
     "PIL._imaging",
     "_cffi_backend",
@@ -39,14 +39,14 @@ EXTENSIONS = [
 
 
 class Item(BaseModel):
-    """A line of the menu."""
+    """An item of the menu."""
 
     name: str
     price: float
 
 
 def make_report() -> dict[str, Any]:
-    """Puts every compiled wheel to work and returns the results."""
+    """Uses every compiled wheel and returns the results."""
     menu = TypeAdapter(list[Item]).validate_json(MENU.read_bytes())
     prices = {item.name: item.price for item in menu}
     storage = Storage()

@@ -1,15 +1,15 @@
-"""Copies the Python that runs this into a folder that can be moved anywhere.
+"""Copies the Python that runs this script into a relocatable folder.
 
 usage: python3 copy_interpreter.py DESTINATION
 
-The result is laid out like python-build-standalone: bin/python3.x with the links python3 and python,
-the standard library, the headers, and libpython where the executable needs it. What the machine added
-(site-packages, caches) and what no program needs at run time (the test suite, static libraries, the
-wheels of ensurepip) stays behind.
+The result has the layout of python-build-standalone: bin/python3.x with the links python3 and python,
+the standard library, the headers, and libpython if the executable needs it. It omits what the machine
+added (site-packages, caches) and what programs do not need at run time (the test suite, static
+libraries, the wheels of ensurepip).
 
-A shared libpython is found through the executable's run path, an absolute folder of this machine. It
-is overwritten with `$ORIGIN/../lib`. Where the executable has no run path, because libpython lies in a
-folder of the system, it goes on finding it there.
+The executable finds a shared libpython through its run path, an absolute path on this machine, which is
+replaced with `$ORIGIN/../lib`. If there is no run path, because libpython is in a system folder, the
+executable still finds it there.
 """
 
 import os
@@ -22,17 +22,17 @@ LEFT_BEHIND = shutil.ignore_patterns(
     "__pycache__",
     "site-packages",
     "dist-packages",
-    "sitecustomize.py",  # Debian's is a link into /etc
+    "sitecustomize.py",  # on Debian, a link into /etc
     "test",
     "*.a",
     "libpython*",
     "_bundled",  # the wheels that ensurepip installs
-    "*[:\\\\]*",  # a Bazel label cannot hold these
+    "*[:\\\\]*",  # not allowed in Bazel labels
 )
 
 
 def copy_tree(source: Path, destination: Path) -> None:
-    """Copies a folder; links become what they point to, and dangling ones stay behind."""
+    """Copies a folder. Links are replaced by their targets, and dangling ones omitted."""
     shutil.copytree(
         source,
         destination,
@@ -53,7 +53,7 @@ def copy_executable(folder: Path) -> bytes:
 
 
 def copy_libpython(executable: Path, content: bytes, folder: Path) -> None:
-    """Copies the shared libpython and makes the executable find it beside itself."""
+    """Copies the shared libpython, and sets the executable's run path to it."""
     source = Path(sysconfig.get_config_var("LIBDIR"))
     library = sysconfig.get_config_var("INSTSONAME")
     shutil.copy(source / library, folder / library)

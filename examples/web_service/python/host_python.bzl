@@ -3,7 +3,7 @@
 _DESCRIBE = "import platform, sys; print(sys.executable, *sys.version_info[:2], platform.machine(), sep = '\\n')"
 
 def find_python(ctx):
-    """Asks the `python3` on the PATH what it is.
+    """Describes the `python3` on the PATH.
 
     Args:
         ctx: a `module_ctx` or `repository_ctx`.

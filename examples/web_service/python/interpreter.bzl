@@ -1,7 +1,7 @@
-"""Makes an in-build interpreter from the machine's Python.
+"""Creates an in-build interpreter from the machine's Python.
 
-The repository is named and laid out like those of rules_python, so it can stand in for them where
-their archives cannot be fetched: `python_3_11_x86_64-unknown-linux-gnu` holds `bin/python3` and
+The repository has the name and layout of those of rules_python, so it can replace them where their
+archives cannot be downloaded: `python_3_11_x86_64-unknown-linux-gnu` contains `bin/python3` and
 `lib/python3.11`.
 """
 
@@ -14,7 +14,7 @@ filegroup(
     name = "files",
     srcs = glob(
         ["**"],
-        # A Python that was started from here may have left its caches.
+        # Python writes caches if it is run from here.
         exclude = ["*", "**/__pycache__/**"],
     ),
 )
@@ -77,7 +77,7 @@ _toolchain_repository = repository_rule(
         "cpu": attr.string(mandatory = True),
         "interpreter": attr.string(mandatory = True),
     },
-    doc = "The toolchain of an interpreter, under a name that MODULE.bazel can know.",
+    doc = "The toolchain of an interpreter, under a fixed name for MODULE.bazel.",
 )
 
 def _interpreter_impl(mctx):
@@ -93,10 +93,10 @@ def _interpreter_impl(mctx):
         interpreter = name,
     )
 
-    # Cheap to ask again, and true for this machine only: so it stays out of the lock file.
+    # Cheap, and specific to this machine, so it should not be in the lock file.
     return mctx.extension_metadata(reproducible = True)
 
 interpreter = module_extension(
     implementation = _interpreter_impl,
-    doc = "Makes the repository `python_toolchain`, whose toolchain runs the machine's Python.",
+    doc = "Creates the repository `python_toolchain`, whose toolchain runs the machine's Python.",
 )

@@ -1,8 +1,8 @@
-"""Makes one repository per wheel of a lock file, fetched by the machine's pip.
+"""Creates one repository per wheel of a lock file, downloaded with the machine's pip.
 
-The repositories are laid out like those of rules_python, so they can stand in for them where only
-pip reaches a package index: `pip_deps_numpy` holds `site-packages/numpy`, and `@pip_deps//numpy`
-is the library to depend on.
+The repositories have the layout of those of rules_python, so they can replace them where only pip can
+reach a package index: `pip_deps_numpy` contains `site-packages/numpy`, and `@pip_deps//numpy` is the
+library to depend on.
 """
 
 load(":host_python.bzl", "find_python")
@@ -11,7 +11,7 @@ _WHEEL_BUILD = """\
 load("@{hub}//:requirements.bzl", "LOCKED")
 load("@rules_python//python:defs.bzl", "py_library")
 
-# What the wheel's metadata names; some of it may be for other machines only.
+# The dependencies in the wheel's metadata, including those for other platforms.
 _REQUIRED = {required}
 
 py_library(
@@ -39,10 +39,10 @@ def _project_name(requirement):
     """Returns the normalized project name at the start of a requirement (PEP 508).
 
     Args:
-        requirement: text such as "Typing-Extensions>=4.8.0; python_version < '3.13'".
+        requirement: a requirement such as "Typing-Extensions>=4.8.0; python_version < '3.13'".
 
     Returns:
-        The name as repositories spell it: "typing_extensions".
+        The name as in repository names: "typing_extensions".
     """
     requirement = requirement.strip()
     name = requirement
@@ -53,7 +53,7 @@ def _project_name(requirement):
     return name.lower().replace("-", "_").replace(".", "_")
 
 def _required_projects(metadata):
-    """Returns the names in a wheel's `Requires-Dist` lines, those of its extras left out."""
+    """Returns the names in a wheel's `Requires-Dist` lines, without those for extras."""
     headers = metadata.replace("\r", "").partition("\n\n")[0]
     names = [
         _project_name(line.removeprefix("Requires-Dist:"))
@@ -102,7 +102,7 @@ def _wheel_repository_impl(rctx):
             result.stderr,
         ))
 
-    # Bazel knows an archive's type by its name only.
+    # Bazel determines the type of an archive from its name.
     rctx.symlink(rctx.path("wheel").readdir()[0], "wheel.zip")
     rctx.extract("wheel.zip", output = "site-packages")
 
@@ -111,8 +111,8 @@ def _wheel_repository_impl(rctx):
         if folder.basename.endswith(".dist-info"):
             metadata = rctx.read(folder.get_child("METADATA"))
         elif folder.basename.endswith(".data"):
-            # Files with a place of their own (binary distribution format, "Spreading"). Scripts and
-            # headers are of no use to an imported package.
+            # Files to be installed elsewhere (binary distribution format, "Spreading"). Scripts and headers are
+            # not needed for imports.
             for scheme in ["purelib", "platlib"]:
                 if folder.get_child(scheme).exists:
                     rctx.extract(
@@ -155,7 +155,7 @@ _hub_repository = repository_rule(
         "hub": attr.string(mandatory = True),
         "locked": attr.string_list(mandatory = True),
     },
-    doc = "The libraries of all wheels, under names that BUILD files can know.",
+    doc = "The libraries of all wheels, under fixed names for BUILD files.",
 )
 
 def _wheels_impl(mctx):
@@ -177,18 +177,18 @@ def _wheels_impl(mctx):
                 locked = locked.keys(),
             )
 
-    # Cheap to ask again, and true for this machine only: so it stays out of the lock file.
+    # Cheap, and specific to this machine, so it should not be in the lock file.
     return mctx.extension_metadata(reproducible = True)
 
 wheels = module_extension(
     implementation = _wheels_impl,
-    doc = "Makes a hub repository, such as `pip_deps`, and a `pip_deps_<name>` per wheel.",
+    doc = "Creates a hub repository, such as `pip_deps`, and a `pip_deps_<name>` per wheel.",
     tag_classes = {
         "install": tag_class(
             attrs = {
                 "lock": attr.label(
                     mandatory = True,
-                    doc = "Requirements with one version and its hashes each, as `pip-compile --generate-hashes` writes them.",
+                    doc = "Requirements, each with one version and its hashes, as written by `pip-compile --generate-hashes`.",
                 ),
                 "name": attr.string(
                     mandatory = True,

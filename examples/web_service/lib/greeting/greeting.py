@@ -11,5 +11,5 @@ _TEMPLATES = jinja2.Environment(
 
 
 def greet(guest: str) -> str:
-    """Returns a paragraph that is safe whatever the guest's name holds."""
+    """Returns a paragraph in which the guest's name is escaped."""
     return _TEMPLATES.get_template("greeting.html").render(guest=guest)

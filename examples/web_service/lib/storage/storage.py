@@ -1,4 +1,4 @@
-"""Keeps documents: packed, compressed, encrypted, and found by their fingerprint."""
+"""Stores documents, packed, compressed and encrypted, by their fingerprint."""
 
 import sqlite3
 from typing import Any
@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 
 
 class Storage:
-    """A store in memory, whose key lives as long as it does."""
+    """An in-memory store with its own encryption key."""
 
     def __init__(self) -> None:
         self._cipher = Fernet(Fernet.generate_key())
@@ -18,7 +18,7 @@ class Storage:
         self._database.execute("CREATE TABLE documents (fingerprint TEXT PRIMARY KEY, content BLOB)")
 
     def put(self, document: Any) -> str:
-        """Keeps a document and returns its fingerprint."""
+        """Stores a document and returns its fingerprint."""
         packed = msgpack.packb(document)
         fingerprint = xxhash.xxh3_64_hexdigest(packed)
         content = self._cipher.encrypt(lz4.frame.compress(packed))
