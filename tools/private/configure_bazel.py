@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""configure_bazel.py DIR: makes the Debian Bazel that is unpacked in DIR/root work from there.
+"""configure_bazel.py DIR: configures Debian's Bazel to run from DIR/root, where it was unpacked.
 
-The package expects its parts at absolute places below /usr. This writes
+The package expects its files at absolute paths below /usr. This script writes
 
-  * the server's class path, with every jar's place in DIR/root;
-  * DIR/bazelrc, which leads Bazel to all of it and answers every `bazel_dep` that a Python build
+  * the server's class path, with the paths of all jars in DIR/root;
+  * DIR/bazelrc, which configures Bazel for these paths, and overrides every `bazel_dep` that a Python build
     needs with the modules that Debian packages, so that module resolution needs no network.
 """
 
@@ -23,7 +23,7 @@ STUBS = DIR / "stubs"
 
 
 def class_path_of(jar):
-    """The jars that a jar's own manifest asks for: Debian's name absolute paths."""
+    """The class path in a jar's own manifest, which has absolute paths in Debian."""
     with zipfile.ZipFile(jar) as archive:
         if "META-INF/MANIFEST.MF" not in archive.namelist():
             return []
@@ -38,7 +38,7 @@ def class_path_of(jar):
 def write_class_path():
     listing = INSTALL_BASE / "bazel_classpath_debian_depends.txt"
     jars = listing.read_text().split()
-    for jar in jars:  # grows while it is walked: the jars of jars
+    for jar in jars:  # grows during the iteration, by the class paths of jars
         place = ROOT / jar.lstrip("/")
         if place.exists():
             jars += [other for other in class_path_of(place) if other not in jars]
@@ -50,7 +50,7 @@ def write_class_path():
 
 
 class Module:
-    """A MODULE.bazel file. Its language is a subset of Python's, so Python's parser reads it."""
+    """A MODULE.bazel file. Its language is a subset of Python, so it is parsed as Python."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -64,7 +64,7 @@ class Module:
                 yield {keyword.arg: keyword.value for keyword in call.keywords}
 
     def dependencies(self):
-        """The names of the modules that users of this one need."""
+        """The names of the modules that this one depends on."""
         for arguments in self._calls("bazel_dep"):
             development = arguments.get("dev_dependency", ast.Constant(False))
             if getattr(development, "value", True) is False:
@@ -72,12 +72,12 @@ class Module:
 
 
 def make_stub(name):
-    """An empty module, for one that bazel_tools lists but a Python build never loads from."""
+    """An empty module, for one that bazel_tools depends on but a Python build does not use."""
     folder = STUBS / name
     folder.mkdir(parents=True)
     (folder / "MODULE.bazel").write_text(f'module(name = "{name}")\n')
     (folder / "BUILD.bazel").touch()
-    if name == "buildozer":  # bazel_tools names this extension, for `bazel mod tidy`
+    if name == "buildozer":  # bazel_tools uses this extension for `bazel mod tidy`
         (folder / "buildozer_binary.bzl").write_text(
             "_repository = repository_rule(lambda repository: None)\n"
             "def _extension(module):\n"
@@ -88,9 +88,9 @@ def make_stub(name):
 
 
 def modules_of_every_build():
-    """What bazel_tools depends on, by name: packaged modules, and stubs for what is not packaged.
+    """The dependencies of bazel_tools by name: packaged modules, and stubs for those not packaged.
 
-    Only these may be overridden: to override a module that a workspace does not use is an error.
+    Only these can be overridden, because overriding a module that a workspace does not use is an error.
     """
     packaged = {}
     for file in INSTALL_BASE.glob("*/*/MODULE.bazel"):
@@ -99,7 +99,7 @@ def modules_of_every_build():
 
     modules = {}
     wanted = list(Module(INSTALL_BASE / "embedded_tools").dependencies())
-    for name in wanted:  # grows while it is walked
+    for name in wanted:  # grows during the iteration
         if name not in modules:
             modules[name] = packaged.get(name) or make_stub(name)
             wanted += modules[name].dependencies()
@@ -117,15 +117,15 @@ def write_bazelrc():
         ("startup", f"--install_base={INSTALL_BASE}"),
         ("startup", "--trust_install_base"),
         ("startup", f"--server_javabase={java.resolve().parent.parent}"),
-        # An empty one: a module that is not there is a prompt error, not a wait for the network.
+        # An empty registry, so that a missing module is an immediate error and not a network timeout.
         ("common", f"--registry={registry.as_uri()}"),
-        ("common", "--lockfile_mode=off"),  # it would list this machine's paths
-        ("common", "--noenable_workspace"),  # its prelude fetches
+        ("common", "--lockfile_mode=off"),  # it would contain this machine's paths
+        ("common", "--noenable_workspace"),  # its prelude downloads files
         # With --config=workspace: a WORKSPACE file instead of MODULE.bazel.
         ("common:workspace", "--enable_workspace"),
         ("common:workspace", "--noenable_bzlmod"),
     ]
-    # An override answers whatever version a workspace asks for.
+    # An override applies to every version that a workspace requires.
     for name, module in modules_of_every_build().items():
         options.append(("common", f"--override_module={name}={module.folder}"))
         options.append(("common:workspace", f"--override_repository={name}={module.folder}"))

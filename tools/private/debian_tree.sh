@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
 # debian_tree.sh DIR PACKAGE...
 #
-# Unpacks packages of a newer Debian release, with all they depend on, into DIR, so that their
-# programs run from there. Asks for neither root nor the machine's own release:
+# Unpacks packages of a newer Debian release, with their dependencies, into DIR, so that their programs
+# run from there. Requires neither root nor a particular release on the machine:
 #
-#  1. apt resolves and fetches with a state folder of its own, through the machine's mirror;
-#  2. dpkg-deb unpacks; no maintainer script runs, nothing outside of DIR changes;
-#  3. programs get DIR's loader and libraries burnt in, since the machine's libc may be too old.
+#  1. apt resolves and downloads the packages from the machine's mirror, with its own state folder;
+#  2. dpkg-deb unpacks them. No maintainer script runs, and nothing outside DIR changes;
+#  3. programs are patched to use the loader and libraries in DIR, since the machine's libc may be too old.
 #
-# DIR must stay where it is afterwards.
+# DIR cannot be moved afterwards.
 #
-#   PYLAYER_DEBIAN_MIRROR   mirror to fetch from (default: the one in the machine's apt sources)
-#   PYLAYER_DEBIAN_SUITE    release to take the packages from
+#   PYLAYER_DEBIAN_MIRROR   mirror to download from (default: the one in the machine's apt sources)
+#   PYLAYER_DEBIAN_SUITE    release of the packages
 set -euo pipefail
 source "${BASH_SOURCE[0]%/*}/cache.sh"
 
 root=$1
 shift
 packages=("$@" patchelf)
-# The first release whose bazel-bootstrap is a Bazel 7.
+# The first release whose bazel-bootstrap is Bazel 7.
 suite=${PYLAYER_DEBIAN_SUITE:-forky}
 
-# Declared as installed, so that apt leaves them and what only they need (700 MB) alone: build tools
-# and interpreters, which programs find on the machine, and parts that only a desktop or a maintainer
-# script would use.
+# Declared as installed, so that apt does not download them and their dependencies (700 MB): build tools and
+# interpreters, which programs find on the machine, and packages that only a desktop or a maintainer script
+# uses.
 supplied=(
   bash build-essential coreutils dpkg gawk git grep libc6-dev mawk perl perl-base python3
   python3-minimal sed tar unzip util-linux zlib1g-dev
@@ -36,7 +36,7 @@ for program in apt-get dpkg-deb flock; do
   command -v "$program" > /dev/null || die "cannot use Debian packages here: there is no $program"
 done
 
-# The mirror that the machine's own release comes from, as apt would ask it; needs no package lists.
+# The mirror of the machine's own release, according to apt. Needs no package lists.
 machine_mirror() {
   # shellcheck source=/dev/null
   local release='' ID='' VERSION_CODENAME=''
@@ -80,9 +80,9 @@ Acquire::Languages "none";
 Acquire::Retries "3";
 APT::Update::Error-Mode "any";
 APT::Install-Recommends "false";
-// Else root's apt fetches as a user who may not enter a private cache folder.
+// Otherwise root's apt downloads as a user without access to a private cache folder.
 APT::Sandbox::User "";
-// The machine's hooks are about the machine's own packages.
+// The machine's hooks concern its own packages.
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 APT_CONF
@@ -116,7 +116,7 @@ rm -rf "$state"
 
 # --- 3. run in place ----------------------------------------------------------------------------
 
-# Links to other packages' files are absolute (JDK: conf -> /etc/java-…); they mean DIR's own files.
+# Absolute links to files of other packages (JDK: conf -> /etc/java-…) must lead to those in DIR.
 find "$root" -type l -lname '/*' -printf '%p\t%l\n' | while IFS=$'\t' read -r link target; do
   [[ ! -e $root$target ]] || ln -sfn "$root$target" "$link"
 done
@@ -124,7 +124,7 @@ done
 libraries=$(dirname "$(find "$root/usr/lib" -name 'ld-linux-*.so.*' -print -quit)")
 loader=$(echo "$libraries"/ld-linux-*.so.*)
 patchelf() { "$loader" --library-path "$libraries" "$root/usr/bin/patchelf" "$@"; }
-# An old-style RPATH (--force-rpath) also serves the libraries that a program loads, like JNI's.
+# An old-style RPATH (--force-rpath) also applies to libraries that a program loads, such as JNI's.
 find "$root/usr" -type f -perm -100 ! -name '*.so*' ! -name patchelf | while read -r program; do
   patchelf --print-interpreter "$program" > /dev/null 2>&1 || continue # a script or a static program
   patchelf --set-interpreter "$loader" --force-rpath \

@@ -1,4 +1,4 @@
-"""Rules that take layers, with the attributes of rules in use."""
+"""Rules that take layers, with the attributes of widely used rules."""
 
 _EXTENSIONS = [".tar", ".tar.gz", ".tgz", ".tar.bz", ".tar.bz2", ".tar.xz", ".tar.zst"]
 

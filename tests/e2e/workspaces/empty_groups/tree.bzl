@@ -1,4 +1,4 @@
-"""A tree artifact: only the action that makes it knows what is in it."""
+"""A tree artifact, whose contents are only known after its action has run."""
 
 def _tree_impl(ctx):
     tree = ctx.actions.declare_directory(ctx.label.name)

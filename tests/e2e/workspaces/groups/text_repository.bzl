@@ -1,4 +1,4 @@
-"""Makes a repository of small files."""
+"""Creates a repository of small files."""
 
 _BUILD = """\
 filegroup(

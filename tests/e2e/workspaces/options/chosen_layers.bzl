@@ -1,4 +1,4 @@
-"""The same layers, with attributes that are chosen by select() and with attributes that are not."""
+"""The same layers, with and without select() in attributes."""
 
 load("@rules_pylayer//bazel:defs.bzl", "py_image_layer")
 
@@ -15,7 +15,7 @@ def _other(optimized, other):  # buildifier: disable=unused-variable
     return other
 
 def chosen_layers(name):
-    """Makes `{name}_by_select`, `{name}_optimized` and `{name}_other`.
+    """Declares `{name}_by_select`, `{name}_optimized` and `{name}_other`.
 
     Args:
         name: what the names of the targets begin with.

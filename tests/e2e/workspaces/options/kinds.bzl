@@ -1,4 +1,4 @@
-"""A rule whose runfiles are of every kind that Bazel has."""
+"""A rule with runfiles of every kind that Bazel has."""
 
 def _kinds_impl(ctx):
     source = ctx.file.src

@@ -1,4 +1,4 @@
-"""A binary with any runfiles."""
+"""A binary with arbitrary runfiles."""
 
 def _binary_impl(ctx):
     executable = ctx.actions.declare_file(ctx.label.name)

@@ -1,6 +1,6 @@
-"""A binary with links that a program makes, by actions that Bazel 7 shows as it shows any other."""
+"""A binary with links created by a program, whose actions look like any others in Bazel 7."""
 
-# By name: the text of the link, and whether it is declared as one or stands for its target.
+# By name: the link's target, and whether it is a declared symlink or stands for its target.
 _LINKS = {
     "absolute": ("/usr/bin/env", True),
     "declared": ("target.txt", True),

@@ -1,4 +1,4 @@
-"""Repositories that are laid out like those of an interpreter and of wheels."""
+"""Repositories with the layouts of those of an interpreter and of wheels."""
 
 _BUILD = """\
 package(default_visibility = ["//visibility:public"])
@@ -12,11 +12,11 @@ exports_files(glob(["**"], exclude = ["*"]))
 """
 
 def _interpreter_repository_impl(rctx):
-    # A shell is an interpreter too, and needs no library of its own.
+    # A shell is an interpreter, too, and needs no library.
     rctx.execute(["mkdir", "bin"])
     rctx.execute(["cp", rctx.path(rctx.which("sh")).realpath, "bin/python3.11"])
     for link in ["bin/python3", "bin/python"]:
-        # Not rctx.symlink, which makes absolute links.
+        # Not rctx.symlink, which creates absolute links.
         rctx.execute(["ln", "-s", "python3.11", link])
     rctx.file("lib/python3.11/os.py", "# os\n")
     rctx.file("lib/python3.11/site-packages/pip/__init__.py", "# pip\n")

@@ -1,6 +1,6 @@
-"""A binary with a virtual environment, as rules for Python lay it out, and with every kind of runfile."""
+"""A binary with a virtual environment, in the layout of Python rules, and with every kind of runfile."""
 
-# The interpreter on the PATH starts it, and it starts that of its virtual environment.
+# Started by the interpreter on the PATH, and starts the one in its virtual environment.
 _LAUNCHER = """\
 #!/usr/bin/env python3
 exec "$0.runfiles/{venv}/bin/python3" "$0.runfiles/{main}"
@@ -36,7 +36,7 @@ def _venv_binary_impl(ctx):
         ctx.actions.write(file, text)
         return file
 
-    # The virtual environment. All of its links dangle but in the runfiles.
+    # The virtual environment. All of its links dangle outside the runfiles.
     venv = "_{}.venv".format(name)
     site_packages = venv + "/lib/python3.11/site-packages/"
     declare_link(venv + "/bin/python3", _FROM_BIN + _rlocation(ctx, ctx.file.interpreter))
@@ -47,7 +47,7 @@ def _venv_binary_impl(ctx):
     for wheel in ctx.files.wheels:
         place = wheel.short_path.split("/site-packages/")[1]
         if place.endswith(".so"):
-            # A shared library is there a second time.
+            # A shared library is added a second time.
             root_symlinks["{}/{}/{}".format(ctx.workspace_name, ctx.label.package, site_packages + place)] = wheel
         elif place.startswith("numpy/"):
             # A package with shared libraries is split file by file.
@@ -62,7 +62,7 @@ def _venv_binary_impl(ctx):
     ctx.actions.run_shell(outputs = [tree], command = _TREE, arguments = [tree.path, "\t"])
     made.append(tree)
 
-    # A wheel that is a tree, under a name of its own.
+    # A wheel that is a tree, under its own name.
     declare_link(site_packages + "unpacked", _FROM_SITE_PACKAGES + _rlocation(ctx, tree) + "/inner")
     declare_link("local_python3", "/usr/local/python/bin/python3")
 

@@ -1,4 +1,4 @@
-"""A rule for the example of a worker."""
+"""A rule for the example worker."""
 
 def _capitals_impl(ctx):
     output = ctx.actions.declare_file(ctx.label.name + ".capitals")
