@@ -11,12 +11,12 @@ use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pylayer::chunk::{self, ChunkSizes};
 use pylayer::codec::Codec;
-use pylayer::groups::{self, DEFAULT_GROUPS, LayerGroups};
+use pylayer::groups::{LayerGroup, LayerGroups, Patterns};
 use pylayer::header;
 use pylayer::image_path::ImagePath;
 use pylayer::inputs::{Content, FileContent, ResolvedEntry};
 use pylayer::plan::{self, LayerPlan};
-use pylayer::request::{DEFAULT_DEDUPE_FROM, Metadata, Settings};
+use pylayer::settings::Settings;
 use pylayer::survey::Survey;
 
 /// As many as a binary has that holds several deep learning frameworks.
@@ -84,18 +84,9 @@ fn items() -> Vec<ResolvedEntry> {
 
 fn settings() -> Settings {
     let runfiles = ImagePath::new("app/server.runfiles").expect("the path has no odd component");
-    let of_server = |(name, pattern): &(String, String)| {
-        (name.clone(), groups::for_binary(pattern, &runfiles, &Survey::default()))
-    };
-    let owned = |(name, pattern): &(&str, &str)| (name.to_string(), pattern.to_string());
-    Settings {
-        groups: USER_GROUPS.iter().map(owned).chain(DEFAULT_GROUPS.iter().map(of_server)).collect(),
-        exclude: Vec::new(),
-        root: String::new(),
-        codec: Codec::Gzip { level: 6 },
-        metadata: Metadata::default(),
-        dedupe_from: Some(DEFAULT_DEDUPE_FROM),
-    }
+    let layer_groups = USER_GROUPS.iter().map(|(name, pattern)| LayerGroup::new(*name, *pattern)).collect();
+    let patterns = Patterns { layer_groups, ..Patterns::default() };
+    Settings { patterns: patterns.for_binary(&runfiles, &Survey::default()), ..Settings::default() }
 }
 
 fn layer_plan() -> LayerPlan {
@@ -122,7 +113,7 @@ fn match_groups(criterion: &mut Criterion) {
     let settings = settings();
     criterion.bench_function("match 150,000 paths with 10 patterns", |bencher| {
         bencher.iter(|| {
-            let groups = LayerGroups::compile(&settings.groups, &settings.exclude).expect("valid patterns");
+            let groups = LayerGroups::compile(&settings.patterns).expect("valid patterns");
             paths.iter().filter(|path| groups.group_of(path.tar_name()) == Some("packages")).count()
         });
     });

@@ -15,8 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::Codec;
 use crate::header;
+use crate::metadata::Metadata;
 use crate::plan::{Body, LayerPlan, TarEntry};
-use crate::request::Metadata;
 
 /// The parameters of chunking. Sizes are in uncompressed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,12 +150,12 @@ pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
     };
     field(codec.to_string().as_bytes());
     if let Chunk::Run { .. } = chunk {
-        let Metadata { owner, group, owner_name, group_name, mtime, mode: _ } = &plan.metadata;
-        for number in [*owner, *group, *mtime] {
+        let Metadata { uid, gid, uname, gname, mtime, mode: _ } = &plan.metadata;
+        for number in [u64::from(*uid), u64::from(*gid), *mtime] {
             field(&number.to_le_bytes());
         }
-        field(owner_name.as_bytes());
-        field(group_name.as_bytes());
+        field(uname.as_bytes());
+        field(gname.as_bytes());
     }
     for piece in chunk.pieces(plan) {
         match piece {

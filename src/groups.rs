@@ -9,7 +9,10 @@
 
 use std::sync::LazyLock;
 
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
+use serde::{Deserialize, Deserializer, de};
 
 use crate::image_path::ImagePath;
 use crate::show::show;
@@ -30,17 +33,101 @@ const INTERPRETER_DIRECTORY: &str = "{interpreter}";
 /// What `{pip_package:NAME}` begins with: the repositories of a package, with the slash behind them.
 const PIP_PACKAGE: &str = "{pip_package:";
 
-/// The groups that are tried after the user's own: names and patterns.
-pub static DEFAULT_GROUPS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
-    let mut groups: Vec<(String, String)> = Vec::new();
+/// A name and the pattern of the paths that belong to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerGroup {
+    /// Becomes part of a file name.
+    #[serde(deserialize_with = "layer_name")]
+    pub name: String,
+    pub pattern: String,
+}
+
+impl LayerGroup {
+    /// A group whose name needs no check.
+    pub fn new(name: impl Into<String>, pattern: impl Into<String>) -> LayerGroup {
+        LayerGroup { name: name.into(), pattern: pattern.into() }
+    }
+}
+
+/// The patterns that divide the files of an image among its layers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Args)]
+#[serde(default, deny_unknown_fields)]
+pub struct Patterns {
+    /// A layer of its own for the paths in which REGEX is found; the first such group takes a path
+    #[arg(long = "layer-group", value_name = "NAME=REGEX", value_parser = parse_layer_group)]
+    pub layer_groups: Vec<LayerGroup>,
+    /// The groups that are tried after these.
+    #[arg(skip)]
+    pub default_groups: Vec<LayerGroup>,
+    /// Leave out the paths in which REGEX is found
+    #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new())]
+    pub exclude: Vec<String>,
+}
+
+impl Patterns {
+    /// All groups in matching order.
+    pub fn groups(&self) -> impl Iterator<Item = &LayerGroup> {
+        self.layer_groups.iter().chain(&self.default_groups)
+    }
+
+    /// These patterns and the default groups for a binary whose runfiles are at `runfiles`, as the Bazel
+    /// rule has them.
+    pub fn for_binary(&self, runfiles: &ImagePath, found: &Survey) -> Patterns {
+        let is_own =
+            |name: &str| name != DEFAULT_GROUP && self.layer_groups.iter().any(|own| own.name == name);
+        let for_binary = |pattern: &String| for_binary(pattern, runfiles, found);
+        let group = |group: &LayerGroup| LayerGroup::new(&group.name, for_binary(&group.pattern));
+        Patterns {
+            layer_groups: self.layer_groups.iter().map(group).collect(),
+            default_groups: DEFAULT_GROUPS
+                .iter()
+                .filter(|default| !is_own(&default.name))
+                .map(group)
+                .collect(),
+            exclude: self.exclude.iter().map(for_binary).collect(),
+        }
+    }
+}
+
+/// Parses `NAME=REGEX`; the pattern may contain further equals signs.
+fn parse_layer_group(value: &str) -> Result<LayerGroup, String> {
+    match value.split_once('=') {
+        Some((name, "")) => {
+            Err(format!("an empty pattern is found in every path; write {name}=. if that is meant"))
+        }
+        Some((name, pattern)) => Ok(LayerGroup::new(parse_layer_name(name)?, pattern)),
+        None => Err("expected NAME=PATTERN".to_string()),
+    }
+}
+
+/// A layer's file has the name of its group. Output groups and hidden files begin with `_` and `.`.
+fn parse_layer_name(name: &str) -> Result<String, String> {
+    let is_allowed = |char: char| char.is_ascii_alphanumeric() || "_-.+".contains(char);
+    if name.is_empty() || name.starts_with(['.', '_']) || !name.chars().all(is_allowed) {
+        return Err(format!(
+            "{} cannot be the name of a layer: use letters, digits, _, -, . and +, without . or _ at the start",
+            if name.is_empty() { "an empty string".to_string() } else { show(name.as_bytes()) }
+        ));
+    }
+    Ok(name.to_string())
+}
+
+fn layer_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    parse_layer_name(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+/// The groups that are tried after the user's own.
+pub static DEFAULT_GROUPS: LazyLock<Vec<LayerGroup>> = LazyLock::new(|| {
+    let mut groups: Vec<LayerGroup> = Vec::new();
     for row in DEFAULT_GROUP_PATTERNS.iter() {
         match groups.last_mut() {
             // Patterns of successive rows of one group are alternatives of one pattern.
-            Some((group, pattern)) if *group == row.group => {
-                pattern.push('|');
-                pattern.push_str(&row.pattern);
+            Some(group) if group.name == row.group => {
+                group.pattern.push('|');
+                group.pattern.push_str(&row.pattern);
             }
-            _ => groups.push((row.group.clone(), row.pattern.clone())),
+            _ => groups.push(LayerGroup::new(&row.group, &row.pattern)),
         }
     }
     groups
@@ -91,14 +178,6 @@ fn literal(bytes: &[u8]) -> String {
     regex::escape(&text.collect::<String>()).replace('\0', ".")
 }
 
-/// Whether a group is one of [`DEFAULT_GROUPS`], for whatever binary.
-pub fn is_default(name: &str, pattern: &str) -> bool {
-    DEFAULT_GROUPS.iter().any(|(default, general)| {
-        let end = general.rsplit(RUNFILES).next();
-        *default == name && end.is_some_and(|end| pattern.ends_with(end))
-    })
-}
-
 /// Layers in the order in which an image stacks them: what changes least comes first, because a
 /// container runtime unpacks every layer above a changed one again.
 pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
@@ -143,19 +222,19 @@ pub struct LayerGroups {
 }
 
 impl LayerGroups {
-    /// Compiles `groups` (name and pattern, in matching order) and the patterns of what is left out.
-    /// A name may occur more than once, with a pattern each time.
-    pub fn compile(groups: &[(String, String)], exclude: &[String]) -> Result<LayerGroups, Error> {
+    /// Compiles `patterns`. A name may occur more than once, with a pattern each time.
+    pub fn compile(patterns: &Patterns) -> Result<LayerGroups, Error> {
         // Each alone first: an error in a set does not tell which pattern it is in.
-        for (name, pattern) in groups {
+        for LayerGroup { name, pattern } in patterns.groups() {
             check(pattern, || format!("the pattern of layer group {name:?},"))?;
         }
-        for pattern in exclude {
+        for pattern in &patterns.exclude {
             check(pattern, || "the exclude pattern".to_string())?;
         }
-        let all: Vec<&String> = groups.iter().map(|(_, pattern)| pattern).chain(exclude).collect();
+        let all: Vec<&String> =
+            patterns.groups().map(|group| &group.pattern).chain(&patterns.exclude).collect();
         Ok(LayerGroups {
-            groups: groups.iter().map(|(name, _)| name.clone()).collect(),
+            groups: patterns.groups().map(|group| group.name.clone()).collect(),
             patterns: pattern_set(&all)?,
         })
     }
@@ -259,10 +338,16 @@ fn problem(error: &regex::Error, what: &str, pattern: &str) -> Error {
 mod tests {
     use super::*;
 
+    fn patterns(list: &[(&str, &str)], exclude: &[&str]) -> Patterns {
+        Patterns {
+            layer_groups: list.iter().map(|(name, pattern)| LayerGroup::new(*name, *pattern)).collect(),
+            default_groups: Vec::new(),
+            exclude: exclude.iter().map(|pattern| pattern.to_string()).collect(),
+        }
+    }
+
     fn groups(list: &[(&str, &str)], exclude: &[&str]) -> LayerGroups {
-        let list: Vec<_> = list.iter().map(|(n, p)| (n.to_string(), p.to_string())).collect();
-        let exclude: Vec<_> = exclude.iter().map(|p| p.to_string()).collect();
-        LayerGroups::compile(&list, &exclude).unwrap()
+        LayerGroups::compile(&patterns(list, exclude)).unwrap()
     }
 
     fn group_of(groups: &LayerGroups, path: impl AsRef<[u8]>) -> Option<&str> {
@@ -302,9 +387,8 @@ mod tests {
 
     #[test]
     fn bad_lists_are_explained() {
-        let bad = |pattern: &str| {
-            LayerGroups::compile(&[("x".into(), pattern.into())], &[]).unwrap_err().to_string()
-        };
+        let bad =
+            |pattern: &str| LayerGroups::compile(&patterns(&[("x", pattern)], &[])).unwrap_err().to_string();
         let what = r#"the pattern of layer group "x","#;
         assert_eq!(bad("a(b"), format!("{what} \"a(b\" is not a valid regular expression: unclosed group"));
         assert!(bad("a{1000000000}").contains("is not a valid regular expression"));
@@ -320,13 +404,8 @@ mod tests {
     #[test]
     fn default_groups_know_every_rule_sets_repositories() {
         let runfiles = ImagePath::new("app/server.runfiles").unwrap();
-        let patterns = DEFAULT_GROUPS
-            .iter()
-            .map(|(name, pattern)| (name, for_binary(pattern, &runfiles, &Survey::default())));
-        let patterns: Vec<_> = patterns.collect();
-        let patterns: Vec<_> =
-            patterns.iter().map(|(name, pattern)| (name.as_str(), pattern.as_str())).collect();
-        let groups = groups(&patterns, &[]);
+        let patterns = Patterns::default().for_binary(&runfiles, &Survey::default());
+        let groups = LayerGroups::compile(&patterns).unwrap();
         let table = include_str!("../tests/fixtures/default_layers.txt");
         for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (layer, path) = line.split_once(' ').unwrap();
@@ -354,9 +433,8 @@ mod tests {
     #[test]
     fn default_groups_are_those_of_one_binary() {
         let runfiles = ImagePath::new("srv/a+b é.runfiles").unwrap();
-        for (name, pattern) in DEFAULT_GROUPS.iter() {
+        for LayerGroup { name, pattern } in DEFAULT_GROUPS.iter() {
             let pattern = for_binary(pattern, &runfiles, &Survey::default());
-            assert!(is_default(name, &pattern) && !is_default("other", &pattern));
             let groups = groups(&[("found", &pattern)], &[]);
             for (path, layer) in [
                 ("srv/a+b é.runfiles/pypi_six/site-packages/six.py", "packages"),
@@ -370,6 +448,30 @@ mod tests {
             }
         }
         assert_eq!(for_binary(r"\.runfiles/x", &runfiles, &Survey::default()), r"\.runfiles/x");
-        assert!(!is_default("packages", "site-packages"));
+    }
+
+    #[test]
+    fn a_group_of_a_users_own_takes_the_place_of_the_default_one() {
+        let runfiles = ImagePath::new("app/server.runfiles").unwrap();
+        let own = patterns(&[("packages", "{pip_package:six}"), ("default", "x")], &["{runfiles}y"]);
+        let patterns = own.for_binary(&runfiles, &Survey::default());
+        let names: Vec<&str> = patterns.groups().map(|group| group.name.as_str()).collect();
+        assert_eq!(names, ["packages", "default", "interpreter", "default"]);
+        assert!(patterns.layer_groups[0].pattern.starts_with(r"^\./app/server\.runfiles/("));
+        assert_eq!(patterns.exclude, [r"^\./app/server\.runfiles/y"]);
+    }
+
+    #[test]
+    fn names_of_layers_are_names_of_files() {
+        assert_eq!(parse_layer_group("numpy=a=b.*"), Ok(LayerGroup::new("numpy", "a=b.*")));
+        for (value, problem) in [
+            ("x", "expected NAME=PATTERN"),
+            ("x=", "write x=. if that is meant"),
+            ("=x", "an empty string cannot be the name of a layer"),
+            ("../x=a", "../x cannot be the name of a layer"),
+            ("_x=a", "without . or _ at the start"),
+        ] {
+            assert!(parse_layer_group(value).unwrap_err().contains(problem), "{value}");
+        }
     }
 }

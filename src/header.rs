@@ -12,8 +12,8 @@
 
 use tar::{EntryType, Header};
 
+use crate::metadata::Metadata;
 use crate::plan::{Body, TarEntry};
-use crate::request::Metadata;
 
 /// The length of everything in a tar is a multiple of this.
 pub const BLOCK_BYTES: u64 = 512;
@@ -73,8 +73,8 @@ fn ustar_header(entry: &TarEntry, metadata: &Metadata) -> Header {
         Body::HardLink { .. } => EntryType::Link,
     });
     header.set_mode(entry.mode);
-    header.set_uid(metadata.owner);
-    header.set_gid(metadata.group);
+    header.set_uid(metadata.uid.into());
+    header.set_gid(metadata.gid.into());
     header.set_size(size(entry));
     header.set_mtime(metadata.mtime);
     let fields = header.as_ustar_mut().expect("the header was made as ustar");
@@ -86,8 +86,8 @@ fn ustar_header(entry: &TarEntry, metadata: &Metadata) -> Header {
         None => fill(&mut fields.name, &entry.name),
     }
     fill(&mut fields.linkname, link_target(entry));
-    fill(&mut fields.uname, metadata.owner_name.as_bytes());
-    fill(&mut fields.gname, metadata.group_name.as_bytes());
+    fill(&mut fields.uname, metadata.uname.as_bytes());
+    fill(&mut fields.gname, metadata.gname.as_bytes());
     header.set_cksum();
     header
 }
@@ -130,7 +130,8 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The records of the PAX header, sorted by key; empty if ustar suffices.
 fn pax_records(entry: &TarEntry, metadata: &Metadata) -> Vec<u8> {
-    let Metadata { owner, group, owner_name, group_name, mtime, .. } = metadata;
+    let Metadata { uid, gid, uname, gname, mtime, .. } = metadata;
+    let (uid, gid) = (u64::from(*uid), u64::from(*gid));
     let (name, target) = (&entry.name[..], link_target(entry));
     let long_name = split(name).is_none();
     let long_target = target.len() > NAME_BYTES;
@@ -146,15 +147,15 @@ fn pax_records(entry: &TarEntry, metadata: &Metadata) -> Vec<u8> {
             pax_record(&mut records, key, value.as_ref());
         }
     };
-    record(*group >= EIGHT_BYTE_FIELD_LIMIT, "gid", &group.to_string());
-    record(long(group_name), "gname", group_name);
+    record(gid >= EIGHT_BYTE_FIELD_LIMIT, "gid", &gid.to_string());
+    record(long(gname), "gname", gname);
     record(binary, "hdrcharset", b"BINARY");
     record(long_target || foreign(target), "linkpath", &target);
     record(*mtime >= TWELVE_BYTE_FIELD_LIMIT, "mtime", &mtime.to_string());
     record(long_name || foreign(name), "path", &name);
     record(size(entry) >= TWELVE_BYTE_FIELD_LIMIT, "size", &size(entry).to_string());
-    record(*owner >= EIGHT_BYTE_FIELD_LIMIT, "uid", &owner.to_string());
-    record(long(owner_name), "uname", owner_name);
+    record(uid >= EIGHT_BYTE_FIELD_LIMIT, "uid", &uid.to_string());
+    record(long(uname), "uname", uname);
     records
 }
 
@@ -257,7 +258,7 @@ mod tests {
 
     #[test]
     fn large_values_come_back() {
-        let metadata = Metadata { owner: 4_000_000_000, mtime: 1 << 40, ..Metadata::default() };
+        let metadata = Metadata { uid: 4_000_000_000, mtime: 1 << 40, ..Metadata::default() };
         let (_, _, size, _) = decoded(&entry(b"./f", file(10 << 30)), &metadata);
         assert_eq!(size, 10 << 30);
         let bytes = encoded(&entry(b"./f", file(10 << 30)), &metadata);
@@ -270,8 +271,7 @@ mod tests {
 
     #[test]
     fn large_values_are_in_the_ustar_fields_too() {
-        let metadata =
-            Metadata { owner: 3_000_000, group: 4_000_000_000, mtime: 1 << 40, ..Metadata::default() };
+        let metadata = Metadata { uid: 3_000_000, gid: 4_000_000_000, mtime: 1 << 40, ..Metadata::default() };
         let bytes = encoded(&entry(b"./f", file(10 << 30)), &metadata);
         let ustar = &bytes[1024..];
         for (field, value) in [
@@ -287,7 +287,7 @@ mod tests {
             assert_eq!(field, expected, "{value}");
         }
         // The largest values that fit are written in octal.
-        let metadata = Metadata { owner: (1 << 21) - 1, mtime: (1 << 33) - 1, ..Metadata::default() };
+        let metadata = Metadata { uid: (1 << 21) - 1, mtime: (1 << 33) - 1, ..Metadata::default() };
         let bytes = encoded(&entry(b"./f", file((1 << 33) - 1)), &metadata);
         assert_eq!(&bytes[108..116], b"7777777\0");
         assert_eq!(&bytes[124..148], b"77777777777\x0077777777777\0");

@@ -27,7 +27,8 @@ use crate::cache::Cache;
 use crate::elf;
 use crate::image_path::{self, ImagePath};
 use crate::manifest::{Manifest, ManifestEntry, Source};
-use crate::show::show_path;
+use crate::settings::Settings;
+use crate::show::{hex, show_path};
 use crate::stamp::Stamp;
 use bazel_worker::{Cancel, Cancelled};
 
@@ -122,15 +123,6 @@ pub struct FileContent {
     pub lasting: bool,
 }
 
-/// What is asked about each file besides its size.
-#[derive(Debug, Clone, Copy)]
-pub struct ContentChecks {
-    /// Find contents of at least this size that are equal.
-    pub dedupe_from: Option<u64>,
-    /// Find executable content.
-    pub executable: bool,
-}
-
 /// A content that lasts, by digest and stamp.
 pub type LastingContent = (Bytes, Stamp);
 
@@ -201,11 +193,11 @@ impl Inputs<'_> {
     }
 
     /// The entries of `manifest` that `wanted` accepts by their image path, trees expanded, sorted by
-    /// image path.
-    pub fn items(
+    /// image path. `settings` say what has to be known about their contents.
+    pub fn entries(
         &self,
         manifest: &Manifest,
-        checks: ContentChecks,
+        settings: &Settings,
         wanted: impl Fn(&ImagePath) -> bool + Sync,
     ) -> Result<Vec<ResolvedEntry>, Error> {
         // To ask the system for a size takes some microseconds.
@@ -213,11 +205,11 @@ impl Inputs<'_> {
         let share = manifest.entries.len().div_ceil(threads).max(MIN_SHARE);
         let mut items = std::thread::scope(|scope| {
             let wanted = &wanted;
-            let look = |entries| move || self.items_of(entries, wanted);
+            let look = |entries| move || self.entries_of(entries, wanted);
             let looks = manifest.entries.chunks(share).map(|entries| {
                 let thread = std::thread::Builder::new().spawn_scoped(scope, look(entries));
                 // Where there is no room for a thread, this one does the work.
-                thread.map_err(|_| self.items_of(entries, wanted))
+                thread.map_err(|_| self.entries_of(entries, wanted))
             });
             let looks: Vec<_> = looks.collect();
             let mut items = Vec::with_capacity(manifest.entries.len());
@@ -229,11 +221,11 @@ impl Inputs<'_> {
             }
             Ok::<_, Error>(items)
         })?;
-        self.check_contents(&mut items, checks)?;
+        self.check_contents(&mut items, settings)?;
         Ok(items)
     }
 
-    fn items_of(
+    fn entries_of(
         &self,
         entries: &[ManifestEntry],
         wanted: impl Fn(&ImagePath) -> bool,
@@ -396,9 +388,9 @@ impl Inputs<'_> {
         Ok(())
     }
 
-    /// Fills in the digests of files that may be equal to another, and looks at the first bytes of
-    /// files, as far as `checks` ask for it.
-    fn check_contents(&self, items: &mut [ResolvedEntry], checks: ContentChecks) -> Result<(), Error> {
+    /// Sorts `items`, fills in the digests of files that may be equal to another, and looks at the first
+    /// bytes of files, as far as `settings` require it.
+    fn check_contents(&self, items: &mut [ResolvedEntry], settings: &Settings) -> Result<(), Error> {
         items.sort_by(|a, b| a.path.cmp(&b.path));
         let repeated: HashSet<ImagePath> = items
             .windows(2)
@@ -408,12 +400,11 @@ impl Inputs<'_> {
         let mut same_size: HashMap<u64, Vec<&mut Arc<FileContent>>> = HashMap::new();
         for item in items {
             let Content::File(content) = &mut item.content else { continue };
-            if checks.executable && content.executable.is_none() {
+            if settings.metadata.mode.depends_on_content() && content.executable.is_none() {
                 self.cancel.check()?;
                 Arc::make_mut(content).executable = Some(self.looks_executable(content)?);
             }
-            let dedupe = checks.dedupe_from.is_some_and(|from| content.size >= from.max(1));
-            if dedupe || repeated.contains(&item.path) {
+            if settings.dedupes(content.size) || repeated.contains(&item.path) {
                 same_size.entry(content.size).or_default().push(content);
             }
         }
@@ -526,11 +517,6 @@ fn declared_digest(text: &Path) -> String {
     let mut digest = Sha256::digest(text.as_os_str().as_bytes());
     digest[0] = !digest[0];
     hex(&digest)
-}
-
-/// As Bazel writes a digest.
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads parts of one file, and insists that the file is what it was when the layer was planned.

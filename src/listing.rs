@@ -72,8 +72,8 @@ pub fn write(
 ) -> io::Result<()> {
     let metadata = &plan.metadata;
     // The end of every line, after the mode. Writing to a String cannot fail.
-    let mut common = format!(" uid={} gid={}", metadata.owner, metadata.group);
-    for (keyword, name) in [(" uname=", &metadata.owner_name), (" gname=", &metadata.group_name)] {
+    let mut common = format!(" uid={} gid={}", metadata.uid, metadata.gid);
+    for (keyword, name) in [(" uname=", &metadata.uname), (" gname=", &metadata.gname)] {
         if !name.is_empty() {
             common.push_str(keyword);
             escape(name.as_bytes(), &mut common);
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
     use crate::image_path::ImagePath;
     use crate::inputs::FileContent;
-    use crate::request::Metadata;
+    use crate::metadata::Metadata;
     use std::sync::Arc;
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
             .into_iter()
             .map(|(name, body)| TarEntry { name: name.into(), mode: 0o755, body })
             .collect();
-        let metadata = Metadata { owner_name: "app user".into(), ..Metadata::default() };
+        let metadata = Metadata { uname: "app user".into(), ..Metadata::default() };
         let excluded_links = [("d/gone", &b"/a b"[..]), ("e", b"d/gone")]
             .map(|(path, text)| ExcludedLink { path: ImagePath::new(path).unwrap(), text: text.to_vec() });
         let text = listing(&LayerPlan { entries, metadata }, &[(1, 62)], &excluded_links);

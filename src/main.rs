@@ -89,11 +89,11 @@ fn pack(options: &pack::Options) -> ExitCode {
     }
     let report = match pack::run(options, std::io::stderr().is_terminal(), &cancel) {
         Ok(report) => report,
-        Err(error @ pack::Error::Interrupted) => {
-            fail(error);
-            return ExitCode::from(INTERRUPTED);
+        Err(error) => {
+            let interrupted = matches!(error.downcast_ref(), Some(pack::Error::Interrupted));
+            let failure = fail(error);
+            return if interrupted { ExitCode::from(INTERRUPTED) } else { failure };
         }
-        Err(error) => return fail(error),
     };
     let mut stdout = std::io::stdout().lock();
     let printed = stdout.write_all(report.as_bytes()).and_then(|()| stdout.flush());

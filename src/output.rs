@@ -20,10 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
-use serde::Serialize;
 
-use crate::codec::Codec;
-use crate::pipeline::Written;
 use crate::show::show_path;
 
 /// An output could not be written.
@@ -155,42 +152,6 @@ pub fn remove_abandoned(path: &Path) {
     }
 }
 
-/// An OCI content descriptor (image-spec, `descriptor.md`) with the layer's diff ID beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Descriptor {
-    #[serde(rename = "mediaType")]
-    pub media_type: &'static str,
-    /// `sha256:` and 64 hexadecimal digits: of the file.
-    pub digest: String,
-    /// Length of the file in bytes.
-    pub size: u64,
-    /// As `digest`: of the uncompressed tar.
-    pub diff_id: String,
-}
-
-impl Descriptor {
-    /// The descriptor of a layer.
-    pub fn new(codec: Codec, written: &Written) -> Descriptor {
-        Descriptor {
-            media_type: codec.media_type(),
-            digest: sha256(&written.digest),
-            size: written.size,
-            diff_id: sha256(&written.diff_id),
-        }
-    }
-
-    /// One line of JSON.
-    pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string(self).expect("strings and numbers are JSON");
-        text.push('\n');
-        text
-    }
-}
-
-fn sha256(digest: &[u8; 32]) -> String {
-    digest.iter().fold("sha256:".to_string(), |text, byte| text + &format!("{byte:02x}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,17 +237,5 @@ mod tests {
     fn an_output_that_cannot_be_written_is_named() {
         let error = Output::create(Path::new("/nonexistent/layer.tar")).err().unwrap();
         assert!(error.to_string().starts_with("cannot write /nonexistent/layer.tar: No such file"));
-    }
-
-    #[test]
-    fn descriptors_are_oci_json() {
-        let written = Written { digest: [1; 32], size: 7, diff_id: [0xab; 32], ..Written::default() };
-        let json = Descriptor::new(Codec::Gzip { level: 6 }, &written).to_json();
-        let expected = format!(
-            "{{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"sha256:{}\",\"size\":7,\"diff_id\":\"sha256:{}\"}}\n",
-            "01".repeat(32),
-            "ab".repeat(32)
-        );
-        assert_eq!(json, expected);
     }
 }

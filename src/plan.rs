@@ -19,7 +19,8 @@ use foldhash::HashMap as FoldHashMap;
 use crate::groups::LayerGroups;
 use crate::image_path::ImagePath;
 use crate::inputs::{Content, FileContent, ResolvedEntry};
-use crate::request::{Metadata, Settings};
+use crate::metadata::Metadata;
+use crate::settings::Settings;
 use crate::show::{show, show_path};
 use bazel_worker::{Cancel, Cancelled};
 
@@ -196,12 +197,11 @@ struct Link<'a> {
     place: ImagePath,
 }
 
-/// Plans the layer that holds `items`. A layer without items holds its root, unless that belongs to the
-/// base image.
-pub fn plan(mut items: Vec<ResolvedEntry>, settings: &Settings, cancel: &Cancel) -> Result<LayerPlan, Error> {
+/// Plans the layer that contains `items`, which are sorted by path. A layer without items contains its
+/// root, unless that belongs to the base image.
+pub fn plan(items: Vec<ResolvedEntry>, settings: &Settings, cancel: &Cancel) -> Result<LayerPlan, Error> {
     cancel.check()?;
-    // In general they are sorted already, and this is one look at each.
-    items.sort_by(|a, b| a.path.cmp(&b.path));
+    debug_assert!(items.is_sorted_by(|a, b| a.path <= b.path));
     for item in &items {
         cancel.check()?;
         check(item)?;
@@ -226,10 +226,11 @@ pub fn plan(mut items: Vec<ResolvedEntry>, settings: &Settings, cancel: &Cancel)
                     Some(true) => settings.metadata.mode.of_program(),
                     Some(false) | None => settings.metadata.mode.of_data(),
                 };
-                let identity = settings
-                    .dedupe_from
-                    .filter(|from| content.size >= (*from).max(1))
-                    .and_then(|_| content.digest.clone().map(|digest| (content.size, digest)));
+                let identity = content
+                    .digest
+                    .clone()
+                    .filter(|_| settings.dedupes(content.size))
+                    .map(|digest| (content.size, digest));
                 let first = identity.and_then(|identity| match stored.entry(identity) {
                     Occupied(known) => known.into_mut().add_name(entries.len()),
                     Vacant(unknown) => {
@@ -376,17 +377,9 @@ fn is_of_base_images(path: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Codec;
 
     fn planned(items: Vec<ResolvedEntry>, root: &str, cancel: &Cancel) -> Result<LayerPlan, Error> {
-        let settings = Settings {
-            groups: Vec::new(),
-            exclude: Vec::new(),
-            root: root.to_string(),
-            codec: Codec::None,
-            metadata: Metadata::default(),
-            dedupe_from: Some(4096),
-        };
+        let settings = Settings { root: root.to_string(), ..Settings::default() };
         plan(items, &settings, cancel)
     }
 
@@ -454,6 +447,131 @@ mod tests {
             assert_eq!(planned(Vec::new(), root, &Cancel::new()).unwrap(), with_files, "{root}");
             assert!(!with_files.holds_files());
         }
+    }
+
+    fn file(name: &str, size: u64, digest: Option<&'static str>) -> Content {
+        let digest = digest.map(|digest| Bytes::from_static(digest.as_bytes()));
+        Content::File(Arc::new(FileContent { file: name.into(), size, digest, ..FileContent::default() }))
+    }
+
+    fn symlink(text: &str) -> Content {
+        Content::Symlink(text.into())
+    }
+
+    fn entries(items: Vec<ResolvedEntry>, root: &str) -> Vec<TarEntry> {
+        planned(items, root, &Cancel::new()).unwrap().entries
+    }
+
+    fn names(entries: &[TarEntry]) -> Vec<&str> {
+        entries.iter().map(|entry| std::str::from_utf8(&entry.name).unwrap()).collect()
+    }
+
+    #[test]
+    fn directories_come_once_and_before_their_contents() {
+        let items = ["a/b/c/x", "a/b/y", "a/b-c/z", "a/bc"].map(|path| item(path, Content::Empty));
+        let mut items = items.to_vec();
+        items.sort_by(|a, b| a.path.cmp(&b.path));
+        let all = ["./a/", "./a/b-c/", "./a/b-c/z", "./a/b/", "./a/b/c/", "./a/b/c/x", "./a/b/y", "./a/bc"];
+        assert_eq!(names(&entries(items.clone(), "")), all);
+        // None above the root.
+        assert_eq!(
+            names(&entries(items[1..3].to_vec(), "a/b")),
+            ["./a/b/", "./a/b/c/", "./a/b/c/x", "./a/b/y"]
+        );
+    }
+
+    #[test]
+    fn equal_contents_are_stored_once() {
+        let items = vec![
+            item("a", file("1", 4096, Some("same"))),
+            item("b", file("2", 4096, Some("same"))),
+            item("c", file("3", 4097, Some("same"))),
+            item("d", file("4", 4096, None)),
+            item("e", file("5", 4095, Some("small"))),
+            item("f", file("6", 4095, Some("small"))),
+        ];
+        let is_link =
+            |entry: &TarEntry| matches!(&entry.body, Body::HardLink { target, .. } if target == "./a");
+        let links: Vec<bool> = entries(items.clone(), "").iter().map(is_link).collect();
+        assert_eq!(links, [false, true, false, false, false, false]);
+        let settings = Settings { dedupe: false, ..Settings::default() };
+        let plan = plan(items, &settings, &Cancel::new()).unwrap();
+        assert!(plan.entries.iter().all(|entry| matches!(entry.body, Body::File(_))));
+    }
+
+    #[test]
+    fn modes_depend_on_kind_and_content() {
+        let of = |executable| FileContent { size: 1, executable, ..FileContent::default() };
+        let items = vec![
+            item("d/data", Content::File(Arc::new(of(Some(false))))),
+            item("d/empty", Content::Empty),
+            item("d/link", symlink("data")),
+            item("d/program", Content::File(Arc::new(of(Some(true))))),
+        ];
+        let metadata = Metadata { mode: crate::metadata::ModeRule::DETECT, ..Metadata::default() };
+        let settings = Settings { metadata, ..Settings::default() };
+        let plan = plan(items, &settings, &Cancel::new()).unwrap();
+        let modes: Vec<u32> = plan.entries.iter().map(|entry| entry.mode).collect();
+        assert_eq!(modes, [0o755, 0o644, 0o644, 0o777, 0o755]);
+    }
+
+    #[test]
+    fn one_path_has_one_content() {
+        let twice = |first, second| planned(vec![item("x", first), item("x", second)], "", &Cancel::new());
+        for (first, second) in [
+            (file("1", 5, None), file("1", 5, None)),
+            (file("1", 5, Some("same")), file("2", 5, Some("same"))),
+            (Content::Empty, file("1", 5, None)),
+            (file("1", 5, None), Content::Empty),
+            (symlink("y"), symlink("y")),
+        ] {
+            let plan = twice(first.clone(), second.clone()).unwrap();
+            assert!(
+                plan.entries.len() == 1 && plan.entries[0].body != Body::EmptyFile,
+                "{first:?} {second:?}"
+            );
+        }
+        for (first, second, problem) in [
+            (file("1", 5, None), file("2", 5, None), "two different files want the image path x: 1 and 2"),
+            (file("1", 5, Some("a")), file("2", 5, Some("b")), "1 and 2"),
+            (symlink("y"), file("2", 5, None), "a symlink to y and 2"),
+        ] {
+            let message = twice(first, second).unwrap_err().to_string();
+            assert!(message.contains(problem), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_no_image_can_contain_is_refused() {
+        let refused = |items: &[(&str, Content)]| {
+            let items = items.iter().map(|(path, content)| item(path, content.clone())).collect();
+            planned(items, "", &Cancel::new()).unwrap_err().to_string()
+        };
+        let both = [("a", Content::Empty), ("a-b", Content::Empty), ("a/b", Content::Empty)];
+        assert!(refused(&both).starts_with("a is both a file and a directory (a/b is inside it)"));
+        assert!(refused(&[("d/.wh.x", Content::Empty)]).contains("delete files in a container image"));
+        assert!(refused(&[("x", symlink(&"y".repeat(4096)))]).contains("a text of 4096 bytes"));
+        assert_eq!(entries(vec![item("x", symlink(&"y".repeat(4095)))], "").len(), 1);
+    }
+
+    #[test]
+    fn links_to_excluded_paths_are_taken_out_with_all_that_lead_to_them() {
+        let exclude = vec!["/gone".to_string()];
+        let patterns = crate::groups::Patterns { exclude, ..Default::default() };
+        let groups = LayerGroups::compile(&patterns).unwrap();
+        let mut items = vec![
+            item("a", symlink("b")),
+            item("b", symlink("d/gone.py")),
+            item("c", symlink("d/kept.py")),
+            item("d/through", symlink("../b/x")),
+            item("e", symlink("/d/gone.py")),
+        ];
+        let taken = take_excluded_links(&mut items, &groups, &Cancel::new()).unwrap();
+        let taken: Vec<String> = taken.iter().map(|link| link.path.to_string()).collect();
+        let kept: Vec<String> = items.iter().map(|item| item.path.to_string()).collect();
+        assert_eq!((taken.len() + kept.len(), &kept[..1]), (5, &["c".to_string()][..]));
+        let place = |path: &str| taken.iter().position(|taken| taken == path);
+        assert!(place("b") < place("a") && place("b") < place("d/through"), "{taken:?}");
     }
 
     #[test]

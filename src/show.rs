@@ -28,6 +28,11 @@ pub fn show_path(path: impl AsRef<OsStr>) -> String {
     show(path.as_ref().as_encoded_bytes())
 }
 
+/// `bytes` in lower-case hexadecimal digits, as digests are written.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// `bytes` as printable text. Control characters and backslashes are escaped as in a Rust string,
 /// invalid UTF-8 as `\xNN`.
 pub fn escape(bytes: &[u8]) -> String {

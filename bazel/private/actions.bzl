@@ -18,13 +18,44 @@ _EXECUTION_REQUIREMENTS = {
     "worker-key-mnemonic": _LAYER_MNEMONIC,
 }
 
-def write_layer(ctx, settings, patterns, layer, members):
-    """Declares the action that writes one layer.
+def write_image_settings(ctx, settings, patterns):
+    """Declares the action that writes the settings of all layers.
 
     Args:
         ctx: the rule's context.
         settings: the checked attributes.
         patterns: as for `partition`.
+
+    Returns:
+        The file.
+    """
+    return _write_settings(ctx, "settings", {
+        "patterns": {
+            "layer_groups": _layer_groups(patterns.own_groups),
+            "default_groups": _layer_groups(patterns.default_groups),
+            "exclude": patterns.exclude,
+        },
+        "root": settings.root,
+        "compress": settings.compress or "none",
+        "level": settings.level,
+        "metadata": _set({
+            "uid": settings.owner,
+            "gid": settings.group,
+            "uname": settings.owner_name,
+            "gname": settings.group_name,
+            "mtime": settings.mtime,
+            "mode": settings.mode,
+        }),
+        "dedupe": settings.dedupe,
+    })
+
+def write_layer(ctx, settings, image, layer, members):
+    """Declares the action that writes one layer.
+
+    Args:
+        ctx: the rule's context.
+        settings: the checked attributes.
+        image: what `write_image_settings` returns.
         layer: the layer's name.
         members: what `partition` gives for the layer.
 
@@ -37,33 +68,17 @@ def write_layer(ctx, settings, patterns, layer, members):
     listing = ctx.actions.declare_file(base + ".mtree")
     manifest = write_manifest(ctx, base, members)
 
-    # Bazel expands any line of the flagfile that begins with @, so every line begins with --.
-    args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
+    args = _arguments(ctx)
     args.add(layer, format = "--layer=%s")
+    args.add(image, format = "--settings=%s")
     args.add(manifest, format = "--manifest=%s")
     args.add(output, format = "--output=%s")
     args.add(descriptor, format = "--descriptor=%s")
     args.add(listing, format = "--listing=%s")
-    _add_patterns(args, patterns)
-    args.add(settings.root, format = "--root=%s")
-    args.add(settings.compress or "none", format = "--compress=%s")
-    for flag, value in [
-        ("level", settings.level),
-        ("owner", settings.owner),
-        ("group_id", settings.group),
-        ("owner_name", settings.owner_name),
-        ("group_name", settings.group_name),
-        ("mtime", settings.mtime),
-        ("mode", settings.mode),
-        ("dedupe_from", settings.dedupe_from),
-    ]:
-        if value:
-            args.add(value, format = "--" + flag + "=%s")
-
     _run(
         ctx,
         args,
-        inputs = members.files + members.inputs + [manifest],
+        inputs = members.files + members.inputs + [manifest, image],
         outputs = [output, descriptor, listing],
         mnemonic = _LAYER_MNEMONIC,
         progress_message = "Writing image layer %{output}",
@@ -71,7 +86,7 @@ def write_layer(ctx, settings, patterns, layer, members):
     )
     return struct(layer = output, descriptor = descriptor, listing = listing, manifest = manifest)
 
-def validate_layers(ctx, settings, patterns, runfiles, layers, left_out):
+def validate_layers(ctx, settings, patterns, image, runfiles, layers, left_out):
     """Declares the action that proves the layers right from their listings.
 
     What the layers should be is known from their manifests and that of what is left out, which must
@@ -82,6 +97,7 @@ def validate_layers(ctx, settings, patterns, runfiles, layers, left_out):
         ctx: the rule's context.
         settings: the checked attributes.
         patterns: as for `partition`.
+        image: what `write_image_settings` returns.
         runfiles: what `image_runfiles` gives.
         layers: dict from layers to what `write_layer` gives.
         left_out: what `partition` gives for what is in no layer.
@@ -95,23 +111,25 @@ def validate_layers(ctx, settings, patterns, runfiles, layers, left_out):
         manifests.append(write_manifest(ctx, ctx.label.name + ".left_out", left_out))
     paths = {path: None for _, path in runfiles.files} | {entry.path: None for entry in runfiles.extra}
 
-    args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
+    validation_settings = _write_settings(ctx, "validation", {
+        "dropped": patterns.dropped,
+        "validation": ctx.attr.validation,
+        "validation_exceptions": settings.validation_exceptions,
+        "cpu": runfiles.cpu,
+        "paths": len(paths),
+    })
+    args = _arguments(ctx)
     args.add(report, format = "--validation=%s")
+    args.add(image, format = "--settings=%s")
+    args.add(validation_settings, format = "--validation_settings=%s")
     args.add_all(manifests, format_each = "--manifest=%s")
-    args.add(len(paths), format = "--paths=%s")
     for layer, files in layers.items():
         args.add(files.listing, format = "--layer_listing=" + layer + "=%s")
-    _add_patterns(args, patterns)
-    args.add_all(patterns.dropped, format_each = "--dropped=%s")
-    args.add(ctx.attr.validation, format = "--severity=%s")
-    args.add_all(settings.validation_exceptions, format_each = "--exception=%s")
-    if runfiles.cpu:
-        args.add(runfiles.cpu, format = "--cpu=%s")
     _run(
         ctx,
         args,
         # Of the runfiles only the trees, to know what is in them.
-        inputs = [files.listing for files in layers.values()] + runfiles.trees + manifests,
+        inputs = [files.listing for files in layers.values()] + runfiles.trees + manifests + [image, validation_settings],
         outputs = [report],
         mnemonic = "PyImageLayerValidation",
         progress_message = "Validating image layers %{label}",
@@ -122,7 +140,7 @@ def report_unused_groups(ctx, groups, packages):
     """Declares the action that warns of groups without files.
 
     An action's output is shown when it runs, once; that of print() would be shown whenever a server analyzes
-    the target. And this action has no inputs, so an edit of the binary is no reason to run it again.
+    the target. And this action has no inputs but the groups, so an edit of the binary does not run it again.
 
     Args:
         ctx: the rule's context.
@@ -133,18 +151,38 @@ def report_unused_groups(ctx, groups, packages):
         The report.
     """
     report = ctx.actions.declare_file(ctx.label.name + ".unused_groups")
-    args = ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
+    settings = _write_settings(ctx, "unused_groups", {
+        "layer_groups": _layer_groups(groups),
+        "packages": sorted(packages),
+    })
+    args = _arguments(ctx)
     args.add(report, format = "--unused_groups=%s")
-    args.add_all(["{}={}".format(name, pattern) for name, pattern in groups], format_each = "--group=%s")
-    args.add_all(sorted(packages), format_each = "--package=%s")
+    args.add(settings, format = "--settings=%s")
     _run(
         ctx,
         args,
+        inputs = [settings],
         outputs = [report],
         mnemonic = "PyImageLayerGroups",
         progress_message = "Checking the layer groups of %{label}",
     )
     return report
+
+def _write_settings(ctx, kind, settings):
+    """Declares the action that writes settings as JSON; those that are `None` have default values."""
+    file = ctx.actions.declare_file("{}.{}.json".format(ctx.label.name, kind))
+    ctx.actions.write(file, json.encode(_set(settings)) + "\n")
+    return file
+
+def _set(settings):
+    return {name: value for name, value in settings.items() if value != None}
+
+def _layer_groups(groups):
+    return [{"name": name, "pattern": pattern} for name, pattern in groups]
+
+def _arguments(ctx):
+    """Arguments in a flagfile. Bazel expands any line that begins with @, so all lines begin with --."""
+    return ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
 
 def _run(ctx, args, **kwargs):
     """Declares an action of the program, done by its worker wherever there is one."""
@@ -159,7 +197,3 @@ def _run(ctx, args, **kwargs):
 def _resources(os, inputs):  # buildifier: disable=unused-variable
     """What one layer takes: the program's threads divide the processors among all layers."""
     return {"cpu": 1 if inputs < 1000 else 2, "memory": 64 if inputs < 1000 else 250}
-
-def _add_patterns(args, patterns):
-    args.add_all(["{}={}".format(name, pattern) for name, pattern in patterns.groups], format_each = "--group=%s")
-    args.add_all(patterns.exclude, format_each = "--exclude=%s")

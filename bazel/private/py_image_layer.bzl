@@ -1,6 +1,6 @@
 """The rule and macro `py_image_layer`."""
 
-load(":actions.bzl", "EXTENSIONS", "report_unused_groups", "validate_layers", "write_layer")
+load(":actions.bzl", "EXTENSIONS", "report_unused_groups", "validate_layers", "write_image_settings", "write_layer")
 load(":binary_closure.bzl", "binary_closure")
 load(
     ":layer_groups.bzl",
@@ -195,8 +195,8 @@ def _check_group(where, name, pattern):
         fail("{}: layer group {} wants a regular expression, not {}".format(where, repr(name), repr(pattern)))
     if not name or not all([char.isalnum() or char in "_-.+" for char in name.elems()]):
         fail("{}: layer group {} becomes part of a target's name: use letters, digits, _, -, . and +".format(where, repr(name)))
-    if name in _RESERVED_GROUPS or name.startswith("_"):
-        fail("{}: choose another name for layer group {}: {} and names that begin with _ are other output groups".format(
+    if name in _RESERVED_GROUPS or name.startswith(("_", ".")):
+        fail("{}: choose another name for layer group {}: {} and names that begin with _ or . are reserved".format(
             where,
             repr(name),
             ", ".join(_RESERVED_GROUPS),
@@ -212,14 +212,19 @@ def _py_image_layer_impl(ctx):
     binary = ctx.attr.binary[0] if type(ctx.attr.binary) == "list" else ctx.attr.binary
     runfiles = image_runfiles(binary, settings.root, ctx.workspace_name)
     directory = runfiles.prefix.removesuffix("/")
+    groups = [(name, for_binary(pattern, directory, runfiles.found)) for name, pattern in raw_groups]
+    is_default = [pair in DEFAULT_GROUPS for pair in raw_groups]
     patterns = struct(
-        groups = [(name, for_binary(pattern, directory, runfiles.found)) for name, pattern in raw_groups],
+        own_groups = [group for group, default in zip(groups, is_default) if not default],
+        default_groups = [group for group, default in zip(groups, is_default) if default],
+        groups = groups,
         exclude = [for_binary(pattern, directory, runfiles.found) for pattern in settings.exclude],
         dropped = ctx.attr.dropped,
     )
     members = partition(runfiles, patterns)
+    image = write_image_settings(ctx, settings, patterns)
     written = {
-        layer: write_layer(ctx, settings, patterns, layer, members[layer])
+        layer: write_layer(ctx, settings, image, layer, members[layer])
         for layer in image_order(ctx.attr.group_names)
         if layer not in ctx.attr.dropped
     }
@@ -230,7 +235,7 @@ def _py_image_layer_impl(ctx):
     unused = [pair for pair in raw_groups if pair not in DEFAULT_GROUPS and pair[0] not in in_image]
     validation = []
     if ctx.attr.validation != "off":
-        validation.append(validate_layers(ctx, settings, patterns, runfiles, in_image, members[NO_LAYER]))
+        validation.append(validate_layers(ctx, settings, patterns, image, runfiles, in_image, members[NO_LAYER]))
     if unused:
         validation.append(report_unused_groups(ctx, unused, runfiles.found.packages.keys()))
     return [
@@ -290,18 +295,18 @@ def _settings(ctx):
         exclude = tar_args.exclude + exclude,
         validation_exceptions = exceptions,
         compress = ctx.attr.compress,
-        level = tar_args.level,
+        level = int(tar_args.level) if tar_args.level else None,
         owner = _checked_number(ctx, "owner", _MAX_ID, "--uid", tar_args.owner),
         group = _checked_number(ctx, "group", _MAX_ID, "--gid", tar_args.group),
         owner_name = tar_args.owner_name,
         group_name = tar_args.group_name,
         mtime = _checked_number(ctx, "mtime", _MAX_TIME, "--mtime", tar_args.mtime),
         mode = mode,
-        dedupe_from = None if ctx.attr.dedupe else "off",
+        dedupe = ctx.attr.dedupe,
     )
 
 def _checked_number(ctx, name, greatest, option, option_value):
-    """What an attribute says, or else an option of `tar_args`: a string of digits, or `None`."""
+    """What an attribute says, or else an option of `tar_args`: a number, or `None`."""
     number = getattr(ctx.attr, name + "_number")
     value = str(number) if number != _UNSET_NUMBER else getattr(ctx.attr, name)
     if value and not value.isdigit():
@@ -310,7 +315,7 @@ def _checked_number(ctx, name, greatest, option, option_value):
         name, value = "tar_args: " + option, option_value
     if value and int(value) > greatest:
         fail("{} is {}: the greatest number possible is {}".format(name, value, greatest))
-    return value
+    return int(value) if value else None
 
 _py_image_layer = rule(
     implementation = _py_image_layer_impl,

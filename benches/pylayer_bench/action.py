@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,16 +12,16 @@ from pylayer_bench.manifests import layer_manifest
 from pylayer_bench.worker import work_request
 
 
-def layer_arguments(
-    manifest: str, output: str, codec: str = "gzip", level: int | None = None, *, dedupe: bool = True
-) -> list[str]:
-    """The arguments for one layer of all files, with every output that the rule asks for."""
-    arguments = ["--layer=all", "--group=all=", f"--manifest={manifest}"]
-    arguments += ["--descriptor=out/layer.json", "--listing=out/layer.mtree", f"--output=out/{output}"]
-    arguments += [f"--compress={codec}"]
-    arguments += [f"--level={level}"] if level else []
-    arguments += [] if dedupe else ["--dedupe_from=off"]
-    return arguments
+def layer_settings(codec: str = "gzip", level: int | None = None, *, dedupe: bool = True) -> str:
+    """The settings file for a layer of all files."""
+    groups = [{"name": "all", "pattern": ""}]
+    return json.dumps({"patterns": {"layer_groups": groups}, "compress": codec, "level": level, "dedupe": dedupe})
+
+
+def layer_arguments(settings: str, manifest: str, output: str) -> list[str]:
+    """The arguments for one layer, with every output that the rule asks for."""
+    inputs = ["--layer=all", f"--settings={settings}", f"--manifest={manifest}"]
+    return [*inputs, f"--output=out/{output}", "--descriptor=out/layer.json", "--listing=out/layer.mtree"]
 
 
 class Execroot:
@@ -80,10 +81,11 @@ class Layer:
 
     def request(self) -> bytes:
         """The work request, as a worker reads it."""
-        manifest = f"{self.name}.manifest"
+        settings, manifest = f"{self.name}.settings.json", f"{self.name}.manifest"
+        self.execroot.write(settings, layer_settings(self.codec, self.level).encode())
         self.execroot.write(manifest, layer_manifest(self.files.values()).encode())
-        inputs = [manifest, *sorted(str(file.source) for file in self.files.values() if file.source)]
-        arguments = layer_arguments(manifest, "layer", self.codec, self.level)
+        inputs = [settings, manifest, *sorted(str(file.source) for file in self.files.values() if file.source)]
+        arguments = layer_arguments(settings, manifest, "layer")
         return work_request(arguments, ((path, self.execroot.digests[path]) for path in inputs))
 
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from pylayer_bench.action import layer_arguments
+from pylayer_bench.action import layer_arguments, layer_settings
 from pylayer_bench.paths import REPOSITORY
 
 # As the original py_image_layer divides its manifest, here into one group that takes every path.
@@ -21,9 +21,11 @@ ZSTD_DIGESTS = "sha256sum $OUT/layer.tar.zst && zstd -dc $OUT/layer.tar.zst | sh
 
 
 def pylayer(codec: str, level: int | None = None, *, dedupe: bool = False) -> str:
-    """One action, as a remote executor starts it."""
+    """One action, as a remote executor starts it, and its settings file."""
     output = {"gzip": "layer.tar.gz", "zstd": "layer.tar.zst", "none": "layer.tar"}[codec]
-    return f"cd $EXECROOT && $PYLAYER {' '.join(layer_arguments('manifest', output, codec, level, dedupe=dedupe))}"
+    settings = f"echo '{layer_settings(codec, level, dedupe=dedupe)}' > settings.json"
+    arguments = " ".join(layer_arguments("settings.json", "manifest", output))
+    return f"cd $EXECROOT && {settings} && $PYLAYER {arguments}"
 
 
 COMMANDS = {

@@ -9,10 +9,8 @@ use std::path::{Component, Path};
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use pylayer::codec::Codec;
 use pylayer::request::{
-    ActionRequest, LayerRequest, Settings, UnusedGroupsRequest, ValidationRequest, flagfile,
-    flagfile_arguments,
+    ActionRequest, LayerRequest, UnusedGroupsRequest, ValidationRequest, flagfile, flagfile_arguments,
 };
 
 fuzz_target!(|content: &[u8]| {
@@ -69,19 +67,10 @@ impl Written {
         self.argument(name, path.as_os_str().as_bytes());
     }
 
-    fn patterns(&mut self, groups: &[(String, String)], exclude: &[String]) {
-        for (name, pattern) in groups {
-            self.argument("group", format!("{name}={pattern}"));
-        }
-        for pattern in exclude {
-            self.argument("exclude", pattern);
-        }
-    }
-
     fn layer(&mut self, request: &LayerRequest) {
-        let LayerRequest { layer, manifest, output, descriptor, listing, settings } = request;
-        let Settings { groups, exclude, root, codec, metadata, dedupe_from } = settings;
+        let LayerRequest { layer, settings, manifest, output, descriptor, listing } = request;
         self.argument("layer", layer);
+        self.path("settings", settings);
         self.path("manifest", manifest);
         self.path("output", output);
         if let Some(descriptor) = descriptor {
@@ -90,69 +79,25 @@ impl Written {
         if let Some(listing) = listing {
             self.path("listing", listing);
         }
-        self.patterns(groups, exclude);
-        self.argument("root", root);
-        let (codec, level) = match codec {
-            Codec::None => ("none", None),
-            Codec::Gzip { level } => ("gzip", Some(level)),
-            Codec::Zstd { level } => ("zstd", Some(level)),
-        };
-        self.argument("compress", codec);
-        if let Some(level) = level {
-            self.argument("level", level.to_string());
-        }
-        self.argument("owner", metadata.owner.to_string());
-        self.argument("group_id", metadata.group.to_string());
-        self.argument("owner_name", &metadata.owner_name);
-        self.argument("group_name", &metadata.group_name);
-        self.argument("mtime", metadata.mtime.to_string());
-        self.argument("mode", format!("{:04o}", metadata.mode.of_data()));
-        self.argument("dedupe_from", dedupe_from.map_or("off".to_string(), |from| from.to_string()));
     }
 
     fn unused_groups(&mut self, request: &UnusedGroupsRequest) {
-        let UnusedGroupsRequest { report, groups, packages } = request;
+        let UnusedGroupsRequest { report, settings } = request;
         self.path("unused_groups", report);
-        self.patterns(groups, &[]);
-        for package in packages {
-            self.argument("package", package);
-        }
+        self.path("settings", settings);
     }
 
     fn validation(&mut self, request: &ValidationRequest) {
-        let ValidationRequest {
-            report,
-            manifests,
-            paths,
-            listings,
-            groups,
-            exclude,
-            dropped,
-            machine,
-            exceptions,
-            lenient,
-        } = request;
+        let ValidationRequest { report, settings, validation_settings, manifests, listings } = request;
         self.path("validation", report);
+        self.path("settings", settings);
+        self.path("validation_settings", validation_settings);
         for manifest in manifests {
             self.path("manifest", manifest);
-        }
-        if let Some(paths) = paths {
-            self.argument("paths", paths.to_string());
         }
         for (layer, path) in listings {
             assert!(stays(path));
             self.argument("layer_listing", [layer.as_bytes(), b"=", path.as_os_str().as_bytes()].concat());
         }
-        self.patterns(groups, exclude);
-        for layer in dropped {
-            self.argument("dropped", layer);
-        }
-        if let Some(machine) = machine {
-            self.argument("machine", machine.to_string());
-        }
-        for exception in exceptions {
-            self.argument("exception", exception);
-        }
-        self.argument("severity", if *lenient { "warn" } else { "error" });
     }
 }

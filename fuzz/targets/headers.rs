@@ -9,19 +9,19 @@ use pylayer::header::{BLOCK_BYTES, encode, encoded_length};
 use pylayer::image_path::ImagePath;
 use pylayer::inputs::FileContent;
 use pylayer::plan::{Body, TarEntry};
-use pylayer::request::Metadata;
+use pylayer::metadata::Metadata;
 use tar_core::EntryType;
 use tar_core::parse::{Limits, ParseEvent, Parser};
 
 type Input = (u8, u16, (u32, u32), (String, String), u64, u64, Vec<u8>, Vec<u8>);
 
 fuzz_target!(|input: Input| {
-    let (kind, mode, (owner, group), (owner_name, group_name), mtime, size, path, target) = input;
+    let (kind, mode, (uid, gid), (uname, gname), mtime, size, path, target) = input;
     let Ok(path) = ImagePath::new(path) else { return };
     if target.is_empty() || target.contains(&0) {
         return;
     }
-    let Some(metadata) = metadata(owner, group, owner_name, group_name, mtime) else { return };
+    let Some(metadata) = metadata(uid, gid, uname, gname, mtime) else { return };
     let name = [b"./", path.as_bytes()].concat();
     let content = |size| Arc::new(FileContent { file: "f".into(), size, ..FileContent::default() });
     let (name, body) = match kind % 5 {
@@ -43,17 +43,16 @@ fuzz_target!(|input: Input| {
     assert_eq!(by_tar_core(header), expected);
     // The tar crate treats a newline as the end of a PAX record.
     let newline = |text: &[u8]| text.contains(&b'\n');
-    let texts = [&expected.name, &expected.target, &expected.owner_name, &expected.group_name];
+    let texts = [&expected.name, &expected.target, &expected.uname, &expected.gname];
     if header.len() as u64 == BLOCK_BYTES || !texts.into_iter().any(|text| newline(text)) {
         assert_eq!(by_tar_crate(header), expected);
     }
 });
 
-fn metadata(owner: u32, group: u32, owner_name: String, group_name: String, mtime: u64) -> Option<Metadata> {
-    let (owner, group) = (owner.into(), group.into());
-    let metadata = Metadata { owner, group, owner_name, group_name, mtime, ..Metadata::default() };
+fn metadata(uid: u32, gid: u32, uname: String, gname: String, mtime: u64) -> Option<Metadata> {
+    let metadata = Metadata { uid, gid, uname, gname, mtime, ..Metadata::default() };
     let is_text = |text: &str| !text.contains('\0');
-    (is_text(&metadata.owner_name) && is_text(&metadata.group_name)).then_some(metadata)
+    (is_text(&metadata.uname) && is_text(&metadata.gname)).then_some(metadata)
 }
 
 /// A decoded header.
@@ -62,10 +61,10 @@ struct Found {
     name: Vec<u8>,
     kind: char,
     mode: u32,
-    owner: u64,
-    group: u64,
-    owner_name: Vec<u8>,
-    group_name: Vec<u8>,
+    uid: u64,
+    gid: u64,
+    uname: Vec<u8>,
+    gname: Vec<u8>,
     mtime: u64,
     size: u64,
     target: Vec<u8>,
@@ -84,10 +83,10 @@ impl Found {
             name: entry.name.to_vec(),
             kind,
             mode: entry.mode,
-            owner: metadata.owner,
-            group: metadata.group,
-            owner_name: metadata.owner_name.clone().into_bytes(),
-            group_name: metadata.group_name.clone().into_bytes(),
+            uid: metadata.uid.into(),
+            gid: metadata.gid.into(),
+            uname: metadata.uname.clone().into_bytes(),
+            gname: metadata.gname.clone().into_bytes(),
             mtime: metadata.mtime,
             size,
             target: target.to_vec(),
@@ -109,10 +108,10 @@ fn by_tar_core(header: &[u8]) -> Found {
             other => panic!("{other:?}"),
         },
         mode: entry.mode,
-        owner: entry.uid,
-        group: entry.gid,
-        owner_name: entry.uname.unwrap_or_default().to_vec(),
-        group_name: entry.gname.unwrap_or_default().to_vec(),
+        uid: entry.uid,
+        gid: entry.gid,
+        uname: entry.uname.unwrap_or_default().to_vec(),
+        gname: entry.gname.unwrap_or_default().to_vec(),
         mtime: entry.mtime,
         size: entry.size,
         target: entry.link_target.unwrap_or_default().to_vec(),
@@ -144,10 +143,10 @@ fn by_tar_crate(header: &[u8]) -> Found {
             other => panic!("{other:?}"),
         },
         mode: header.mode().unwrap(),
-        owner: header.uid().unwrap(),
-        group: header.gid().unwrap(),
-        owner_name: text("uname", header.username_bytes()),
-        group_name: text("gname", header.groupname_bytes()),
+        uid: header.uid().unwrap(),
+        gid: header.gid().unwrap(),
+        uname: text("uname", header.username_bytes()),
+        gname: text("gname", header.groupname_bytes()),
         mtime: match record("mtime") {
             Some(mtime) => String::from_utf8(mtime).unwrap().parse().unwrap(),
             None => header.mtime().unwrap(),

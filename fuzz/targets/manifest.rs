@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use bazel_worker::Cancel;
 use libfuzzer_sys::fuzz_target;
-use pylayer::codec::Codec;
-use pylayer::groups::LayerGroups;
+use pylayer::groups::{LayerGroups, Patterns};
 use pylayer::inputs::{Content, FileContent, ResolvedEntry};
 use pylayer::listing::{Kind, ListedEntry, Listing, listing, parse};
 use pylayer::manifest::{Manifest, ManifestEntry, Source};
+use pylayer::metadata::Metadata;
 use pylayer::plan::{Body, plan, take_excluded_links};
-use pylayer::request::{Metadata, Settings};
+use pylayer::settings::{DEDUPE_FROM, Settings};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -26,15 +26,13 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(Manifest::parse(&lines).as_ref(), Ok(&manifest));
 
     let settings = Settings {
-        groups: Vec::new(),
-        exclude: vec!["x".to_string()],
-        root: String::new(),
-        codec: Codec::None,
-        metadata: Metadata { owner_name: "a b".to_string(), ..Metadata::default() },
-        dedupe_from: Some(1),
+        patterns: Patterns { exclude: vec!["x".to_string()], ..Patterns::default() },
+        metadata: Metadata { uname: "a b".to_string(), ..Metadata::default() },
+        ..Settings::default()
     };
-    let groups = LayerGroups::compile(&settings.groups, &settings.exclude).unwrap();
-    let mut items = manifest.entries.into_iter().map(item).collect();
+    let groups = LayerGroups::compile(&settings.patterns).unwrap();
+    let mut items: Vec<ResolvedEntry> = manifest.entries.into_iter().map(item).collect();
+    items.sort_by(|a, b| a.path.cmp(&b.path));
     let excluded_links = take_excluded_links(&mut items, &groups, &Cancel::new()).unwrap();
     let Ok(plan) = plan(items, &settings, &Cancel::new()) else { return };
     let machines: Vec<(usize, u16)> = plan
@@ -96,7 +94,7 @@ fn item(entry: ManifestEntry) -> ResolvedEntry {
     let content = match entry.source {
         Source::File(file) | Source::FileOrDeclaredSymlink(file) | Source::Tree(file) => {
             let path = file.as_os_str().as_bytes().to_vec();
-            let size = path.len() as u64;
+            let size = DEDUPE_FROM + path.len() as u64;
             Content::File(Arc::new(FileContent {
                 file,
                 size,

@@ -21,27 +21,26 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, ValueEnum};
+use anyhow::Result;
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing::info_span;
 
 use self::report::Row;
 use self::runfiles::Runfiles;
-use crate::action;
-use crate::codec::{self, Codec};
-use crate::groups::{self, DEFAULT_GROUP, Exceptions, LayerGroups};
-use crate::image_path::{self, ImagePath};
+use crate::descriptor::Descriptor;
+use crate::groups::{self, LayerGroup, LayerGroups};
+use crate::image_path::ImagePath;
 use crate::inputs::{self, Content, Digests, Inputs, KnownFiles, Links, ResolvedEntry};
-use crate::listing::{self, Listing};
+use crate::layer::Image;
 use crate::manifest::{Manifest, ManifestEntry, Source};
-use crate::output::{Descriptor, Output};
-use crate::pipeline::{self, Pool};
-use crate::plan;
-use crate::request::{self, DEFAULT_DEDUPE_FROM, DEFAULT_MTIME, Metadata, ModeRule, Settings};
+use crate::output::Output;
+use crate::pipeline::Pool;
+use crate::settings::{Settings, Validation, ValidationSettings};
 use crate::show::{show, show_path};
 use crate::survey::Survey;
-use crate::validate::{self, Expected};
+use crate::validate::{self, ListedLayer, Verdict};
+use crate::warnings;
 use bazel_worker::Cancel;
 
 /// More threads than this are a mistake: each holds some chunks of a layer in memory.
@@ -62,74 +61,28 @@ pub struct Options {
     /// The binary's path below the root [default: what follows bazel-bin/ in PATH, or its last part]
     #[arg(long, value_name = "PKG/BIN")]
     pub name: Option<String>,
-    /// Directory of the image in which everything is put
-    #[arg(long, default_value = "/", value_name = "DIR", value_parser = request::parse_root)]
-    pub root: String,
-    /// A layer of its own for the paths in which REGEX is found; the first such group takes a path
-    #[arg(long = "group", value_name = "NAME=REGEX", value_parser = parse_group)]
-    pub groups: Vec<(String, String)>,
-    /// Leave out what belongs to a default group
-    #[arg(long, value_name = "NAME", value_parser = ["interpreter", "packages"])]
-    pub drop: Vec<String>,
-    /// Leave out the paths in which REGEX is found
-    #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new())]
-    pub exclude: Vec<String>,
-    /// gzip, zstd or none
-    #[arg(long, default_value = "gzip", value_name = "NAME")]
-    pub compress: String,
-    /// Compression level: gzip 0 to 9, zstd 1 to 22 [default: gzip 6, zstd 3]
-    #[arg(long, value_name = "N")]
-    pub level: Option<u8>,
-    /// Owner of every entry
-    #[arg(long, default_value_t = 0, value_name = "UID", value_parser = request::parse_id)]
-    pub owner: u32,
-    /// Group of every entry
-    #[arg(long, default_value_t = 0, value_name = "GID", value_parser = request::parse_id)]
-    pub group_id: u32,
-    /// Time of every entry, in seconds since 1970
-    #[arg(long, default_value_t = DEFAULT_MTIME, value_name = "SECONDS", value_parser = request::parse_mtime)]
-    pub mtime: u64,
-    /// Permissions of files, in octal; ELF images and scripts (`#!`) can also be executed wherever they can be read
-    #[arg(long, default_value = "0755", value_name = "MODE", value_parser = request::parse_mode)]
-    pub mode: ModeRule,
-    /// Store copies of equal files, not hard links
-    #[arg(long)]
-    pub no_dedupe: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub validation: ValidationSettings,
     /// Threads [default: the machine's processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_JOBS))]
     pub jobs: Option<u16>,
-    /// What happens when the layers are not the binary's runfiles, or a link leads nowhere
-    #[arg(long, default_value = "error", value_name = "HOW")]
-    pub validation: Validation,
-    /// Accept a link that leads nowhere if REGEX is found in its path
-    #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new())]
-    pub validation_exception: Vec<String>,
     /// Print JSON, not a table
     #[arg(long)]
     pub json: bool,
 }
 
-/// What becomes of violations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Validation {
-    /// Print what is wrong, and write no layer
-    Error,
-    /// Print what is wrong, and write the layers
-    Warn,
-    /// Do not look
-    Off,
-}
-
-/// Why nothing was packed.
+/// Why nothing was packed, where no other module says it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("--binary {}: {problem}", show_path(path))]
     Binary { path: PathBuf, problem: String },
     #[error("--out {}: the name is not UTF-8, and so cannot be printed as JSON; leave out --json, or name another directory", show_path(.0))]
     NotJson(PathBuf),
-    #[error("--group {name:?} is given twice; join its patterns with |")]
+    #[error("--layer-group {name:?} is given twice; join its patterns with |")]
     GroupTwice { name: String },
-    #[error("--group {name:?} has a pattern, and --drop leaves it out; use one of them")]
+    #[error("--layer-group {name:?} has a pattern, and --drop leaves it out; use one of them")]
     GroupDropped { name: String },
     #[error("cannot start the threads: {0}; try a smaller number of --jobs")]
     Threads(io::Error),
@@ -139,20 +92,14 @@ pub enum Error {
     Violations(String),
     #[error("interrupted; no layer was written")]
     Interrupted,
-    #[error(transparent)]
-    Runfiles(#[from] runfiles::Error),
-    #[error(transparent)]
-    Out(#[from] out::Error),
-    #[error(transparent)]
-    Path(#[from] image_path::Error),
-    #[error(transparent)]
-    Codec(#[from] codec::Error),
-    #[error(transparent)]
-    Action(#[from] action::Error),
 }
 
 /// Packs the binary and returns the report to print. `bar` shows progress on stderr.
-pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String, Error> {
+///
+/// # Errors
+///
+/// [`Error`], or that of another module. When cancelled, [`Error::Interrupted`].
+pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String> {
     check(options)?;
     let name = name(options)?;
     let executable = executable(options, &name)?;
@@ -160,9 +107,10 @@ pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String, Erro
     let mut manifest = info_span!("manifest").in_scope(|| manifest(options, executable, &runfiles))?;
     let found = survey(&manifest, &runfiles, &name);
     manifest.entries.retain(|entry| !is_unneeded_wheel(&entry.path, &runfiles, &found));
-    let settings = settings(options, &runfiles, &found)?;
-    let groups = LayerGroups::compile(&settings.groups, &settings.exclude).map_err(action::Error::from)?;
-    let rows = pack(options, &settings, &groups, &manifest, &found, bar, cancel);
+    let patterns = options.settings.patterns.for_binary(&runfiles, &found);
+    let groups = Arc::new(LayerGroups::compile(&patterns)?);
+    let image = Image::new(Settings { patterns, ..options.settings.clone() }, groups)?;
+    let rows = pack(options, &image, &manifest, &found, bar, cancel);
     let rows = rows.map_err(|error| explain(error, &manifest, cancel))?;
     Ok(if options.json { report::json(&rows) } else { report::table(&rows) })
 }
@@ -170,72 +118,67 @@ pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String, Erro
 /// Writes the layers of `manifest`: all of them or none.
 fn pack(
     options: &Options,
-    settings: &Settings,
-    groups: &LayerGroups,
+    image: &Image,
     manifest: &Manifest,
     found: &Survey,
     bar: bool,
     cancel: &Cancel,
-) -> Result<Vec<Row>, Error> {
+) -> Result<Vec<Row>> {
     let (digests, known) = (Digests::default(), KnownFiles::new(0));
     let (now, links) = (SystemTime::now(), Links::Declared);
     let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel, now, links };
-    let wanted = |path: &ImagePath| groups.group_of(path.tar_name()).is_some();
-    let items = info_span!("inputs")
-        .in_scope(|| inputs.items(manifest, action::checks(settings), wanted))
-        .map_err(action::Error::from)?;
-    let bar = if bar { progress_bar(&items) } else { ProgressBar::hidden() };
+    let entries = image.entries(manifest, inputs, |_| true)?;
+    let bar = if bar { progress_bar(&entries) } else { ProgressBar::hidden() };
     let warn = |warning: &str| {
         // If stderr cannot be written there is nobody to tell.
         bar.suspend(|| drop(writeln!(io::stderr(), "pylayer: {warning}")));
     };
-    let layers = divide(items, groups, &options.drop);
-    for (name, pattern) in &options.groups {
+    let layers = divide(entries, &image.groups, &options.validation.dropped);
+    // With their patterns as they were given.
+    for LayerGroup { name, pattern } in &options.settings.patterns.layer_groups {
         if !layers.iter().any(|(layer, _)| layer == name) {
             let packages: Vec<String> =
                 found.packages.keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-            warn(&action::unused_group(name, pattern, &packages));
+            warn(&warnings::unused_group(name, pattern, &packages));
         }
     }
-    let file_name = |layer: &str| format!("{layer}{}", settings.codec.extension());
+    let file_name = |layer: &str| format!("{layer}{}", image.codec.extension());
     out::prepare(&options.out, &layers.iter().map(|(layer, _)| file_name(layer)).collect::<Vec<_>>())?;
     let pool = Pool::new(options.jobs.map(usize::from), None).map_err(Error::Threads)?;
-    let (mut outputs, mut rows, mut listings) = (Vec::new(), Vec::new(), Vec::new());
-    for (layer, mut items) in layers {
-        let excluded_links =
-            plan::take_excluded_links(&mut items, groups, cancel).map_err(action::Error::from)?;
-        let files = items.len();
-        let plan = info_span!("plan")
-            .in_scope(|| plan::plan(items, settings, cancel))
-            .map_err(action::Error::from)?;
-        action::warnings(&plan, layer).iter().for_each(|warning| warn(warning));
-        let (path, plan) = (options.out.join(file_name(layer)), Arc::new(plan));
-        let (output, written) =
-            action::write_temporary(&plan, settings.codec, &path, cancel, &pool, &|bytes| bar.inc(bytes))?;
+    let (mut outputs, mut rows, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+    for (layer, entries) in layers {
+        let files = entries.len();
+        let planned = image.plan(entries, cancel)?;
+        planned.warnings(layer).iter().for_each(|warning| warn(warning));
+        let path = options.out.join(file_name(layer));
+        let (output, written) = planned.write(&path, &pool, cancel, &|bytes| bar.inc(bytes))?;
         outputs.push(output);
-        listings.push((layer.to_string(), listing::listing(&plan, &written.machines, &excluded_links)));
+        let mut listing = Vec::new();
+        planned.write_listing(&written, &mut listing)?;
+        listed.push(ListedLayer { name: layer.to_string(), file: layer.into(), listing });
         rows.push(Row {
             layer: layer.to_string(),
             path: path.to_string_lossy().into_owned(),
             files,
             bytes: written.uncompressed_size,
-            descriptor: Descriptor::new(settings.codec, &written),
+            descriptor: Descriptor::new(image.codec, &written),
         });
     }
-    if options.validation != Validation::Off {
-        let validate = || violations(listings, manifest, groups, options, inputs);
-        let (violations, unused_exceptions) = info_span!("validation").in_scope(validate)?;
-        match violations {
-            Some(violations) if options.validation == Validation::Error => {
-                return Err(Error::Violations(violations));
+    if options.validation.validation != Validation::Off {
+        let validate =
+            || validate::validate(listed, &[manifest], &image.groups, &options.validation, inputs, None);
+        let Verdict { problems, warning, .. } = info_span!("validation").in_scope(validate)?;
+        match problems {
+            Some(problems) if options.validation.validation == Validation::Error => {
+                return Err(Error::Violations(problems).into());
             }
-            violations => violations.into_iter().chain(unused_exceptions).for_each(|message| warn(&message)),
+            problems => problems.into_iter().chain(warning).for_each(|message| warn(&message)),
         }
     }
     if cancel.is_cancelled() {
-        return Err(Error::Interrupted);
+        return Err(Error::Interrupted.into());
     }
-    Output::keep(outputs).map_err(action::Error::from)?;
+    Output::keep(outputs)?;
     bar.finish_and_clear();
     Ok(rows)
 }
@@ -256,31 +199,16 @@ fn check(options: &Options) -> Result<(), Error> {
 
 /// Two layers cannot have one name.
 fn check_groups(options: &Options) -> Result<(), Error> {
-    for (index, (name, _)) in options.groups.iter().enumerate() {
-        if options.groups[..index].iter().any(|(other, _)| other == name) {
+    let groups = &options.settings.patterns.layer_groups;
+    for (index, LayerGroup { name, .. }) in groups.iter().enumerate() {
+        if groups[..index].iter().any(|other| other.name == *name) {
             return Err(Error::GroupTwice { name: name.clone() });
         }
-        if options.drop.contains(name) {
+        if options.validation.dropped.contains(name) {
             return Err(Error::GroupDropped { name: name.clone() });
         }
     }
     Ok(())
-}
-
-/// Parses `NAME=REGEX`. The name becomes part of a file name.
-fn parse_group(value: &str) -> Result<(String, String), String> {
-    let (name, pattern) = request::parse_group(value).map_err(|error| error.to_string())?;
-    let is_name = |char: char| char.is_ascii_alphanumeric() || "_-.+".contains(char);
-    if name.starts_with(['.', '_']) || !name.chars().all(is_name) {
-        return Err(format!(
-            "{} cannot be the name of a layer: use letters, digits, _, -, . and +, without . or _ at the start",
-            show(name.as_bytes())
-        ));
-    }
-    if pattern.is_empty() {
-        return Err(format!("an empty pattern is found in every path; write {name}=. if that is meant"));
-    }
-    Ok((name, pattern))
 }
 
 /// The items of each layer that has any and is not dropped, in image order.
@@ -300,75 +228,26 @@ fn divide<'a>(
     names.filter_map(|layer| layers.remove_entry(layer)).collect()
 }
 
-/// What the rule's validation would say of the layers, other than of ELF images (no platform is known
-/// here), and of exceptions that accept nothing.
-fn violations(
-    listings: Vec<(String, String)>,
-    manifest: &Manifest,
-    groups: &LayerGroups,
-    options: &Options,
-    inputs: Inputs,
-) -> Result<(Option<String>, Option<String>), Error> {
-    let parse = |(layer, text): (String, String)| match listing::parse(&text, inputs.cancel) {
-        Ok(listed) => Ok((layer, listed)),
-        Err(error) => Err(action::Error::Listing { path: layer.into(), error }),
-    };
-    let layers: Vec<(String, Listing)> = listings.into_iter().map(parse).collect::<Result<_, _>>()?;
-    let exceptions = Exceptions::compile(&options.validation_exception).map_err(action::Error::from)?;
-    let expected = Expected {
-        paths: &inputs.paths(&manifest.entries).map_err(action::Error::from)?,
-        links: manifest.links().collect(),
-        groups,
-        dropped: &options.drop,
-        machine: None,
-        exceptions: &exceptions,
-    };
-    let findings = validate::check(&layers, &expected, inputs.cancel).map_err(action::Error::from)?;
-    let violations = (!findings.is_empty()).then(|| findings.message(None));
-    Ok((violations, action::unused_exceptions(&findings.unused_exceptions)))
-}
-
 /// Says of an input that cannot be read where it belongs, and of a run that was cancelled that it was.
-fn explain(error: Error, manifest: &Manifest, cancel: &Cancel) -> Error {
-    match error {
-        _ if cancel.is_cancelled() => Error::Interrupted,
-        Error::Action(
-            action::Error::Inputs(inputs::Error::Read { path, error })
-            | action::Error::Pipeline(pipeline::Error::Input(inputs::Error::Read { path, error })),
-        ) => {
+fn explain(error: anyhow::Error, manifest: &Manifest, cancel: &Cancel) -> anyhow::Error {
+    if cancel.is_cancelled() {
+        return Error::Interrupted.into();
+    }
+    match error.downcast() {
+        Ok(inputs::Error::Read { path, error }) => {
             let entry = manifest.entries.iter().find(|entry| match &entry.source {
                 Source::File(file) | Source::FileOrDeclaredSymlink(file) => *file == path,
                 Source::Tree(tree) => path.starts_with(tree),
                 Source::DeclaredSymlink(_) | Source::Symlink(_) | Source::Empty => false,
             });
             match entry {
-                Some(entry) => Error::Unreadable { place: entry.path.clone(), path, error },
-                None => action::Error::Inputs(inputs::Error::Read { path, error }).into(),
+                Some(entry) => Error::Unreadable { place: entry.path.clone(), path, error }.into(),
+                None => inputs::Error::Read { path, error }.into(),
             }
         }
-        other => other,
+        Ok(other) => other.into(),
+        Err(other) => other,
     }
-}
-
-fn settings(options: &Options, runfiles: &ImagePath, found: &Survey) -> Result<Settings, Error> {
-    let own = |name: &str| name != DEFAULT_GROUP && options.groups.iter().any(|(other, _)| other == name);
-    let defaults = groups::DEFAULT_GROUPS.iter().filter(|(name, _)| !own(name)).cloned();
-    let groups = options.groups.iter().cloned().chain(defaults);
-    let for_binary = |pattern: &String| groups::for_binary(pattern, runfiles, found);
-    Ok(Settings {
-        groups: groups.map(|(name, pattern)| (name, for_binary(&pattern))).collect(),
-        exclude: options.exclude.iter().map(for_binary).collect(),
-        root: options.root.clone(),
-        codec: Codec::new(&options.compress, options.level)?,
-        metadata: Metadata {
-            owner: options.owner.into(),
-            group: options.group_id.into(),
-            mtime: options.mtime,
-            mode: options.mode,
-            ..Metadata::default()
-        },
-        dedupe_from: (!options.no_dedupe).then_some(DEFAULT_DEDUPE_FROM),
-    })
 }
 
 /// The executable's path below the root, and below its repository in the runfiles.
@@ -381,8 +260,8 @@ fn name(options: &Options) -> Result<Vec<u8>, Error> {
 }
 
 /// Where the executable is in the image.
-fn executable(options: &Options, name: &[u8]) -> Result<ImagePath, Error> {
-    let root = options.root.as_bytes();
+fn executable(options: &Options, name: &[u8]) -> Result<ImagePath> {
+    let root = options.settings.root.as_bytes();
     Ok(ImagePath::new(if root.is_empty() { name.to_vec() } else { [root, name].join(&b'/') })?)
 }
 
@@ -409,7 +288,7 @@ fn below<'a>(path: &'a ImagePath, directory: &ImagePath) -> Option<&'a [u8]> {
 }
 
 /// What the Bazel rule would have written: the executable and everything in its runfiles.
-fn manifest(options: &Options, executable: ImagePath, runfiles: &ImagePath) -> Result<Manifest, Error> {
+fn manifest(options: &Options, executable: ImagePath, runfiles: &ImagePath) -> Result<Manifest> {
     let directory = runfiles::directory(&options.binary, options.runfiles.as_deref());
     let read = Runfiles::read(&options.binary, &directory)?;
     let mut entries = vec![ManifestEntry { path: executable, source: Source::File(options.binary.clone()) }];

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::output::Descriptor;
+use crate::descriptor::Descriptor;
 
 /// One layer.
 #[derive(Debug, Serialize)]

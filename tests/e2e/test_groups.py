@@ -92,7 +92,7 @@ def test_what_exclude_names_is_found_under_any_name(workspace) -> None:
 def test_pack_makes_the_same_layers(workspace, folder) -> None:
     command = [
         *[program(), "pack", "--json", "--binary", workspace.folder / "bazel-bin/app/sub/server", "--out", folder],
-        *["--root=/srv", "--group=torch={pip_package:torch}"],
+        *["--root=/srv", "--layer-group=torch={pip_package:torch}"],
     ]
     printed = json.loads(subprocess.check_output(command, timeout=120))
     layers = workspace.layers("//app:layers")
@@ -123,6 +123,6 @@ def test_groups_without_files_are_told_once_with_the_likely_reason(validation, w
 
 def test_pack_tells_of_groups_without_files(workspace, folder) -> None:
     command = [program(), "pack", "--binary", workspace.folder / "bazel-bin/app/sub/server", "--out", folder]
-    patterns = ["--group=hub=deps_torch/", "--group=misnamed={pip_package:pytorch}"]
+    patterns = ["--layer-group=hub=deps_torch/", "--layer-group=misnamed={pip_package:pytorch}"]
     process = subprocess.run([*command, *patterns], capture_output=True, text=True, timeout=120, check=True)
     assert warnings(process.stderr).keys() == {"hub", "misnamed"}

@@ -148,7 +148,7 @@ def test_descriptors_say_what_the_layers_are(target, example) -> None:
 def test_pack_prints_the_same_descriptors(example, folder) -> None:
     command = [
         *[program(), "pack", "--json", "--binary", example.folder / "bazel-bin/app/web", "--out", folder],
-        *["--root=/app", "--group=numpy=pip_deps_numpy.*"],
+        *["--root=/app", "--layer-group=numpy=pip_deps_numpy.*"],
     ]
     printed = json.loads(subprocess.check_output(command, timeout=TIMEOUT))
     layers = example.layers("//app:layers")

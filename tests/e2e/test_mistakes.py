@@ -156,16 +156,16 @@ BY_THE_PROGRAM = {
 
 # Arguments of `pylayer pack` → the message.
 BY_PACK = {
-    "regex": (["--group=torch=tor(ch"], 'the pattern of layer group "torch", "tor(ch" is not a valid regular'),
+    "regex": (["--layer-group=torch=tor(ch"], 'the pattern of layer group "torch", "tor(ch" is not a valid regular'),
     "exclude": (["--exclude=["], 'the exclude pattern "[" is not a valid regular expression: unclosed character class'),
-    "group": (["--group=torch"], "expected NAME=PATTERN"),
-    "group_slash": (["--group=../torch=x"], "a layer's file has the name of its group, without `/`"),
+    "group": (["--layer-group=torch"], "expected NAME=PATTERN"),
+    "group_slash": (["--layer-group=../torch=x"], "../torch cannot be the name of a layer: use letters, digits"),
     "root": (["--root=/a/../b"], "`.` and `..` have no place in an image path"),
     "compress": (["--compress=xz"], 'compression "xz" is not known; use gzip, zstd or none'),
     "level_gzip": (["--level=10"], "compression level 10 is not one of gzip's, which are 0 to 9"),
     "level_zstd": (["--compress=zstd", "--level=0"], "compression level 0 is not one of zstd's, which are 1 to 22"),
     "level_of_none": (["--compress=none", "--level=1"], "a plain tar has no compression level"),
-    "owner": (["--owner=app"], "invalid value 'app' for '--owner <UID>'"),
+    "owner": (["--uid=app"], "invalid value 'app' for '--uid <N>'"),
     "runfiles": (["--runfiles=/nowhere"], "/nowhere is not there; build the binary with runfiles"),
 }
 

@@ -1,7 +1,9 @@
 """The effects of the attributes of `py_image_layer`, in the workspace `options`."""
 
 import io
+import json
 import re
+import shutil
 import subprocess
 import tarfile
 
@@ -74,6 +76,50 @@ def test_a_slash_at_the_end_of_the_root_says_nothing(layers) -> None:
 
 def digests(layers: dict[str, Layer]) -> dict[str, str]:
     return {group: layer.digest for group, layer in layers.items()}
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+VALUES = r"""
+load("@rules_pylayer//bazel:defs.bzl", "py_image_layer")
+py_image_layer(
+    name = "layers",
+    compress = "",
+    py_binary = "//app:other_tool",
+    root = r'/srv/é 日本"ODD\t',
+    layer_groups = {"odd": r'(é|"|日本).*menu\+whl[.]txt$'},
+    exclude = [r"six/(BUILD|\x01|\x7f|ÿ)"],
+    tar_args = ['--uname=Jürgen "日"', "--gname=<&>"],
+)
+"""
+
+
+@pytest.fixture()
+def values(options):
+    """A function that writes the package `values`, whose text may be no UTF-8."""
+    package = options.folder / "values"
+    package.mkdir()
+    yield lambda odd: (package / "BUILD.bazel").write_bytes(VALUES.encode().replace(b"ODD", odd))
+    shutil.rmtree(package)
+
+
+def test_values_reach_the_program_as_they_are_written(options, values) -> None:
+    values(b"&")
+    options.build("//values:layers")
+    layers = options.layers("//values:layers")
+    root = r'srv/é 日本"&\t'
+    assert layers["odd"].paths == [f"{root}/app/other_tool.runfiles/_main/app/menu+whl.txt"]
+    found = entries(layers)
+    assert all(entry.path == root or entry.path.startswith(f"{root}/") for entry in found)
+    assert {(entry.uname, entry.gname) for entry in found} == {('Jürgen "日"', "<&>")}
+    file = next(layers["odd"].path.parent.glob("layers.settings.json"))
+    assert json.loads(file.read_bytes())["root"] == root
+
+
+def test_a_value_that_is_not_utf_8_is_named(options, values) -> None:
+    values(b"\xff")
+    log = options.build("//values:layers", check=False).log
+    assert "layers.settings.json: root: invalid unicode code point" in log
 
 
 # --- layer_groups -------------------------------------------------------------------------------

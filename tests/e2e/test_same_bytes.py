@@ -88,7 +88,7 @@ def test_in_a_folder_of_another_name_by_another_user(make_workspace, scratch, re
 def test_by_pack(compress, extension, locale, jobs, example, reference, folder) -> None:
     command = [
         *[program(), "pack", "--binary", example.folder / "bazel-bin/app/web", "--out", folder],
-        *["--root=/app", "--group=numpy=pip_deps_numpy.*", f"--compress={compress}", f"--jobs={jobs}"],
+        *["--root=/app", "--layer-group=numpy=pip_deps_numpy.*", f"--compress={compress}", f"--jobs={jobs}"],
     ]
     subprocess.run(command, check=True, env={"LC_ALL": locale}, timeout=TIMEOUT, stdout=subprocess.DEVNULL)
     prefix = {"gzip": "layers_", "zstd": "layers_zstd_"}[compress]

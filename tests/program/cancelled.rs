@@ -63,7 +63,7 @@ fn begun_after_cancellation(
     SUBSCRIBED.call_once(|| tracing_subscriber::registry().with(Watcher).init());
 
     let (workspace, manifest) = Workspace::slow(96);
-    let arguments = workspace.arguments(&manifest, &[options, &["--dedupe_from=off"]].concat());
+    let arguments = workspace.arguments(&manifest, &[options, &["--no-dedupe"]].concat());
     let arguments: Vec<_> = arguments.into_iter().map(Bytes::from).collect();
     let cancel = Cancel::new();
     *lock(&WATCH) = Some(Watch { name, countdown: nth, cancel: cancel.clone(), begun: BTreeMap::new() });

@@ -2,6 +2,7 @@
 
 use crate::support::readers::{self, Member, directory, file, hard_link, symlink};
 use crate::support::{Manifest, Outputs, Workspace, noise};
+use serde_json::json;
 
 const BOTH_UNPACKERS: [&str; 2] = ["tar", "bsdtar"];
 
@@ -171,7 +172,8 @@ fn only_the_layers_own_files_are_looked_at() {
         .file("app/site-packages/x.py", "not/an/input")
         .declared_symlink("app/site-packages/y", "not/an/input")
         .file("app/x.whl", "not/an/input");
-    let members = workspace.members(&manifest, &["--group=packages=/site-packages/", r"--exclude=\.whl$"]);
+    let members =
+        workspace.members(&manifest, &["--layer-group=packages=/site-packages/", r"--exclude=\.whl$"]);
     assert_eq!(readers::names(&members), ["./app", "./app/main.py"]);
 }
 
@@ -231,7 +233,7 @@ fn links_to_what_is_excluded_are_left_out() {
 #[test]
 fn a_layer_without_files_is_the_empty_tar_and_a_warning() {
     let workspace = Workspace::new();
-    let options = ["--group=torch=/torch/", "--layer=torch", "--compress=none"];
+    let options = ["--layer-group=torch=/torch/", "--layer=torch", "--compress=none"];
     let output = workspace.run(&Manifest::new().empty("app/x"), &options);
     assert!(output.status.success());
     let warning = String::from_utf8(output.stderr).unwrap();
@@ -254,7 +256,7 @@ fn a_layer_without_files_holds_its_root() {
         ("/", &[]),
     ] {
         let root = format!("--root={root}");
-        let options = ["--group=torch=/torch/", "--layer=torch", "--compress=none", &root];
+        let options = ["--layer-group=torch=/torch/", "--layer=torch", "--compress=none", &root];
         let output = workspace.run(&Manifest::new().empty("app/x"), &options);
         let warning = String::from_utf8(output.stderr).unwrap();
         assert!(warning.starts_with("pylayer: layer \"torch\" is empty"), "{root}: {warning}");
@@ -269,8 +271,11 @@ fn a_layer_without_files_holds_its_root() {
 #[test]
 fn groups_without_files_are_reported() {
     let workspace = Workspace::new();
-    let arguments = ["--unused_groups=out/report", "--group=a=x", "--group=b=pip_six$", "--package=six"];
-    let output = workspace.command(&arguments.map(String::from)).output().unwrap();
+    let groups =
+        [("a", "x"), ("b", "pip_six$")].map(|(name, pattern)| json!({"name": name, "pattern": pattern}));
+    let settings = workspace.settings_file(&json!({"layer_groups": groups, "packages": ["six"]}));
+    let arguments = ["--unused_groups=out/report".to_string(), format!("--settings={settings}")];
+    let output = workspace.command(&arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let report = std::fs::read_to_string(workspace.path("out/report")).unwrap();
     assert_eq!(
@@ -310,22 +315,17 @@ fn equal_contents_are_stored_once_from_4096_bytes() {
 }
 
 #[test]
-fn deduplication_has_a_threshold_and_an_off_switch() {
+fn deduplication_can_be_turned_off() {
     let workspace = Workspace::new();
     for name in ["a", "b"] {
         workspace.write(format!("in/big {name}"), noise(1, 5000));
-        workspace.write(format!("in/one {name}"), "1");
-        workspace.write(format!("in/none {name}"), "");
     }
-    let links = |option: &str| {
-        let members = workspace.members(&Manifest::new().tree("app", "in"), &[option]);
+    let links = |options: &[&str]| {
+        let members = workspace.members(&Manifest::new().tree("app", "in"), options);
         members.iter().filter(|member| member.kind == 'h').count()
     };
-    assert_eq!(links("--dedupe_from=off"), 0);
-    assert_eq!(links("--dedupe_from=5001"), 0);
-    assert_eq!(links("--dedupe_from=5000"), 1);
-    assert_eq!(links("--dedupe_from=1"), 2);
-    assert_eq!(links("--dedupe_from=0"), 2, "there is nothing to store of an empty file");
+    assert_eq!(links(&[]), 1);
+    assert_eq!(links(&["--no-dedupe"]), 0);
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn links_stay_within_a_layer() {
             file(format!("./app/{name}/x"), noise(1, 5000)),
             hard_link(format!("./app/{name}/y"), format!("./app/{name}/x")),
         ];
-        assert_eq!(workspace.members(&manifest, &["--group=first=^./app/a/", layer]), expected);
+        assert_eq!(workspace.members(&manifest, &["--layer-group=first=^./app/a/", layer]), expected);
     }
 }
 
@@ -389,10 +389,10 @@ fn owners_and_times_are_as_asked() {
         (u32::MAX as u64 - 1, u32::MAX as u64 - 1, "", "", 1 << 33),
     ] {
         let options = [
-            format!("--owner={owner}"),
-            format!("--group_id={group}"),
-            format!("--owner_name={owner_name}"),
-            format!("--group_name={group_name}"),
+            format!("--uid={owner}"),
+            format!("--gid={group}"),
+            format!("--uname={owner_name}"),
+            format!("--gname={group_name}"),
             format!("--mtime={mtime}"),
         ];
         let set = |member: Member| Member {

@@ -233,7 +233,7 @@ fn the_number_of_threads_does_not_matter() {
     let pack = |jobs: &str| -> Vec<(String, Vec<u8>)> {
         let out = format!("packed {jobs}");
         let mut command = Command::new(PYLAYER);
-        command.args(["pack", "--binary=server", "--group=py=/py/", "--jobs", jobs, "--out", &out]);
+        command.args(["pack", "--binary=server", "--layer-group=py=/py/", "--jobs", jobs, "--out", &out]);
         stdout(command.current_dir(workspace.path("")));
         let mut layers: Vec<_> = fs::read_dir(workspace.path(&out))
             .unwrap()
@@ -325,8 +325,13 @@ fn sandboxes_do_not_matter_however_many_there_are() {
         fs::create_dir(exec_root.path(format!("{directory}/out"))).unwrap();
     }
     let arguments = exec_root.arguments(&manifest(), &OPTIONS);
+    let settings = arguments.iter().find_map(|argument| argument.strip_prefix("--settings=")).unwrap();
+    for id in 1..=SANDBOXES {
+        fs::copy(exec_root.path(settings), exec_root.path(format!("{}/{settings}", sandbox(id)))).unwrap();
+    }
     // Nothing may be read from or written to the exec root itself.
     fs::remove_file(exec_root.path("manifest")).unwrap();
+    fs::remove_file(exec_root.path(settings)).unwrap();
     for id in 1..=SANDBOXES {
         let (arguments, sandbox_dir) = (arguments.clone(), sandbox(id));
         let inputs = if id % 3 == 0 { vec![] } else { inputs() };
@@ -369,8 +374,8 @@ fn a_warm_worker_sees_every_change() {
                 let (a, b) = (files[1].1.clone(), files[4].1.clone());
                 (files[1].1, files[4].1) = (b, a);
             }
-            4 => options.push("--owner=1000"),
-            5 => options.push("--dedupe_from=off"),
+            4 => options.push("--uid=1000"),
+            5 => options.push("--no-dedupe"),
             6 => options.push("--level=1"),
             7 => manifest = manifest.empty("app/new"),
             _ => options[2] = "--compress=zstd",
@@ -397,7 +402,7 @@ fn layers_of_all_codecs_at_once_do_not_disturb_each_other() {
     let exec_root = plain();
     let variants: Vec<Vec<&str>> = ["--compress=none", "--compress=gzip", "--compress=zstd"]
         .into_iter()
-        .flat_map(|compress| [vec![compress], vec![compress, "--mtime=1"], vec![compress, "--owner=1"]])
+        .flat_map(|compress| [vec![compress], vec![compress, "--mtime=1"], vec![compress, "--uid=1"]])
         .collect();
     let expected: Vec<Outputs> =
         variants.iter().map(|options| exec_root.outputs(&manifest(), options)).collect();

@@ -26,10 +26,27 @@ fn a_pipe_in_the_place_of_any_input_is_refused() {
     let error = "pylayer: in/pipe is a device, pipe or socket, which cannot be put into a layer\n";
     assert_eq!(workspace.error_of(&mut workspace.command(&arguments)), error);
 
-    let in_place_of_manifest = ["--manifest=in/pipe", "--layer=default", "--output=out/layer"];
-    let validation = ["--validation=out/report", "--manifest=manifest", "--layer_listing=default=in/pipe"];
-    for arguments in [in_place_of_manifest, validation] {
-        assert_eq!(workspace.error_of(&mut workspace.command(&arguments.map(String::from))), error);
+    workspace.write("settings", "{}");
+    workspace.write("listing", "#mtree\n");
+    let layer = ["--layer=default", "--settings=settings", "--manifest=manifest", "--output=out/layer"];
+    let validation = [
+        "--validation=out/report",
+        "--settings=settings",
+        "--validation_settings=settings",
+        "--manifest=manifest",
+        "--layer_listing=default=listing",
+    ];
+    for arguments in [&layer[..], &validation] {
+        let is_input = |argument: &str| {
+            argument.ends_with("=settings")
+                || argument.ends_with("=manifest")
+                || argument.ends_with("=listing")
+        };
+        for (index, argument) in arguments.iter().enumerate().filter(|(_, argument)| is_input(argument)) {
+            let mut arguments: Vec<String> = arguments.iter().map(|argument| argument.to_string()).collect();
+            arguments[index] = format!("{}=in/pipe", argument.rsplit_once('=').unwrap().0);
+            assert_eq!(workspace.error_of(&mut workspace.command(&arguments)), error);
+        }
     }
     let mut command = Command::new(crate::support::PYLAYER);
     assert_eq!(workspace.error_of(command.arg("@in/pipe").current_dir(workspace.path(""))), error);
@@ -97,8 +114,9 @@ fn outputs_have_paths_of_their_own() {
     workspace.write("tree/x", "x");
     workspace.link("in/link", "file");
     workspace.write("manifest", manifest.text());
+    workspace.write("settings", "{}");
     let error = |output: &str, descriptor: &str| {
-        let arguments = ["--layer=default", "--manifest=manifest"]
+        let arguments = ["--layer=default", "--settings=settings", "--manifest=manifest"]
             .map(String::from)
             .into_iter()
             .chain([format!("--output={output}"), format!("--descriptor={descriptor}")]);
@@ -116,6 +134,7 @@ fn outputs_have_paths_of_their_own() {
         ("./in//file", "in/file"),
         ("in/link", "in/link"),
         ("manifest", "manifest"),
+        ("settings", "settings"),
         ("flags", "flags"),
         ("tree/x", "tree"),
         ("tree/new/layer", "tree"),
@@ -136,7 +155,7 @@ fn outputs_have_paths_of_their_own() {
 #[test]
 fn a_layer_that_no_group_makes_is_refused() {
     let workspace = Workspace::new();
-    let error = workspace.error(&Manifest::new().empty("a"), &["--layer=numpi", "--group=numpy=numpy"]);
+    let error = workspace.error(&Manifest::new().empty("a"), &["--layer=numpi", "--layer-group=numpy=numpy"]);
     assert_eq!(
         error,
         "pylayer: --layer=numpi: there is no such layer group; the groups are numpy, default\n"
@@ -238,12 +257,12 @@ fn messages_are_short_and_printable() {
         "--",
         "--x=",
         "--layer=",
-        "--group=",
-        "--group=a=(",
+        "--layer-group=",
+        "--layer-group=a=(",
         "--exclude=(",
         "--compress=",
         "--mode=",
-        "--owner=",
+        "--uid=",
         "--root=/../",
     ] {
         let argument = format!("{option}{hostile}");
@@ -260,7 +279,7 @@ fn patterns_are_bounded_before_they_are_read() {
     let workspace = Workspace::new();
     let manifest = Manifest::new().empty("a");
     let long = "a".repeat(70_000);
-    let error = workspace.error(&manifest, &[&format!("--group=torch={long}")]);
+    let error = workspace.error(&manifest, &[&format!("--layer-group=torch={long}")]);
     assert!(error.contains("it has 70000 bytes, and at most 65536 are read"), "{error}");
     let many: Vec<String> = (0..10).map(|_| format!("--exclude={}", &long[..60_000])).collect();
     let error = workspace.error(&manifest, &many.iter().map(String::as_str).collect::<Vec<_>>());

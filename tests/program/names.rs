@@ -192,7 +192,7 @@ fn pax_headers_are_written_only_where_ustar_is_too_small() {
     for (length, expected) in [(100, 1), (101, 3)] {
         assert_eq!(blocks(Manifest::new().symlink("l", vec![b't'; length]), &[]), expected, "{length}");
     }
-    for (owner, expected) in [("--owner=2097151", 1), ("--owner=2097152", 3)] {
+    for (owner, expected) in [("--uid=2097151", 1), ("--uid=2097152", 3)] {
         assert_eq!(blocks(Manifest::new().empty("x"), &[owner]), expected, "{owner}");
     }
     assert_eq!(blocks(Manifest::new().empty("café"), &[]), 3);

@@ -93,7 +93,7 @@ fn the_listing_says_what_readers_find_in_the_layer() {
         workspace.write([b"in/", name].concat(), noise(1, 5000));
     }
     let manifest = Manifest::new().tree("app", "in").empty("app/e").symlink("app/l", "a b\n\\#=\u{e9}");
-    let options = ["--owner=1000", "--group_id=5", "--owner_name=a b", "--group_name=é", "--mode=0644"];
+    let options = ["--uid=1000", "--gid=5", "--uname=a b", "--gname=é", "--mode=0644"];
     let members = workspace.members(&manifest, &options);
     let listing = fs::read_to_string(workspace.path("out/listing.mtree")).unwrap();
     assert!(listing.is_ascii() && listing.starts_with("#mtree\n"), "{listing}");
@@ -187,12 +187,15 @@ fn mistakes_in_arguments_are_named() {
     let manifest = Manifest::new().empty("x");
     for (option, expected) in [
         ("--colour=red", "argument \"--colour\" is not known"),
-        ("--group=x=a(b", "the pattern of layer group \"x\", \"a(b\" is not a valid regular expression"),
+        (
+            "--layer-group=x=a(b",
+            "the pattern of layer group \"x\", \"a(b\" is not a valid regular expression",
+        ),
         ("--exclude=[", "the exclude pattern \"[\" is not a valid regular expression"),
         ("--compress=bzip2", "compression \"bzip2\" is not known; use gzip, zstd or none"),
         ("--level=10", "compression level 10 is not one of gzip's, which are 0 to 9"),
-        ("--mode=0888", "--mode=0888: expected octal permission bits"),
-        ("--root=../x", "`.` and `..` have no place in an image path"),
+        ("--mode=0888", "json: metadata.mode: expected octal permission bits"),
+        ("--root=../x", "json: root: image path \"../x\": `.` and `..` have no place in an image path"),
         ("--output=y", "argument \"--output\" is given twice"),
         ("stray", "argument \"stray\" is not known"),
     ] {
@@ -200,7 +203,8 @@ fn mistakes_in_arguments_are_named() {
         assert!(message.starts_with("pylayer: ") && message.contains(expected), "{message}");
     }
     fs::remove_file(workspace.path("manifest")).unwrap();
-    let arguments = ["--manifest=manifest", "--output=out/layer", "--layer=x"].map(String::from);
+    let arguments =
+        ["--settings=s", "--manifest=manifest", "--output=out/layer", "--layer=x"].map(String::from);
     let message = workspace.error_of(&mut workspace.command(&arguments));
     assert!(message.contains("cannot read manifest: No such file or directory"), "{message}");
     let message = workspace.error_of(Command::new(crate::support::PYLAYER).arg("@no flags"));

@@ -120,7 +120,7 @@ fn aliases(workspace: &Workspace) {
 fn a_file_at_another_place_becomes_a_link_to_its_own() {
     let workspace = built();
     aliases(&workspace);
-    packed(&workspace, &["--group=default=."]);
+    packed(&workspace, &["--layer-group=default=."]);
     let links = [
         ("_main/app/_server.venv/lib/numpy/core.so", "../../../../../pip_numpy/site-packages/numpy/core.so"),
         ("_main/app/again.txt", "generated.txt"),
@@ -398,10 +398,10 @@ fn layers_are_not_written_into_what_is_packed() {
 fn a_layer_of_another_run_is_not_left_among_the_layers() {
     let workspace = built();
     runfile(&workspace, "_main/app/data.txt", "ws/app/data.txt");
-    packed(&workspace, &["--group=data=data"]);
+    packed(&workspace, &["--layer-group=data=data"]);
     let earlier = layers(&workspace);
     assert!(earlier.keys().eq(["data.tar", "default.tar"]));
-    for arguments in [&[][..], &["--group=data=data", "--compress=zstd"]] {
+    for arguments in [&[][..], &["--layer-group=data=data", "--compress=zstd"]] {
         let message = error(&mut pack(&workspace, arguments));
         let way_out = "which is no layer of this image and would be taken for one; remove it";
         assert!(message.starts_with("pylayer: --out out holds ") && message.contains(way_out), "{message}");
@@ -409,12 +409,12 @@ fn a_layer_of_another_run_is_not_left_among_the_layers() {
     }
     fs::remove_file(workspace.path("out/default.tar")).unwrap();
     fs::create_dir(workspace.path("out/default.tar")).unwrap();
-    let message = error(&mut pack(&workspace, &["--group=data=data"]));
+    let message = error(&mut pack(&workspace, &["--layer-group=data=data"]));
     assert!(message.starts_with("pylayer: --out out holds default.tar, "), "{message}");
     fs::remove_dir(workspace.path("out/default.tar")).unwrap();
     for foreign in ["image.tgz", "image.tar.xz", "image.tar.bz2"] {
         workspace.write(format!("out/{foreign}"), "");
-        let message = error(&mut pack(&workspace, &["--group=data=data"]));
+        let message = error(&mut pack(&workspace, &["--layer-group=data=data"]));
         assert!(message.starts_with(&format!("pylayer: --out out holds {foreign}, ")), "{message}");
         fs::remove_file(workspace.path("out").join(foreign)).unwrap();
     }
@@ -423,7 +423,7 @@ fn a_layer_of_another_run_is_not_left_among_the_layers() {
     assert_eq!(message, "pylayer: --out file: it is not a directory\n");
     // Other files are not layers.
     workspace.write("out/notes.txt", "");
-    packed(&workspace, &["--group=data=data"]);
+    packed(&workspace, &["--layer-group=data=data"]);
     fs::remove_file(workspace.path("out/data.tar")).unwrap();
     packed(&workspace, &[]);
     assert_eq!(workspace.leftovers(), ["default.tar", "notes.txt"]);
@@ -442,21 +442,21 @@ fn slow() -> Workspace {
 fn a_failed_run_leaves_the_earlier_layers() {
     let workspace = built();
     runfile(&workspace, "_main/app/data.txt", "ws/app/data.txt");
-    packed(&workspace, &["--group=data=data"]);
+    packed(&workspace, &["--layer-group=data=data"]);
     let earlier = layers(&workspace);
     workspace.write("ws/app/data.txt", "changed");
     // Detected after the first layer has been written.
     workspace.link(format!("{RUNFILES}/_main/link"), "nothing");
-    error(&mut pack(&workspace, &["--group=data=data"]));
+    error(&mut pack(&workspace, &["--layer-group=data=data"]));
     assert!(layers(&workspace) == earlier);
-    packed(&workspace, &["--group=data=data", "--validation=off"]);
+    packed(&workspace, &["--layer-group=data=data", "--validation=off"]);
     assert!(layers(&workspace) != earlier);
 }
 
 #[test]
 fn an_interrupted_run_leaves_the_earlier_layers() {
     let workspace = slow();
-    packed(&workspace, &["--group=data=data", "--exclude=large"]);
+    packed(&workspace, &["--layer-group=data=data", "--exclude=large"]);
     let earlier = layers(&workspace);
     workspace.write("ws/app/data.txt", "changed");
     let is_begun = |entry: &fs::DirEntry| {
@@ -464,7 +464,7 @@ fn an_interrupted_run_leaves_the_earlier_layers() {
         name.ends_with(".tmp") && entry.metadata().is_ok_and(|metadata| metadata.len() > 0)
     };
     for signal in [Signal::INT, Signal::TERM] {
-        let mut command = pack(&workspace, &["--group=data=data"]);
+        let mut command = pack(&workspace, &["--layer-group=data=data"]);
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         while fs::read_dir(workspace.path("out")).unwrap().flatten().filter(|entry| is_begun(entry)).count()
@@ -540,29 +540,32 @@ fn numbers_out_of_range_are_refused() {
         "--jobs=100000",
         "--jobs=99999999999999999999",
         "--mtime=9223372036854775808",
-        "--owner=4294967295",
-        "--group-id=4294967295",
+        "--uid=4294967295",
+        "--gid=4294967295",
     ] {
         let (_, value) = argument.split_once('=').unwrap();
         let message = error(&mut pack(&workspace, &[argument]));
         assert!(message.contains(value), "{message}");
     }
-    packed(&workspace, &["--mtime=9223372036854775807", "--owner=4294967294", "--group-id=4294967294"]);
+    packed(&workspace, &["--mtime=9223372036854775807", "--uid=4294967294", "--gid=4294967294"]);
 }
 
 #[test]
 fn names_and_patterns_of_groups_are_those_of_the_rule() {
     let workspace = built();
     for (arguments, problem) in [
-        (&["--group=a="][..], "an empty pattern is found in every path; write a=. if that is meant"),
-        (&["--group=..=x"], ".. cannot be the name of a layer: use letters, digits, _, -, . and +"),
-        (&["--group=.hidden=x"], ".hidden cannot be the name of a layer"),
-        (&["--group=_validation=x"], "_validation cannot be the name of a layer"),
-        (&["--group=\x1b[31m=x"], "\\u{1b}[31m cannot be the name of a layer"),
-        (&["--group=a=x", "--group=a=y"], "--group \"a\" is given twice; join its patterns with |"),
+        (&["--layer-group=a="][..], "an empty pattern is found in every path; write a=. if that is meant"),
+        (&["--layer-group=..=x"], ".. cannot be the name of a layer: use letters, digits, _, -, . and +"),
+        (&["--layer-group=.hidden=x"], ".hidden cannot be the name of a layer"),
+        (&["--layer-group=_validation=x"], "_validation cannot be the name of a layer"),
+        (&["--layer-group=\x1b[31m=x"], "\\u{1b}[31m cannot be the name of a layer"),
         (
-            &["--group=packages=x", "--drop=packages"],
-            "--group \"packages\" has a pattern, and --drop leaves it out",
+            &["--layer-group=a=x", "--layer-group=a=y"],
+            "--layer-group \"a\" is given twice; join its patterns with |",
+        ),
+        (
+            &["--layer-group=packages=x", "--drop=packages"],
+            "--layer-group \"packages\" has a pattern, and --drop leaves it out",
         ),
         (&["--drop=default"], "[possible values: interpreter, packages]"),
     ] {

@@ -34,7 +34,12 @@ impl Place {
         change: impl Fn(&mut Vec<String>),
     ) -> (i32, String) {
         let mut arguments = self.0.arguments(manifest, &["--compress=none"]);
-        fs::rename(self.0.path("manifest"), self.0.path("above/below/manifest")).unwrap();
+        let settings = arguments.iter_mut().find(|argument| argument.starts_with("--settings=")).unwrap();
+        let written = settings.strip_prefix("--settings=").unwrap().to_string();
+        *settings = "--settings=settings".to_string();
+        for (from, to) in [("manifest", "manifest"), (&written, "settings")] {
+            fs::rename(self.0.path(from), self.0.path(format!("above/below/{to}"))).unwrap();
+        }
         change(&mut arguments);
         let mut worker = Worker::start(&self.0.path(working_directory));
         let sandbox_dir = sandbox_dir.to_string();
@@ -44,7 +49,7 @@ impl Place {
         (response.exit_code, response.output)
     }
 
-    /// All files except the manifest that was written last.
+    /// All files except the manifest and the settings that were written last.
     fn files(&self) -> Vec<String> {
         let mut directories = vec![self.0.path("")];
         let mut files = Vec::new();
@@ -53,7 +58,7 @@ impl Place {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     directories.push(path);
-                } else if !path.ends_with("below/manifest") {
+                } else if !path.ends_with("below/manifest") && !path.ends_with("below/settings") {
                     files.push(path.strip_prefix(self.0.path("")).unwrap().to_str().unwrap().to_string());
                 }
             }
@@ -125,7 +130,7 @@ fn inputs_are_below_the_working_directory() {
             let message = format!("pylayer: line 2 of the manifest: exec path {source:?}: {problem}");
             assert!(exit_code == 1 && output.starts_with(&message), "{output}");
         }
-        for name in ["--manifest", "--flagfile", "@", "--layer_listing"] {
+        for name in ["--manifest", "--settings", "--flagfile", "@", "--layer_listing"] {
             let (exit_code, output) = place.ask(&ok, |arguments| match name {
                 "@" => arguments.push(format!("@{source}")),
                 "--layer_listing" => arguments.push(format!("{name}=default={source}")),

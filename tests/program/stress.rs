@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::support::worker::{Work, Worker};
 use crate::support::{Manifest, Random, Workspace, noise, setting, sha256};
 use rustix::process::Signal;
+use serde_json::json;
 
 /// The number of requests that Bazel sends to one multiplex worker by default.
 const IN_FLIGHT: usize = 8;
@@ -58,8 +59,11 @@ impl Images {
         }
         let exec = format!("manifest-{number}");
         self.workspace.write(&exec, manifest.text());
-        let mut arguments = vec![format!("--manifest={exec}")];
-        arguments.extend(GROUPS[..3].iter().map(|group| format!("--group={group}=^./{group}/")));
+        let groups = GROUPS[..3].iter();
+        let groups: Vec<_> =
+            groups.map(|group| json!({"name": group, "pattern": format!("^./{group}/")})).collect();
+        let settings = self.workspace.settings_file(&json!({"patterns": {"layer_groups": groups}}));
+        let arguments = vec![format!("--manifest={exec}"), format!("--settings={settings}")];
         inputs.push((exec.into_bytes(), sha256(&manifest.text())));
         for group in GROUPS {
             let arguments = [arguments.clone(), vec![format!("--layer={group}")]].concat();

@@ -4,21 +4,25 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Output;
 
+use serde_json::{Value, json};
+
 use crate::support::worker::{Work, Worker};
-use crate::support::{Manifest, Outputs, Workspace};
+use crate::support::{self, Manifest, Outputs, Workspace};
 
 /// The layers of a small image by name, and the arguments of the action that validates them.
 struct Image {
     workspace: Workspace,
     listings: BTreeMap<&'static str, String>,
     arguments: Vec<String>,
+    /// The settings of the validation.
+    settings: Value,
 }
 
 /// How a line begins that reports a bug.
 const CONTENTS: &str = "file missing, repeated or in the wrong layer: ";
 
 const SETTINGS: [&str; 3] =
-    ["--group=interpreter=/py/", "--group=packages=/site-packages/", r"--exclude=\.whl$"];
+    ["--layer-group=interpreter=/py/", "--layer-group=packages=/site-packages/", r"--exclude=\.whl$"];
 
 impl Image {
     /// An image with entries of every kind, as the program writes it.
@@ -56,14 +60,15 @@ impl Image {
             workspace.run(&manifest, &options);
             listings.insert(layer, Outputs::read(&workspace.path("out")).listing);
         }
-        for output in crate::support::OUTPUTS {
+        for output in support::OUTPUTS {
             fs::remove_file(workspace.path("out").join(output)).unwrap();
         }
-        let mut arguments = ["--validation=out/report", "--manifest=manifest", "--cpu=x86_64"].to_vec();
-        arguments.extend(SETTINGS.iter().chain(more));
-        let listed = listings.keys().map(|layer| format!("--layer_listing={layer}=listings/{layer}"));
-        let arguments = arguments.into_iter().map(String::from).chain(listed).collect();
-        Image { workspace, listings, arguments }
+        let (settings, _) = support::settings(&[&SETTINGS[..], more].concat());
+        let settings = format!("--settings={}", workspace.settings_file(&settings));
+        let mut arguments =
+            ["--validation=out/report", "--manifest=manifest", &settings].map(String::from).to_vec();
+        arguments.extend(listings.keys().map(|layer| format!("--layer_listing={layer}=listings/{layer}")));
+        Image { workspace, listings, arguments, settings: json!({"cpu": "x86_64"}) }
     }
 
     /// Replaces `old`, which must exist, with `new` in the listing of `layer`.
@@ -104,12 +109,28 @@ impl Image {
         report.lines().map(String::from).collect()
     }
 
+    /// The arguments of the action, after writing the settings.
+    fn arguments(&self) -> Vec<String> {
+        self.arguments_with(&self.settings)
+    }
+
+    /// The same, with another value of the setting `validation`.
+    fn arguments_if_wrong(&self, validation: &str) -> Vec<String> {
+        let mut settings = self.settings.clone();
+        settings["validation"] = json!(validation);
+        self.arguments_with(&settings)
+    }
+
+    fn arguments_with(&self, settings: &Value) -> Vec<String> {
+        let settings = format!("--validation_settings={}", self.workspace.settings_file(settings));
+        [&self.arguments[..], &[settings]].concat()
+    }
+
     /// Validates, and writes a new report.
-    fn run(&self, severity: &str) -> Output {
+    fn run(&self, validation: &str) -> Output {
         self.write_listings();
         let _ = fs::remove_file(self.workspace.path("out/report"));
-        let arguments = [&self.arguments[..], &[format!("--severity={severity}")]].concat();
-        let output = self.workspace.command(&arguments).output().unwrap();
+        let output = self.workspace.command(&self.arguments_if_wrong(validation)).output().unwrap();
         assert_eq!(self.workspace.leftovers(), ["report"]);
         output
     }
@@ -142,7 +163,7 @@ fn a_worker_finds_the_same() {
     let mut worker = Worker::start(&std::env::temp_dir());
     for (id, (severity, output)) in (1..).zip(["error", "warn"].into_iter().zip(outputs)) {
         fs::remove_file(image.workspace.path("out/report")).unwrap();
-        let arguments = [&image.arguments[..], &[format!("--severity={severity}")]].concat();
+        let arguments = image.arguments_if_wrong(severity);
         let sandbox_dir = image.workspace.sandbox_dir();
         worker.send(&Work { id, arguments, sandbox_dir, ..Work::default() });
         let response = worker.receive();
@@ -162,7 +183,7 @@ fn a_dropped_group_is_not_missed() {
     assert!(report.contains(&format!("{CONTENTS}{missing}")), "{report:#?}");
 
     // Nor is it found through a link of another layer: the base image may have it.
-    image.arguments.push("--dropped=interpreter".to_string());
+    image.settings["dropped"] = json!(["interpreter"]);
     image.is_right();
 }
 
@@ -209,16 +230,16 @@ fn the_manifests_of_all_layers_are_as_good_as_one() {
     image.arguments.retain(|argument| argument != "--manifest=manifest");
     image.arguments.extend(["--manifest=first", "--manifest=second"].map(String::from));
     let paths = text.lines().count();
-    let run = |image: &Image, paths: usize| {
+    let run = |image: &mut Image, paths: usize| {
+        image.settings["paths"] = json!(paths);
         image.write_listings();
-        let arguments = [&image.arguments[..], &[format!("--paths={paths}")]].concat();
-        image.workspace.command(&arguments).output().unwrap()
+        image.workspace.command(&image.arguments()).output().unwrap()
     };
-    assert!(run(&image, paths).status.success());
+    assert!(run(&mut image, paths).status.success());
     fs::remove_file(image.workspace.path("out/report")).unwrap();
 
     // A path that is in no manifest, because the rule has lost it, is detected by the count.
-    let output = run(&image, paths + 1);
+    let output = run(&mut image, paths + 1);
     let message = String::from_utf8(output.stderr).unwrap();
     let lost = format!("the binary has {} runfiles, the manifests of its layers have {paths}", paths + 1);
     assert!(!output.status.success() && message.contains(&lost), "{message}");
@@ -308,7 +329,7 @@ fn a_file_for_another_processor_is_found() {
         image.only_finding(),
         "file for another processor than x86_64, the image's: app/run.runfiles/site-packages/core.so is for aarch64 (layer packages)"
     );
-    image.arguments.retain(|argument| argument != "--cpu=x86_64");
+    image.settings["cpu"] = json!(null);
     image.is_right();
 }
 
@@ -338,12 +359,14 @@ fn exceptions_accept_single_paths() {
         "link=lob/",
     );
     assert_eq!(image.report().len(), 2);
-    image.arguments.push(r"--exception=/core\.so$".to_string());
+    let accept =
+        |image: &mut Image, patterns: &[&str]| image.settings["validation_exceptions"] = json!(patterns);
+    accept(&mut image, &[r"/core\.so$"]);
     assert!(image.only_finding().contains("a.py -> lob/"));
-    image.arguments.push("--exception=/a.py$".to_string());
+    accept(&mut image, &[r"/core\.so$", "/a.py$"]);
     image.is_right();
 
-    image.arguments.push("--exception=/b.py$".to_string());
+    accept(&mut image, &[r"/core\.so$", "/a.py$", "/b.py$"]);
     let output = image.run("error");
     assert!(output.status.success());
     assert_eq!(
@@ -351,9 +374,9 @@ fn exceptions_accept_single_paths() {
         "pylayer: no problem is found at a path that matches \"/b.py$\": remove what is not needed from validation_exceptions\n"
     );
 
-    image.arguments.push("--exception=(".to_string());
+    accept(&mut image, &["("]);
     fs::remove_file(image.workspace.path("out/report")).unwrap();
-    let message = image.workspace.error_of(&mut image.workspace.command(&image.arguments));
+    let message = image.workspace.error_of(&mut image.workspace.command(&image.arguments()));
     assert!(
         message.starts_with(
             "pylayer: the pattern of validation_exceptions \"(\" is not a valid regular expression"
@@ -366,12 +389,12 @@ fn exceptions_accept_single_paths() {
 fn a_malformed_listing_is_named() {
     let image = Image::new().edit("packages", "type=dir", "type=socket");
     image.write_listings();
-    let message = image.workspace.error_of(&mut image.workspace.command(&image.arguments));
+    let message = image.workspace.error_of(&mut image.workspace.command(&image.arguments()));
     assert!(
         message.starts_with("pylayer: listings/packages: line 2 of the listing is malformed: "),
         "{message}"
     );
     fs::remove_file(image.workspace.path("listings/packages")).unwrap();
-    let message = image.workspace.error_of(&mut image.workspace.command(&image.arguments));
+    let message = image.workspace.error_of(&mut image.workspace.command(&image.arguments()));
     assert!(message.starts_with("pylayer: cannot read listings/packages: "), "{message}");
 }

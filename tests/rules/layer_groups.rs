@@ -3,11 +3,11 @@
 //! The rule chooses a layer's inputs with `bazel/private/layer_groups.bzl`; the program chooses its
 //! entries with `LayerGroups`. A file that only the rule leaves out would be lost.
 
-use crate::bazel_private::patterns::{Decided, SOURCE, check, strings};
+use crate::bazel_private::patterns::{Decided, SOURCE, check, compile, strings};
 use crate::bazel_private::{File, Strings};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use pylayer::groups::{DEFAULT_GROUP, DEFAULT_GROUPS, LayerGroups, for_binary, image_order};
+use pylayer::groups::{DEFAULT_GROUP, DEFAULT_GROUPS, for_binary, image_order};
 use pylayer::image_path::ImagePath;
 use pylayer::survey::Survey;
 use serde_json::json;
@@ -65,7 +65,7 @@ fn for_server(pattern: &str, found: &Survey) -> String {
 /// The default groups for that binary, with an empty survey.
 fn default_groups() -> Vec<(String, String)> {
     let for_server = |pattern| for_server(pattern, &Survey::default());
-    DEFAULT_GROUPS.iter().map(|(name, pattern)| (name.clone(), for_server(pattern))).collect()
+    DEFAULT_GROUPS.iter().map(|group| (group.name.clone(), for_server(&group.pattern))).collect()
 }
 
 /// `SLIM_INTERPRETER` for that binary.
@@ -458,7 +458,7 @@ fn a_file_is_an_input_of_its_layer() {
         let own = |(name, pattern): &(&str, &str)| (name.to_string(), pattern.to_string());
         let groups: Vec<_> = user.iter().map(own).chain(default_groups()).collect();
         let groups: Vec<_> = groups.into_iter().filter(|(_, pattern)| !pattern.contains(r"\pL")).collect();
-        let program = LayerGroups::compile(&groups, &exclude).unwrap();
+        let program = compile(&groups, &exclude).unwrap();
         let layers = file.call("layers", &[json!(groups), json!(exclude), json!(corpus), json!(directories)]);
         for (i, path) in corpus.iter().enumerate() {
             let (of_path, below) = (strings(&layers[0][i]), strings(&layers[1][i]));
@@ -483,7 +483,8 @@ fn the_rule_and_the_program_have_the_same_defaults() {
     let file = File::new(SOURCE, Strings::Bytes);
     let constants = file.call("constants", &[]);
     assert_eq!(constants[0], json!(DEFAULT_GROUP));
-    assert_eq!(constants[1], json!(*DEFAULT_GROUPS));
+    let groups: Vec<_> = DEFAULT_GROUPS.iter().map(|group| (&group.name, &group.pattern)).collect();
+    assert_eq!(constants[1], json!(groups));
     for names in [
         &["torch", "interpreter", "default", "packages"][..],
         &["packages", "b", "a", "interpreter", "default"],
@@ -659,7 +660,7 @@ fn the_rule_and_the_program_put_a_binary_into_patterns_alike() {
 fn layer_of(file: &File, groups: &[(String, String)], path: &str) -> String {
     let path = format!("app/server.runfiles/{path}");
     let none: [String; 0] = [];
-    let program = LayerGroups::compile(groups, &none).unwrap();
+    let program = compile(groups, &none).unwrap();
     let layer = program.group_of(format!("./{path}").as_bytes()).unwrap().to_string();
     let found = file.call("layers", &[json!(groups), json!(none), json!([path]), json!(none)]);
     assert_eq!(strings(&found[0][0]), [&layer[..]], "{path}");
@@ -683,7 +684,7 @@ fn an_interpreter_is_known_by_its_standard_library() {
         let found = survey_of(&["_main/app/server", &standard_library], "app/server");
         let groups: Vec<_> = DEFAULT_GROUPS
             .iter()
-            .map(|(name, pattern)| (name.clone(), for_server(pattern, &found)))
+            .map(|group| (group.name.clone(), for_server(&group.pattern, &found)))
             .collect();
         for below in
             ["bin/python3", "lib/python3.11/site-packages/pip/__init__.py", "include/python3.11/Python.h"]
@@ -821,7 +822,7 @@ fn mistakes_are_explained() {
         ("(?!a)", "look-around, such as (?!…), is not supported"),
         ("a{2", "a repetition {…} is never closed"),
     ] {
-        assert!(LayerGroups::compile(&[("x".into(), pattern.into())], &[]).is_err(), "{pattern}");
+        assert!(compile(&[("x".into(), pattern.into())], &[]).is_err(), "{pattern}");
         let answer = file.call("answers", &[json!(pattern), json!([]), json!([])]);
         assert_eq!(answer["problem"], problem.bytes().map(char::from).collect::<String>(), "{pattern}");
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub const PYLAYER: &str = env!("CARGO_BIN_EXE_pylayer");
@@ -171,6 +172,31 @@ impl Outputs {
     }
 }
 
+/// The settings that `options` stand for (`--compress=zstd`), and those options that are no settings.
+pub fn settings<'a>(options: &[&'a str]) -> (Value, Vec<&'a str>) {
+    let mut settings = json!({});
+    let (mut groups, mut exclude, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for option in options {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let number = || serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+        match name {
+            "--layer-group" => {
+                let (name, pattern) = value.split_once('=').unwrap_or((value, ""));
+                groups.push(json!({"name": name, "pattern": pattern}));
+            }
+            "--exclude" => exclude.push(value),
+            "--root" | "--compress" => settings[&name[2..]] = json!(value),
+            "--level" => settings["level"] = number(),
+            "--uid" | "--gid" | "--mtime" => settings["metadata"][&name[2..]] = number(),
+            "--uname" | "--gname" | "--mode" => settings["metadata"][&name[2..]] = json!(value),
+            "--no-dedupe" => settings["dedupe"] = json!(false),
+            _ => others.push(*option),
+        }
+    }
+    settings["patterns"] = json!({"layer_groups": groups, "exclude": exclude});
+    (settings, others)
+}
+
 /// The directory in which an action runs.
 pub struct Workspace(tempfile::TempDir);
 
@@ -242,11 +268,22 @@ impl Workspace {
         fs::File::create(self.new_path(exec)).unwrap().set_len(size).unwrap();
     }
 
-    /// The arguments of the action that writes the layer of `manifest`, after writing the manifest.
+    /// Writes a settings file and returns its exec path, which is the same for the same settings.
+    pub fn settings_file(&self, settings: &Value) -> String {
+        let text = settings.to_string();
+        let path = format!("settings-{}.json", &sha256(text.as_bytes())[..8]);
+        self.write(&path, text);
+        path
+    }
+
+    /// The arguments of the action that writes the layer of `manifest`, after writing the manifest and
+    /// the settings. `options` are settings as `pylayer pack` takes them, and other arguments.
     pub fn arguments(&self, manifest: &Manifest, options: &[&str]) -> Vec<String> {
         self.write("manifest", manifest.text());
+        let (settings, options) = settings(options);
         let outputs = ["layer", "descriptor", "listing"].into_iter().zip(OUTPUTS);
-        let mut arguments = vec!["--manifest=manifest".to_string()];
+        let settings = format!("--settings={}", self.settings_file(&settings));
+        let mut arguments = vec!["--manifest=manifest".to_string(), settings];
         arguments.extend(outputs.map(|(name, output)| {
             let option = if name == "layer" { "output" } else { name };
             format!("--{option}=out/{output}")

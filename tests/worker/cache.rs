@@ -10,14 +10,14 @@ use std::time::{Duration, SystemTime};
 use bazel_worker::Cancel;
 use bytes::Bytes;
 use proptest::prelude::*;
-use pylayer::action::{Engine, Error, Outcome};
+use pylayer::action::{Engine, Outcome};
 use pylayer::codec::Codec;
-use pylayer::inputs::{ContentChecks, Digests, Inputs, KnownFiles, Links};
+use pylayer::descriptor::Descriptor;
+use pylayer::inputs::{Digests, Inputs, KnownFiles, Links};
 use pylayer::manifest::Manifest;
-use pylayer::output::Descriptor;
 use pylayer::pipeline::{self, ChunkCache, Pool, Written};
 use pylayer::plan::{self, LayerPlan};
-use pylayer::request::{Metadata, Settings};
+use pylayer::settings::Settings;
 use pylayer::stamp::Stamp;
 use sha2::{Digest, Sha256};
 
@@ -110,12 +110,14 @@ fn write(engine: &Engine, directory: &Path, digests: &Digests, compress: &str) -
     ["layer", "json", "mtree"].iter().map(|name| fs::read(directory.join(name)).unwrap()).collect()
 }
 
-fn run(engine: &Engine, directory: &Path, digests: &Digests, compress: &str) -> Result<Outcome, Error> {
-    let mut arguments = vec![Bytes::from(format!("--compress={compress}"))];
-    arguments.extend(
-        ["--layer=default", "--manifest=manifest", "--output=layer", "--descriptor=json", "--listing=mtree"]
-            .map(Bytes::from),
-    );
+fn run(engine: &Engine, directory: &Path, digests: &Digests, compress: &str) -> anyhow::Result<Outcome> {
+    let settings = format!("{compress}.settings");
+    fs::write(directory.join(&settings), format!(r#"{{"compress": "{compress}"}}"#)).unwrap();
+    let settings = format!("--settings={settings}");
+    let others =
+        ["--layer=default", "--manifest=manifest", "--output=layer", "--descriptor=json", "--listing=mtree"];
+    let arguments: Vec<Bytes> =
+        [settings.as_str()].iter().chain(&others).map(|argument| argument.to_string().into()).collect();
     engine.run(&arguments, directory, digests, &Cancel::new())
 }
 
@@ -318,17 +320,9 @@ fn plan(directory: &Path, digests: &Digests) -> Arc<LayerPlan> {
     let (now, links) = (SystemTime::now(), Links::Declared);
     let inputs = Inputs { base: directory, digests, known: &known, cancel: &cancel, now, links };
     let manifest = Manifest::parse(&fs::read(directory.join("manifest")).unwrap()).unwrap();
-    let checks = ContentChecks { dedupe_from: None, executable: false };
-    let items = inputs.items(&manifest, checks, |_| true).unwrap();
-    let settings = Settings {
-        groups: Vec::new(),
-        exclude: Vec::new(),
-        root: String::new(),
-        codec: Codec::None,
-        metadata: Metadata::default(),
-        dedupe_from: None,
-    };
-    Arc::new(plan::plan(items, &settings, &cancel).unwrap())
+    let settings = Settings { dedupe: false, ..Settings::default() };
+    let entries = inputs.entries(&manifest, &settings, |_| true).unwrap();
+    Arc::new(plan::plan(entries, &settings, &cancel).unwrap())
 }
 
 /// Checks that the reported digests of a blob are correct.

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::support::worker::{Work, WorkResponse, Worker};
-use crate::support::{Manifest, Outputs, PYLAYER, Random, Workspace, noise, setting, sha256};
+use crate::support::{self, Manifest, Outputs, PYLAYER, Random, Workspace, noise, setting, sha256};
 
 /// Less than all layers need, so that chunks are evicted all the time.
 const CACHE_MIB: u64 = 4;
@@ -244,7 +244,12 @@ impl Life {
         let mut work = layer.request(self.next_id, &manifest, random);
         match fault {
             Fault::Argument => work.arguments.push("--colour=red".to_string()),
-            Fault::Pattern => work.arguments.push("--group=x=(".to_string()),
+            Fault::Pattern => {
+                let (settings, _) = support::settings(&["--layer-group=x=("]);
+                let settings = format!("--settings={}", layer.workspace.settings_file(&settings));
+                let argument = work.arguments.iter_mut().find(|argument| argument.starts_with("--settings="));
+                *argument.unwrap() = settings;
+            }
             Fault::OutputDirectory => {
                 let elsewhere = |argument: &String| argument.replace("--output=out/", "--output=nowhere/");
                 work.arguments = work.arguments.iter().map(elsewhere).collect();

@@ -239,7 +239,10 @@ fn mistakes_in_requests_are_answered_and_the_worker_goes_on() {
     let with = |argument: &str| [arguments.clone(), vec![argument.to_string()]].concat();
     for (arguments, expected) in [
         (with("--colour=red"), "argument \"--colour\" is not known"),
-        (with("--group=x=("), "is not a valid regular expression"),
+        (
+            workspace.arguments(&Manifest::new().empty("x"), &["--layer-group=x=("]),
+            "is not a valid regular expression",
+        ),
         (with("@no flagfile"), "cannot read no flagfile: No such file or directory"),
         (with(""), "argument \"\" is not known"),
     ] {

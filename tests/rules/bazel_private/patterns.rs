@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use pylayer::groups::LayerGroups;
+use pylayer::groups::{self, LayerGroup, LayerGroups, Patterns};
 use regex_automata::{meta, util::syntax};
 use serde_json::{Value, json};
 
@@ -86,9 +86,16 @@ impl Decided {
     }
 }
 
+/// Compiles groups, by name and pattern, and patterns to exclude.
+pub fn compile(groups: &[(String, String)], exclude: &[String]) -> Result<LayerGroups, groups::Error> {
+    let layer_groups = groups.iter().map(|(name, pattern)| LayerGroup::new(name, pattern)).collect();
+    let exclude = exclude.to_vec();
+    LayerGroups::compile(&Patterns { layer_groups, exclude, ..Patterns::default() })
+}
+
 /// Compares the answers for all paths, and for all of their parent directories, with the program.
 pub fn check(file: &File, pattern: &str, paths: &[String], decided: &Decided) {
-    let program = LayerGroups::compile(&[("x".to_string(), pattern.to_string())], &[]);
+    let program = compile(&[("x".to_string(), pattern.to_string())], &[]);
     let directories: BTreeSet<&str> =
         paths.iter().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect();
     let answers = file.call("answers", &[json!(pattern), json!(paths), json!(directories)]);

@@ -729,6 +729,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::groups::{LayerGroup, Patterns};
 
     const X86_64: u16 = 62;
     const AARCH64: u16 = 183;
@@ -784,6 +785,11 @@ mod tests {
         exceptions: Vec<String>,
     }
 
+    fn compiled(layer_groups: Vec<LayerGroup>, exclude: &[String]) -> LayerGroups {
+        let exclude = exclude.to_vec();
+        LayerGroups::compile(&Patterns { layer_groups, default_groups: vec![], exclude }).unwrap()
+    }
+
     impl Meant {
         fn new(layers: Vec<(String, Listing)>) -> Meant {
             Meant { layers, more: vec![], exclude: vec![], dropped: vec![], exceptions: vec![] }
@@ -793,7 +799,7 @@ mod tests {
         fn findings(&self, layers: &[(String, Listing)]) -> (Vec<String>, Vec<String>) {
             let mut paths: Vec<ImagePath> =
                 self.more.iter().map(|path| ImagePath::new(path).unwrap()).collect();
-            let mut groups = vec![("py".to_string(), "^\\./app/py/".to_string())];
+            let mut groups = vec![LayerGroup::new("py", "^\\./app/py/")];
             let mut links = HashSet::new();
             for (layer, Listing { entries, excluded_links }) in &self.layers {
                 let entries = entries.iter().filter(|entry| entry.kind != Kind::Directory);
@@ -802,7 +808,7 @@ mod tests {
                 for (path, is_link) in entries.chain(excluded_links.iter().map(|(path, _)| (path, true))) {
                     let path = ImagePath::new(path).unwrap();
                     let pattern = regex::escape(std::str::from_utf8(path.tar_name()).unwrap());
-                    groups.insert(0, (layer.clone(), format!("^{pattern}$")));
+                    groups.insert(0, LayerGroup::new(layer, format!("^{pattern}$")));
                     if is_link {
                         links.insert(path.as_bytes().to_vec());
                     }
@@ -812,7 +818,7 @@ mod tests {
             let expected = Expected {
                 paths: &paths,
                 links: links.iter().map(Vec::as_slice).collect(),
-                groups: &LayerGroups::compile(&groups, &self.exclude).unwrap(),
+                groups: &compiled(groups, &self.exclude),
                 dropped: &self.dropped,
                 machine: Some(X86_64),
                 exceptions: &Exceptions::compile(&self.exceptions).unwrap(),
@@ -1068,7 +1074,7 @@ mod tests {
         let expected = Expected {
             paths: &layers.iter().flat_map(paths).collect::<Vec<_>>(),
             links: HashSet::new(),
-            groups: &LayerGroups::compile(&[("interpreter".into(), "/py/".into())], &[]).unwrap(),
+            groups: &compiled(vec![LayerGroup::new("interpreter", "/py/")], &[]),
             dropped: &[],
             machine: Some(X86_64),
             exceptions: &Exceptions::compile(&[]).unwrap(),
@@ -1118,7 +1124,7 @@ mod tests {
         let expected = Expected {
             paths: &[],
             links: HashSet::new(),
-            groups: &LayerGroups::compile(&[], &[]).unwrap(),
+            groups: &compiled(vec![], &[]),
             dropped: &[],
             machine: Some(X86_64),
             exceptions: &Exceptions::compile(&[]).unwrap(),
@@ -1134,7 +1140,7 @@ mod tests {
         let expected = Expected {
             paths: &[],
             links: HashSet::new(),
-            groups: &LayerGroups::compile(&[], &[]).unwrap(),
+            groups: &compiled(vec![], &[]),
             dropped: &[],
             machine: None,
             exceptions: &Exceptions::compile(&[]).unwrap(),

@@ -1,0 +1,82 @@
+//! Settings files: what is read can be written and read again, and messages are short.
+
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use pylayer::groups::{LayerGroup, Patterns};
+use pylayer::metadata::Metadata;
+use pylayer::settings::{Settings, UnusedGroups, Validation, ValidationSettings, parse};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+fuzz_target!(|content: &[u8]| {
+    round_trip(content, settings);
+    round_trip(content, validation_settings);
+    round_trip(content, unused_groups);
+});
+
+fn round_trip<T: DeserializeOwned + PartialEq + std::fmt::Debug>(content: &[u8], json: impl Fn(&T) -> Value) {
+    let file = Path::new("layers.settings.json");
+    match parse::<T>(file, content) {
+        Ok(value) => assert_eq!(parse::<T>(file, json(&value).to_string().as_bytes()).unwrap(), value),
+        Err(error) => {
+            let message = error.to_string();
+            assert!(message.starts_with("layers.settings.json: ") && message.len() < 2000, "{message}");
+            assert!(!message.contains(char::is_control), "{message:?}");
+        }
+    }
+}
+
+fn groups(groups: &[LayerGroup]) -> Value {
+    groups.iter().map(|LayerGroup { name, pattern }| json!({"name": name, "pattern": pattern})).collect()
+}
+
+fn settings(settings: &Settings) -> Value {
+    let Settings { patterns, root, compress, level, metadata, dedupe } = settings;
+    // Whether or not there is such a codec.
+    let _ = settings.codec();
+    let Patterns { layer_groups, default_groups, exclude } = patterns;
+    let Metadata { uid, gid, uname, gname, mtime, mode } = metadata;
+    json!({
+        "patterns": {
+            "layer_groups": groups(layer_groups),
+            "default_groups": groups(default_groups),
+            "exclude": exclude,
+        },
+        "root": root,
+        "compress": compress,
+        "level": level,
+        "metadata": {
+            "uid": uid,
+            "gid": gid,
+            "uname": uname,
+            "gname": gname,
+            "mtime": mtime,
+            "mode": mode.to_string(),
+        },
+        "dedupe": dedupe,
+    })
+}
+
+fn validation_settings(settings: &ValidationSettings) -> Value {
+    let ValidationSettings { dropped, validation, validation_exceptions, machine, paths } = settings;
+    let validation = match validation {
+        Validation::Error => "error",
+        Validation::Warn => "warn",
+        Validation::Off => "off",
+    };
+    json!({
+        "dropped": dropped,
+        "validation": validation,
+        "validation_exceptions": validation_exceptions,
+        "cpu": machine.map(pylayer::elf::name),
+        "paths": paths,
+    })
+}
+
+fn unused_groups(settings: &UnusedGroups) -> Value {
+    let UnusedGroups { layer_groups, packages } = settings;
+    json!({"layer_groups": groups(layer_groups), "packages": packages})
+}

@@ -1,0 +1,276 @@
+//! The settings that the actions of an image have in common, and the files in which the Bazel rule
+//! writes them. `pylayer pack` has the same settings as options.
+//!
+//! A settings file contains one JSON object (docs/formats.md). What it does not set has its default
+//! value.
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args, ValueEnum};
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer};
+
+use crate::codec::{self, Codec};
+use crate::elf;
+use crate::groups::{LayerGroup, Patterns};
+use crate::image_path::ImagePath;
+use crate::metadata::Metadata;
+use crate::show::{show, show_path};
+
+/// The size in bytes from which equal contents are stored once. Below it, the two headers cost as much
+/// as the content would.
+pub const DEDUPE_FROM: u64 = 4096;
+
+/// What decides the bytes of an image's layers, besides their manifests and files.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Args)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    #[command(flatten)]
+    pub patterns: Patterns,
+    /// Directory of the image in which everything is put
+    // No directory above it gets an entry. Without slashes at its ends.
+    #[arg(long, default_value = "/", value_name = "DIR", value_parser = parse_root)]
+    #[serde(deserialize_with = "root")]
+    pub root: String,
+    /// gzip, zstd or none
+    #[arg(long, default_value_t = Settings::default().compress, value_name = "NAME")]
+    pub compress: String,
+    /// Compression level: gzip 0 to 9, zstd 1 to 22 [default: gzip 6, zstd 3]
+    #[arg(long, value_name = "N")]
+    pub level: Option<u8>,
+    #[command(flatten)]
+    pub metadata: Metadata,
+    /// Store copies of equal files, not hard links
+    #[arg(long = "no-dedupe", action = ArgAction::SetFalse)]
+    pub dedupe: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            patterns: Patterns::default(),
+            root: String::new(),
+            compress: "gzip".to_string(),
+            level: None,
+            metadata: Metadata::default(),
+            dedupe: true,
+        }
+    }
+}
+
+impl Settings {
+    /// How layers are compressed.
+    pub fn codec(&self) -> Result<Codec, codec::Error> {
+        Codec::new(&self.compress, self.level)
+    }
+
+    /// Whether contents of `size` bytes become hard links to an equal one in the same layer.
+    pub fn dedupes(&self, size: u64) -> bool {
+        self.dedupe && size >= DEDUPE_FROM
+    }
+}
+
+/// What decides whether the layers of an image are right, besides their patterns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Args)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValidationSettings {
+    /// Leave out what belongs to a default group
+    #[arg(long = "drop", value_name = "NAME", value_parser = ["interpreter", "packages"])]
+    pub dropped: Vec<String>,
+    /// What happens when the layers are not the binary's runfiles, or a link leads nowhere
+    #[arg(long, default_value = "error", value_name = "HOW")]
+    pub validation: Validation,
+    /// Accept a link that leads nowhere if REGEX is found in its path
+    #[arg(long = "validation-exception", value_name = "REGEX", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub validation_exceptions: Vec<String>,
+    /// `e_machine` of the image's platform, if it is known. In JSON, the name of its processor.
+    #[arg(skip)]
+    #[serde(rename = "cpu", deserialize_with = "machine")]
+    pub machine: Option<u16>,
+    /// The number of distinct image paths in the manifests of all layers, if it is known.
+    #[arg(skip)]
+    pub paths: Option<usize>,
+}
+
+/// What becomes of the problems that validation finds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Validation {
+    /// Print what is wrong, and write no layer
+    #[default]
+    Error,
+    /// Print what is wrong, and write the layers
+    Warn,
+    /// Do not look
+    Off,
+}
+
+/// The groups of an image that have no files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UnusedGroups {
+    /// With the patterns of the BUILD file.
+    pub layer_groups: Vec<LayerGroup>,
+    /// Normalized names of the packages in the runfiles.
+    pub packages: Vec<String>,
+}
+
+/// A settings file is malformed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", show_path(file))]
+pub struct Error {
+    pub file: PathBuf,
+    pub problem: String,
+}
+
+/// Parses the content of the settings file `file`.
+pub fn parse<T: DeserializeOwned>(file: &Path, content: &[u8]) -> Result<T, Error> {
+    let error = |problem| Error { file: file.to_path_buf(), problem };
+    let mut json = serde_json::Deserializer::from_slice(content);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|invalid| {
+        let problem = show(invalid.inner().to_string().as_bytes());
+        match invalid.path().to_string() {
+            place if place == "." => error(problem),
+            place => error(format!("{}: {problem}", show(place.as_bytes()))),
+        }
+    })?;
+    json.end().map_err(|invalid| error(show(invalid.to_string().as_bytes())))?;
+    Ok(value)
+}
+
+/// Parses a directory: `/app`, `/app/` and `app` are the same; `/` and the empty string are the image's
+/// root.
+fn parse_root(value: &str) -> Result<String, String> {
+    let root = value.trim_matches('/');
+    match ImagePath::new(root) {
+        _ if root.is_empty() => Ok(String::new()),
+        Ok(_) => Ok(root.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn root<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    parse_root(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+fn machine<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let cpu = Option::<String>::deserialize(deserializer)?;
+    let machine = |cpu: String| {
+        elf::machine_of(&cpu).ok_or_else(|| de::Error::custom(format!("{cpu:?} is not a known processor")))
+    };
+    cpu.map(machine).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::ModeRule;
+
+    fn settings(json: &str) -> Result<Settings, String> {
+        parse(Path::new("layers.settings.json"), json.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    /// What the command line means without options.
+    fn of_command_line() -> Settings {
+        #[derive(clap::Parser)]
+        struct CommandLine {
+            #[command(flatten)]
+            settings: Settings,
+        }
+        <CommandLine as clap::Parser>::parse_from(["pylayer"]).settings
+    }
+
+    #[test]
+    fn defaults_are_the_same_in_json_and_on_the_command_line() {
+        let settings = settings("{}").unwrap();
+        assert_eq!(settings, Settings::default());
+        assert_eq!(settings, of_command_line());
+        assert_eq!(settings.codec(), Ok(Codec::Gzip { level: 6 }));
+        assert!(settings.dedupes(4096) && !settings.dedupes(4095));
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let json = r#"{
+            "patterns": {
+                "layer_groups": [{"name": "numpy", "pattern": "é=b.*"}],
+                "default_groups": [{"name": "packages", "pattern": ""}],
+                "exclude": ["\\.whl$"]
+            },
+            "root": "/srv/app/",
+            "compress": "zstd",
+            "level": 19,
+            "metadata": {"uid": 1000, "gid": 2000, "uname": "app", "gname": "é", "mtime": 0, "mode": "detect"},
+            "dedupe": false
+        }"#;
+        let expected = Settings {
+            patterns: Patterns {
+                layer_groups: vec![LayerGroup::new("numpy", "é=b.*")],
+                default_groups: vec![LayerGroup::new("packages", "")],
+                exclude: vec![r"\.whl$".to_string()],
+            },
+            root: "srv/app".to_string(),
+            compress: "zstd".to_string(),
+            level: Some(19),
+            metadata: Metadata {
+                uid: 1000,
+                gid: 2000,
+                uname: "app".to_string(),
+                gname: "é".to_string(),
+                mtime: 0,
+                mode: ModeRule::DETECT,
+            },
+            dedupe: false,
+        };
+        assert!(!expected.dedupes(1 << 30));
+        assert_eq!(settings(json), Ok(expected));
+
+        let json = r#"{"dropped": ["packages"], "validation": "warn", "validation_exceptions": ["x"], "cpu": "aarch64", "paths": 7}"#;
+        let expected = ValidationSettings {
+            dropped: vec!["packages".to_string()],
+            validation: Validation::Warn,
+            validation_exceptions: vec!["x".to_string()],
+            machine: Some(183),
+            paths: Some(7),
+        };
+        assert_eq!(parse::<ValidationSettings>(Path::new("x"), json.as_bytes()).unwrap(), expected);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (json, expected) in [
+            ("", "layers.settings.json: EOF while parsing"),
+            ("{} x", "layers.settings.json: trailing characters"),
+            (r#"{"colour": 1}"#, "layers.settings.json: colour: unknown field `colour`, expected one of"),
+            (r#"{"root": "/a/../b"}"#, "root: image path \"a/../b\": `.` and `..` have no place"),
+            (r#"{"level": 256}"#, "level: invalid value: integer `256`, expected u8"),
+            (r#"{"level": 1, "level": 2}"#, "json: duplicate field `level`"),
+            (r#"{"metadata": {"uid": -1}}"#, "metadata.uid: expected a whole number from 0 to 4294967294"),
+            (r#"{"metadata": {"gid": 4294967295}}"#, "metadata.gid: expected a whole number from 0"),
+            (r#"{"metadata": {"mtime": 9223372036854775808}}"#, "metadata.mtime: expected whole seconds"),
+            (r#"{"metadata": {"mtime": 1.5}}"#, "metadata.mtime: expected whole seconds"),
+            (r#"{"metadata": {"mode": "0888"}}"#, "metadata.mode: expected octal permission bits"),
+            (r#"{"metadata": {"uname": "a\u0000b"}}"#, "metadata.uname: it contains a NUL byte"),
+            (
+                r#"{"patterns": {"layer_groups": [{"name": "a", "pattern": ""}, {"name": "b/c", "pattern": ""}]}}"#,
+                "patterns.layer_groups[1].name: b/c cannot be the name of a layer",
+            ),
+        ] {
+            let message = settings(json).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+        }
+        let message = parse::<Settings>(Path::new("x"), b"{\"root\": \"a\xff\"}").unwrap_err().to_string();
+        assert!(message.starts_with("x: root: invalid unicode code point"), "{message}");
+        let message =
+            parse::<ValidationSettings>(Path::new("x"), br#"{"cpu": "z80"}"#).unwrap_err().to_string();
+        assert!(message.starts_with("x: cpu: \"z80\" is not a known processor"), "{message}");
+        let long = "a".repeat(100_000);
+        for json in [
+            format!(r#"{{"{long}": 1}}"#),
+            format!(r#"{{"dedupe": "{long}"}}"#),
+            format!(r#"{{"root": "../{long}"}}"#),
+        ] {
+            assert!(settings(&json).unwrap_err().len() < 1000);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Validates the layers of an image: reads what they should be from their manifests, and what they are
+//! from their listings.
+//!
+//! | step | from → to |
+//! |---|---|
+//! | this module | manifests, listings and settings → what the layers should be and what they are |
+//! | `proof` | both → what is wrong with the image (pure) |
+
+mod proof;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+
+use self::proof::Expected;
+use crate::groups::{Exceptions, LayerGroups};
+use crate::inputs::Inputs;
+use crate::listing::{self, Listing};
+use crate::manifest::Manifest;
+use crate::settings::ValidationSettings;
+use crate::show::show_path;
+use crate::warnings;
+
+/// A layer to validate.
+pub struct ListedLayer {
+    pub name: String,
+    /// Where the listing is from, for messages.
+    pub file: PathBuf,
+    pub listing: Vec<u8>,
+}
+
+/// What validation found.
+pub struct Verdict {
+    /// All problems, one on each line.
+    pub report: String,
+    /// A summary of the problems, if there are any.
+    pub problems: Option<String>,
+    /// Names exceptions that accept nothing.
+    pub warning: Option<String>,
+}
+
+/// Compares `layers` with what `manifests`, those of all layers and of what is in none, ask for. Of the
+/// inputs, only trees are read. `report` is the file for all problems, if there is one.
+pub fn validate(
+    layers: Vec<ListedLayer>,
+    manifests: &[&Manifest],
+    groups: &LayerGroups,
+    settings: &ValidationSettings,
+    inputs: Inputs,
+    report: Option<&Path>,
+) -> Result<Verdict> {
+    let parse = |ListedLayer { name, file, listing }: ListedLayer| match listing::parse(
+        &String::from_utf8_lossy(&listing),
+        inputs.cancel,
+    ) {
+        Ok(listing) => Ok((name, listing)),
+        Err(error) => Err(anyhow!("{}: {error}", show_path(file))),
+    };
+    let layers: Vec<(String, Listing)> = layers.into_iter().map(parse).collect::<Result<_>>()?;
+    let exceptions = Exceptions::compile(&settings.validation_exceptions)?;
+    // What may be in several layers is in the manifests of all of them.
+    let mut seen = HashSet::new();
+    let entries = manifests.iter().flat_map(|manifest| &manifest.entries);
+    let entries: Vec<_> = entries.filter(|entry| seen.insert(*entry)).collect();
+    let expected = Expected {
+        paths: &inputs.paths(entries.iter().copied())?,
+        links: manifests.iter().flat_map(|manifest| manifest.links()).collect(),
+        groups,
+        dropped: &settings.dropped,
+        machine: settings.machine,
+        exceptions: &exceptions,
+    };
+    let mut findings = proof::check(&layers, &expected, inputs.cancel)?;
+    let found = entries.iter().map(|entry| &entry.path).collect::<HashSet<_>>().len();
+    findings.lost = settings.paths.filter(|runfiles| *runfiles != found).map(|runfiles| (runfiles, found));
+    Ok(Verdict {
+        report: findings.report(),
+        problems: (!findings.is_empty()).then(|| findings.message(report)),
+        warning: warnings::unused_exceptions(&findings.unused_exceptions),
+    })
+}

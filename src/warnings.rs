@@ -1,0 +1,134 @@
+//! What people should know about layers that are valid. Pure.
+
+use crate::groups::LayerGroup;
+use crate::plan::{self, LayerPlan};
+use crate::show::show;
+
+/// How many patterns that accept nothing are named.
+const MAX_UNUSED: usize = 5;
+
+/// Says that `layer` has entries where base images often have symlinks.
+pub fn shadows_base_image(layer: &str, plan: &LayerPlan) -> Option<String> {
+    let entry = plan::shadows_base_image(plan)?;
+    Some(format!(
+        "layer {layer:?} holds {}; in most base images that top-level directory is a symlink, which some tools replace by a directory. Set root = \"/app\" or the like",
+        show(&entry.name)
+    ))
+}
+
+/// Says that `layer` is empty, if it is one of `groups`.
+pub fn empty_layer(layer: &str, groups: &[LayerGroup]) -> Option<String> {
+    let groups = groups.iter().filter(|group| group.name == layer);
+    let patterns: Vec<&str> = groups.map(|group| group.pattern.as_str()).collect();
+    (!patterns.is_empty()).then(|| unused_group(layer, &patterns.join("|"), &[]))
+}
+
+/// Says that the patterns `unused`, which are to accept problems of layers, accept none.
+pub fn unused_exceptions(unused: &[&str]) -> Option<String> {
+    let shown: Vec<String> =
+        unused.iter().take(MAX_UNUSED).map(|pattern| format!("\"{}\"", show(pattern.as_bytes()))).collect();
+    let more = if unused.len() > MAX_UNUSED { " and more" } else { "" };
+    (!unused.is_empty()).then(|| {
+        format!(
+            "no problem is found at a path that matches {}{more}: remove what is not needed from validation_exceptions",
+            shown.join(" or ")
+        )
+    })
+}
+
+/// Says that no file belongs to the layer group `name`, and what the reason may be. `packages` are the
+/// normalized names of those in the runfiles.
+pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
+    let mut warning = format!(
+        "layer {name:?} is empty: no file left by earlier groups matches its pattern {}",
+        shown_pattern(pattern)
+    );
+    if pattern.contains(r"\\") || pattern.contains("$$") {
+        warning += r". It looks escaped for awk: a dot is \. in a regular expression, and an end is $";
+    }
+    // Bazel 7 has `~` in the names of other modules' repositories, later versions have `+`. That is
+    // also an operator, unless it is escaped or in a class.
+    let of_bazel_7 = pattern.contains('~') && !pattern.contains('+');
+    let of_bazel_8 = !pattern.contains('~') && (pattern.contains(r"\+") || pattern.contains("[+]"));
+    if of_bazel_7 || of_bazel_8 {
+        warning += ". Bazel 7 spells repositories with ~, later versions with +; [~+] matches both";
+    }
+    // pip_deps_torch of a WORKSPACE is pip_deps_311_torch_cp311_… of a module.
+    let by_package = pattern.contains("{pip_package:");
+    match mentioned_package(pattern, packages) {
+        Some(package) if !by_package => {
+            warning += &format!(
+                ". The binary has a package {package:?}: pip_package({package:?}) finds it whatever its repository is called"
+            );
+        }
+        None if by_package => {
+            warning += ". A package goes by its name in a requirements file (pyyaml, not yaml)";
+        }
+        _ => {}
+    }
+    warning
+}
+
+/// A pattern as a BUILD file has it: `pip_package("torch")`, or quoted.
+fn shown_pattern(pattern: &str) -> String {
+    let package = |part: &str| Some(format!("{:?}", part.strip_prefix("{pip_package:")?.strip_suffix('}')?));
+    match pattern.split('|').map(package).collect::<Option<Vec<String>>>() {
+        Some(names) => show(format!("pip_package({})", names.join(", ")).as_bytes()),
+        None => format!("\"{}\"", show(pattern.as_bytes())),
+    }
+}
+
+/// The package whose name is a word of `pattern`, the longest of several.
+fn mentioned_package<'a>(pattern: &str, packages: &'a [String]) -> Option<&'a String> {
+    let pattern = pattern.to_ascii_lowercase().replace(['_', '.'], "-");
+    let is_mentioned = |package: &&String| {
+        pattern.match_indices(package.as_str()).any(|(start, _)| {
+            let before = pattern[..start].chars().next_back();
+            let after = pattern[start + package.len()..].chars().next();
+            !before.into_iter().chain(after).any(char::is_alphanumeric)
+        })
+    };
+    packages.iter().filter(is_mentioned).max_by_key(|package| package.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warning_of_an_unused_group_knows_frequent_reasons() {
+        let packages = ["audio", "torch", "torch-audio"].map(String::from);
+        for (pattern, reasons) in [
+            (r"\.so$", &[][..]),
+            ("[a-z]+/x", &[]),
+            (r"[^/]*[~+]x", &[]),
+            ("torchvision", &[]),
+            (r"\\.runfiles/x", &["for awk"]),
+            ("x$$", &["for awk"]),
+            ("rules_python~~python~x", &["later versions with +"]),
+            (r"rules_python\+\+x\+y", &["later versions with +"]),
+            ("[+]x", &["later versions with +"]),
+            ("pip_deps_torch", &["pip_package(\"torch\")"]),
+            ("/site-packages/Torch_Audio/", &["pip_package(\"torch-audio\")"]),
+            ("[~]pypi_311_torch/", &["later versions with +", "pip_package(\"torch\")"]),
+            ("{pip_package:yaml}", &["pyyaml, not yaml"]),
+            // An earlier group has it.
+            ("{pip_package:torch}", &[]),
+        ] {
+            let warning = unused_group("x", pattern, &packages);
+            let plain = format!(
+                "layer \"x\" is empty: no file left by earlier groups matches its pattern {}",
+                shown_pattern(pattern)
+            );
+            let rest = warning.strip_prefix(&plain).unwrap();
+            assert!(reasons.iter().all(|reason| rest.contains(reason)), "{warning}");
+            assert_eq!(rest.is_empty(), reasons.is_empty(), "{warning}");
+        }
+        let groups =
+            [("a", "x"), ("b", "z"), ("a", "y")].map(|(name, pattern)| LayerGroup::new(name, pattern));
+        assert!(empty_layer("a", &groups).unwrap().ends_with(" its pattern \"x|y\""));
+        assert_eq!(shown_pattern("{pip_package:torch}|{pip_package:six}"), r#"pip_package("torch", "six")"#);
+        assert_eq!(shown_pattern("{pip_package:torch}|/x/"), r#""{pip_package:torch}|/x/""#);
+        assert_eq!(empty_layer("c", &groups), None);
+    }
+}
