@@ -47,7 +47,7 @@ def _pylayer_impl(mctx):
     tags = roots[0].tags if roots else struct(source = [], path = [], prebuilt = [])
     singles = [("source", tag) for tag in tags.source] + [("path", tag) for tag in tags.path]
     if len(singles) > 1 or (singles and tags.prebuilt):
-        fail("pylayer: use one source or path tag, or prebuilt tags; they exclude each other")
+        fail("pylayer: use one source or path tag, or prebuilt tags; they cannot be combined")
     if tags.prebuilt:
         pylayer_prebuilt_repository(
             name = _REPOSITORY,

@@ -32,10 +32,10 @@ use bazel_worker::{Cancel, Handler, Request, Response};
 /// Why an action cannot have these outputs.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{} is named as two outputs of one action; give each a path of its own", show_path(.0))]
+    #[error("{} is the path of two outputs of one action; give each its own path", show_path(.0))]
     SameOutput(PathBuf),
     #[error(
-        "{} is an output of the action and {} an input; an output must not replace or be inside an input",
+        "{} is an output of the action, and {} is an input; an output must not replace or be inside an input",
         show_path(output),
         show_path(input)
     )]
@@ -223,7 +223,7 @@ impl Handler for Engine {
         let digests = known.map(|input| (input.path.clone(), input.digest.clone())).collect();
         let start = Instant::now();
         let outcome = exec_path::sandbox_dir(&request.sandbox_dir)
-            .map_err(|error| anyhow!("sandbox_dir of the work request is wrong, {error}"))
+            .map_err(|error| anyhow!("invalid sandbox_dir in the work request: {error}"))
             .and_then(|base| self.run(&request.arguments, base, &digests, cancel));
         // stderr is the worker's log; Bazel shows it to those who ask by --worker_verbose.
         if self.log || request.verbosity > 0 {

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_again_counts_once() {
+    fn replacing_an_entry_counts_once() {
         let cache = Cache::new(100);
         cache.put(1, 'a', 40);
         cache.put(1, 'b', 50);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_budget_is_not_remembered() {
+    fn an_entry_larger_than_the_budget_is_not_cached() {
         let cache = Cache::new(100);
         cache.put(1, 'a', 40);
         cache.put(2, 'b', 101);

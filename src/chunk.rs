@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_a_small_file_is_a_median_of_one_chunk() {
+    fn changing_a_small_file_affects_one_chunk_in_the_median() {
         const FILES: u64 = 4000;
         for codec in [Codec::Gzip { level: 6 }, Codec::Zstd { level: 3 }] {
             let before = typical_files(FILES);

@@ -37,9 +37,9 @@ pub enum Codec {
 /// An invalid codec name or level.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    #[error("compression \"{name}\" is not known; use {known}")]
+    #[error("unknown compression \"{name}\"; use {known}")]
     Unknown { name: String, known: String },
-    #[error("compression level {level} is not one of {codec}'s, which are {from} to {to}")]
+    #[error("{codec} has no compression level {level}; use {from} to {to}")]
     Level { codec: &'static str, level: u8, from: u8, to: u8 },
     #[error("a plain tar has no compression level; remove it or set gzip or zstd")]
     LevelOfNone,
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_in_slices_are_whole_and_say_their_size() {
+    fn sliced_frames_are_complete_and_have_their_size() {
         let text: Vec<u8> = (0..1_000_000u32).map(|n| (n % 1000 / 3) as u8).collect();
         for length in [0, 1, SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES + 1, text.len()] {
             let frame = compress(Codec::Zstd { level: SLICED_FROM_ZSTD_LEVEL }, &[&text[..length]]);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_memory_is_kept_than_the_bytes_need() {
+    fn compressed_chunks_have_no_spare_capacity() {
         for codec in [Codec::Gzip { level: 6 }, Codec::Zstd { level: 3 }, Codec::Zstd { level: 19 }] {
             let bytes = codec.compressor().compress(&[7; 1_000_000], &Cancel::new()).unwrap().unwrap();
             assert_eq!(bytes.capacity(), bytes.len(), "{codec}");
@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(Codec::new("gzip", None), Ok(Codec::Gzip { level: 6 }));
         assert_eq!(Codec::new("zstd", Some(19)), Ok(Codec::Zstd { level: 19 }));
         let bad = |name, level| Codec::new(name, level).unwrap_err().to_string();
-        assert_eq!(bad("gzip", Some(10)), "compression level 10 is not one of gzip's, which are 0 to 9");
+        assert_eq!(bad("gzip", Some(10)), "gzip has no compression level 10; use 0 to 9");
         assert!(bad("zstd", Some(0)).contains("1 to 22"));
         assert!(bad("none", Some(1)).contains("no compression level"));
         assert!(bad("bzip2", None).contains("gzip, zstd or none"));

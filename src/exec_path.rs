@@ -27,20 +27,20 @@ pub fn input(path: &[u8]) -> Result<PathBuf, Error> {
     check(
         path,
         below,
-        "`..` leads out of the directory in which the action runs; only the source files of other repositories are outside, at ../<repository>/…",
+        "`..` leads outside the directory in which the action runs; only source files of other repositories may be outside it, at ../<repository>/…",
     )
 }
 
 /// Checks the exec path of an output.
 pub fn output(path: &[u8]) -> Result<PathBuf, Error> {
-    check(path, path, "`..` leads out of the directory in which the action runs, where its outputs belong")
+    check(path, path, "`..` leads outside the directory in which the action runs, where its outputs belong")
 }
 
 /// Checks the `sandbox_dir` of a work request. An empty one stands for the working directory.
 pub fn sandbox_dir(path: &Path) -> Result<&Path, Error> {
     if !path.as_os_str().is_empty() {
         let path = path.as_os_str().as_bytes();
-        check(path, path, "`..` leads out of the worker's directory, where sandboxes are")?;
+        check(path, path, "`..` leads outside the worker's directory, where the sandboxes are")?;
     }
     Ok(path)
 }
@@ -49,7 +49,7 @@ fn check(path: &[u8], below: &[u8], leads_out: &'static str) -> Result<PathBuf, 
     let problem = if path.is_empty() {
         "it is empty"
     } else if path.starts_with(b"/") {
-        "it is absolute; write it relative to the directory in which the action runs"
+        "it is absolute; make it relative to the directory in which the action runs"
     } else if path.contains(&0) {
         "it contains a NUL byte"
     } else if below.split(|&byte| byte == b'/').any(|component| component == b"..") {
@@ -131,7 +131,7 @@ mod tests {
     fn the_path_is_named() {
         assert_eq!(
             input(b"/etc/passwd").unwrap_err().to_string(),
-            "exec path \"/etc/passwd\": it is absolute; write it relative to the directory in which the action runs"
+            "exec path \"/etc/passwd\": it is absolute; make it relative to the directory in which the action runs"
         );
     }
 }

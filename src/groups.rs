@@ -94,7 +94,7 @@ impl Patterns {
 fn parse_layer_group(value: &str) -> Result<LayerGroup, String> {
     match value.split_once('=') {
         Some((name, "")) => {
-            Err(format!("an empty pattern is found in every path; write {name}=. if that is meant"))
+            Err(format!("an empty pattern matches every path; write {name}=. if that is meant"))
         }
         Some((name, pattern)) => Ok(LayerGroup::new(parse_layer_name(name)?, pattern)),
         None => Err("expected NAME=PATTERN".to_string()),
@@ -207,7 +207,7 @@ pub enum Error {
     #[error("{what} \"{}\" is not a valid regular expression: {problem}", show(pattern.as_bytes()))]
     Pattern { what: String, pattern: String, problem: String },
     #[error(
-        "the {count} patterns have {bytes} bytes together, and at most {LIST_TEXT_BYTES} are read; write fewer or shorter ones"
+        "the {count} patterns have {bytes} bytes in total, and the limit is {LIST_TEXT_BYTES}; write fewer or shorter ones"
     )]
     List { count: usize, bytes: usize },
 }
@@ -315,7 +315,7 @@ fn pattern_set(patterns: &[&String]) -> Result<RegexSet, Error> {
 /// Finds out whether `pattern` can be compiled.
 fn check(pattern: &str, what: impl Fn() -> String) -> Result<(), Error> {
     if pattern.len() > PATTERN_TEXT_BYTES {
-        let problem = format!("it has {} bytes, and at most {PATTERN_TEXT_BYTES} are read", pattern.len());
+        let problem = format!("it has {} bytes, and the limit is {PATTERN_TEXT_BYTES}", pattern.len());
         return Err(Error::Pattern { what: what(), pattern: pattern.to_string(), problem });
     }
     RegexBuilder::new(pattern)

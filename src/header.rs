@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_every_length_come_back() {
+    fn names_of_every_length_round_trip() {
         let component = |length: usize| vec![b'x'; length];
         for length in (1..300).chain([4000]) {
             for directory in [false, true] {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn large_values_come_back() {
+    fn large_values_round_trip() {
         let metadata = Metadata { uid: 4_000_000_000, mtime: 1 << 40, ..Metadata::default() };
         let (_, _, size, _) = decoded(&entry(b"./f", file(10 << 30)), &metadata);
         assert_eq!(size, 10 << 30);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf8_come_back() {
+    fn bytes_that_are_not_utf8_round_trip() {
         for length in [10, 200] {
             let name = [b"./".as_slice(), &vec![0xe9; length]].concat();
             let (path, ..) = decoded(&entry(&name, Body::EmptyFile), &Metadata::default());

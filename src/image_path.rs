@@ -34,11 +34,11 @@ impl ImagePath {
         } else {
             path.split(|&byte| byte == b'/').find_map(|component| match component {
                 b"" => Some(
-                    "it is empty, absolute, or has an empty component; write it relative to the image's root",
+                    "it is empty, absolute, or has an empty component; make it relative to the image's root",
                 ),
-                b"." | b".." => Some("`.` and `..` have no place in an image path"),
+                b"." | b".." => Some("`.` and `..` are not allowed in an image path"),
                 _ if component.len() > NAME_MAX => {
-                    Some("a name in it is longer than 255 bytes, and no file system can hold it")
+                    Some("a name in it is longer than 255 bytes, which no file system supports")
                 }
                 _ => None,
             })
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn whiteouts_are_known() {
+    fn whiteouts_are_recognized() {
         let is_whiteout = |path| ImagePath::new(path).unwrap().is_whiteout();
         assert!(is_whiteout("a/.wh.b") && is_whiteout(".wh..wh..opq") && is_whiteout(".wh.d/x"));
         assert!(!is_whiteout("a.wh.b/.wh"));

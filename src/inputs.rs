@@ -52,19 +52,19 @@ pub enum Error {
     #[error("{} is {what}, which cannot be put into a layer", show_path(path))]
     Kind { path: PathBuf, what: &'static str },
     #[error(
-        "{} is nested more than {MAX_TREE_DEPTH} directories deep; does a symlink in it lead back to a parent?",
+        "{} is nested more than {MAX_TREE_DEPTH} directories deep; does a symlink in it point back to a parent?",
         show_path(path)
     )]
     Depth { path: PathBuf },
     #[error(
-        "{} has more than {MAX_TREE_FILES} files; do symlinks in it lead to directories with further such links?",
+        "{} has more than {MAX_TREE_FILES} files; do symlinks in it point to directories that contain such symlinks?",
         show_path(path)
     )]
     Fan { path: PathBuf },
     #[error("{} is a source directory, whose files Bazel does not track; in data, list the files instead of the directory: glob([\"{}/**\"])", show_path(path), show_path(path.file_name().unwrap_or_default()))]
     SourceDirectory { path: PathBuf },
     #[error(
-        "{} is a symlink, and nothing tells whether it was declared as one or stands for the file that it leads to; use --strategy=PyImageLayer=worker or sandboxed, or make it by ctx.actions.symlink(target_path = …), or build with Bazel 8",
+        "{} is a symlink, and it is not known whether it was declared as a symlink or represents the file it points to; use --strategy=PyImageLayer=worker or sandboxed, or make it by ctx.actions.symlink(target_path = …), or build with Bazel 8",
         show_path(path)
     )]
     Ambiguous { path: PathBuf },
@@ -80,7 +80,7 @@ pub enum Error {
 fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
         Some(rustix::io::Errno::NOENT) => "; is it an input of the action?",
-        Some(rustix::io::Errno::LOOP) => "; a symlink leads back to itself",
+        Some(rustix::io::Errno::LOOP) => "; it is a symlink loop",
         Some(rustix::io::Errno::MFILE) => "; raise the limit of open files (ulimit -n)",
         Some(rustix::io::Errno::NFILE) => "; the machine has too many open files",
         _ => "",

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_or_unprintable_line_is_shown_in_short() {
+    fn a_long_or_unprintable_line_is_shortened() {
         let line = format!("./a\u{1b}{}", "b".repeat(1 << 20));
         let message = parse(&line, &Cancel::new()).unwrap_err().to_string();
         assert!(message.starts_with("line 1 of the listing is malformed: ./a\\u{1b}b"), "{message}");

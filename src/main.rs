@@ -53,11 +53,11 @@ fn main() -> ExitCode {
         let budget = match take(&mut arguments, b"--cache_mib=").map(|mib| parse_mib(&mib)) {
             None => default_cache_bytes(),
             Some(Some(bytes)) => bytes,
-            Some(None) => return fail("--cache_mib wants a number of MiB; 0 remembers no chunks"),
+            Some(None) => return fail("--cache_mib requires a number of MiB; 0 disables the cache"),
         };
         return match arguments.first() {
             None => serve(budget, log),
-            Some(other) => fail(format!("\"{}\" is not a start-up argument of the worker", show(other))),
+            Some(other) => fail(format!("\"{}\" is not a startup argument of the worker", show(other))),
         };
     }
     // An action's arguments all have the form --name=value or @file; a command is a word.
@@ -97,10 +97,9 @@ fn pack(options: &pack::Options) -> ExitCode {
     };
     let mut stdout = std::io::stdout().lock();
     let printed = stdout.write_all(report.as_bytes()).and_then(|()| stdout.flush());
-    finish(
-        printed
-            .map_err(|error| format!("the layers are complete, but cannot be reported on stdout: {error}")),
-    )
+    finish(printed.map_err(|error| {
+        format!("the layers are complete, but the report cannot be written to stdout: {error}")
+    }))
 }
 
 /// `arguments` with the program's name before them.

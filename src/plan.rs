@@ -55,7 +55,7 @@ const SYMLINK_MODE: u32 = 0o777;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     #[error(
-        "two different files want the image path {path}: {first} and {second}; exclude one or build them into separate images"
+        "two different files have the image path {path}: {first} and {second}; exclude one or build them into separate images"
     )]
     Clash { path: ImagePath, first: String, second: String },
     #[error(
@@ -65,7 +65,7 @@ pub enum Error {
     #[error("{path} is both a file and a directory ({below} is inside it); exclude one of them")]
     FileAndDirectory { path: ImagePath, below: ImagePath },
     #[error(
-        "{path} is a symlink with a text of {length} bytes, and Linux has none with more than {MAX_LINK_TEXT}; shorten or exclude it"
+        "{path} is a symlink with a target of {length} bytes; Linux allows at most {MAX_LINK_TEXT}; shorten or exclude it"
     )]
     LinkText { path: ImagePath, length: usize },
     #[error(transparent)]
@@ -532,7 +532,7 @@ mod tests {
             );
         }
         for (first, second, problem) in [
-            (file("1", 5, None), file("2", 5, None), "two different files want the image path x: 1 and 2"),
+            (file("1", 5, None), file("2", 5, None), "two different files have the image path x: 1 and 2"),
             (file("1", 5, Some("a")), file("2", 5, Some("b")), "1 and 2"),
             (symlink("y"), file("2", 5, None), "a symlink to y and 2"),
         ] {
@@ -550,7 +550,7 @@ mod tests {
         let both = [("a", Content::Empty), ("a-b", Content::Empty), ("a/b", Content::Empty)];
         assert!(refused(&both).starts_with("a is both a file and a directory (a/b is inside it)"));
         assert!(refused(&[("d/.wh.x", Content::Empty)]).contains("delete files in a container image"));
-        assert!(refused(&[("x", symlink(&"y".repeat(4096)))]).contains("a text of 4096 bytes"));
+        assert!(refused(&[("x", symlink(&"y".repeat(4096)))]).contains("a target of 4096 bytes"));
         assert_eq!(entries(vec![item("x", symlink(&"y".repeat(4095)))], "").len(), 1);
     }
 

@@ -13,7 +13,7 @@ use crate::show::show;
 /// What can be wrong with the arguments.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("argument \"{0}\" is not known; every argument has the form --name=value")]
+    #[error("unknown argument \"{0}\"; every argument has the form --name=value")]
     Unknown(String),
     #[error("argument \"{0}\" is given twice")]
     Twice(String),
@@ -230,13 +230,13 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (argument, message) in [
-            ("--colour=red", "argument \"--colour\" is not known; every argument has the form --name=value"),
-            ("positional", "argument \"positional\" is not known; every argument has the form --name=value"),
+            ("--colour=red", "unknown argument \"--colour\"; every argument has the form --name=value"),
+            ("positional", "unknown argument \"positional\"; every argument has the form --name=value"),
             ("--layer=x", "argument \"--layer\" is given twice"),
             ("--manifest=n", "argument \"--manifest\" is given twice"),
             (
                 "--layer_listing=a=b",
-                "argument \"--layer_listing\" is not known; every argument has the form --name=value",
+                "unknown argument \"--layer_listing\"; every argument has the form --name=value",
             ),
         ] {
             assert_eq!(parse(&LAYER, &[argument]), Err(message.to_string()));

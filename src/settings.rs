@@ -242,7 +242,7 @@ mod tests {
             ("", "layers.settings.json: EOF while parsing"),
             ("{} x", "layers.settings.json: trailing characters"),
             (r#"{"colour": 1}"#, "layers.settings.json: colour: unknown field `colour`, expected one of"),
-            (r#"{"root": "/a/../b"}"#, "root: image path \"a/../b\": `.` and `..` have no place"),
+            (r#"{"root": "/a/../b"}"#, "root: image path \"a/../b\": `.` and `..` are not allowed"),
             (r#"{"level": 256}"#, "level: invalid value: integer `256`, expected u8"),
             (r#"{"level": 1, "level": 2}"#, "json: duplicate field `level`"),
             (r#"{"metadata": {"uid": -1}}"#, "metadata.uid: expected a whole number from 0 to 4294967294"),

@@ -57,14 +57,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printable_stays_as_it_is() {
+    fn printable_text_is_unchanged() {
         for text in ["", "app/server.runfiles/_main/a b's \"c\".py", "café/日本/हिन्दी"] {
             assert_eq!(show(text.as_bytes()), text);
         }
     }
 
     #[test]
-    fn what_is_not_printable_is_escaped() {
+    fn unprintable_text_is_escaped() {
         assert_eq!(escape(b"a\nb\tc\\\x1b[31m\0\x7f"), r"a\nb\tc\\\u{1b}[31m\0\u{7f}");
         assert_eq!(show(b"a\nb\tc\\\x1b[31m\0\x7f"), r"a\nb\tc\\u{1b}[31m\0\u{7f}");
         assert_eq!(show(br"\.so$\"), r"\.so$\");

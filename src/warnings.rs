@@ -11,7 +11,7 @@ const MAX_UNUSED: usize = 5;
 pub fn shadows_base_image(layer: &str, plan: &LayerPlan) -> Option<String> {
     let entry = plan::shadows_base_image(plan)?;
     Some(format!(
-        "layer {layer:?} holds {}; in most base images that top-level directory is a symlink, which some tools replace by a directory. Set root = \"/app\" or the like",
+        "layer {layer:?} contains {}; in most base images that top-level directory is a symlink, which some tools replace with a directory. Set root to \"/app\", for example",
         show(&entry.name)
     ))
 }
@@ -30,7 +30,7 @@ pub fn unused_exceptions(unused: &[&str]) -> Option<String> {
     let more = if unused.len() > MAX_UNUSED { " and more" } else { "" };
     (!unused.is_empty()).then(|| {
         format!(
-            "no problem is found at a path that matches {}{more}: remove what is not needed from validation_exceptions",
+            "no problem was found at a path that matches {}{more}: remove unneeded patterns from validation_exceptions",
             shown.join(" or ")
         )
     })
@@ -44,14 +44,15 @@ pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
         shown_pattern(pattern)
     );
     if pattern.contains(r"\\") || pattern.contains("$$") {
-        warning += r". It looks escaped for awk: a dot is \. in a regular expression, and an end is $";
+        warning +=
+            r". It looks escaped for awk: in a regular expression, write \. for a dot and $ for the end";
     }
     // Bazel 7 has `~` in the names of other modules' repositories, later versions have `+`. That is
     // also an operator, unless it is escaped or in a class.
     let of_bazel_7 = pattern.contains('~') && !pattern.contains('+');
     let of_bazel_8 = !pattern.contains('~') && (pattern.contains(r"\+") || pattern.contains("[+]"));
     if of_bazel_7 || of_bazel_8 {
-        warning += ". Bazel 7 spells repositories with ~, later versions with +; [~+] matches both";
+        warning += ". Bazel 7 uses ~ in repository names, later versions use +; [~+] matches both";
     }
     // pip_deps_torch of a WORKSPACE is pip_deps_311_torch_cp311_… of a module.
     let by_package = pattern.contains("{pip_package:");
@@ -62,7 +63,7 @@ pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
             );
         }
         None if by_package => {
-            warning += ". A package goes by its name in a requirements file (pyyaml, not yaml)";
+            warning += ". Use the package's name in a requirements file (pyyaml, not yaml)";
         }
         _ => {}
     }
@@ -105,12 +106,12 @@ mod tests {
             ("torchvision", &[]),
             (r"\\.runfiles/x", &["for awk"]),
             ("x$$", &["for awk"]),
-            ("rules_python~~python~x", &["later versions with +"]),
-            (r"rules_python\+\+x\+y", &["later versions with +"]),
-            ("[+]x", &["later versions with +"]),
+            ("rules_python~~python~x", &["later versions use +"]),
+            (r"rules_python\+\+x\+y", &["later versions use +"]),
+            ("[+]x", &["later versions use +"]),
             ("pip_deps_torch", &["pip_package(\"torch\")"]),
             ("/site-packages/Torch_Audio/", &["pip_package(\"torch-audio\")"]),
-            ("[~]pypi_311_torch/", &["later versions with +", "pip_package(\"torch\")"]),
+            ("[~]pypi_311_torch/", &["later versions use +", "pip_package(\"torch\")"]),
             ("{pip_package:yaml}", &["pyyaml, not yaml"]),
             // An earlier group has it.
             ("{pip_package:torch}", &[]),

@@ -146,7 +146,7 @@ def pattern_problem(pattern):
         The end of a sentence that begins with the pattern, or `None`.
     """
     if not is_line(pattern):
-        return "has a line break in it: write it as \\n, or \\r"
+        return "contains a line break: write it as \\n, or \\r"
     if _PIP_PACKAGE + "}" in pattern:
         return "names no package: use pip_package"
     problem = syntax_problem(for_binary(pattern, "", NOTHING_FOUND))

@@ -118,11 +118,11 @@ def py_image_layer(
     if py_binary == None and binary == None:
         fail("{}: set py_binary to the binary that the layers are for".format(where))
     if py_binary != None and binary != None:
-        fail("{}: py_binary and binary are two names of one attribute: set one of them".format(where))
+        fail("{}: py_binary and binary are two names for the same attribute: set only one".format(where))
     if type(layer_groups) == "select":
         fail("{}: layer_groups cannot be a select, because its names become targets; use a dict whose patterns are selects: {{\"torch\": select(…)}}".format(where))
     if layer_groups != None and type(layer_groups) != "dict":
-        fail("{}: layer_groups is a dict of names and patterns, not {}".format(where, repr(layer_groups)))
+        fail("{}: layer_groups must be a dict of names and patterns, not {}".format(where, repr(layer_groups)))
     layer_groups = layer_groups or {}
     for group_name, pattern in layer_groups.items():
         _check_group(where, group_name, pattern)
@@ -185,14 +185,14 @@ def _check_group(where, name, pattern):
     if pattern == None:
         defaults = {default: None for default, _ in DEFAULT_GROUPS if default != DEFAULT_GROUP}.keys()
         if name not in defaults:
-            fail("{}: only the default groups {} can be left out by None; give layer group {} a pattern, or use exclude".format(
+            fail("{}: only the default groups {} can be dropped with None; give layer group {} a pattern, or use exclude".format(
                 where,
                 " and ".join(defaults),
                 repr(name),
             ))
         return
     if type(pattern) not in ["string", "select"]:
-        fail("{}: layer group {} wants a regular expression, not {}".format(where, repr(name), repr(pattern)))
+        fail("{}: layer group {} requires a regular expression, not {}".format(where, repr(name), repr(pattern)))
     if not name or not all([char.isalnum() or char in "_-.+" for char in name.elems()]):
         fail("{}: layer group {} becomes part of a target's name: use letters, digits, _, -, . and +".format(where, repr(name)))
     if name in _RESERVED_GROUPS or name.startswith(("_", ".")):
@@ -252,12 +252,12 @@ def _groups(ctx):
     """The names and patterns of all groups, in matching order."""
     names, patterns = ctx.attr.group_names, ctx.attr.group_patterns.split("\n")
     if len(names) != len(patterns):
-        fail("layer_groups: a pattern has a line break in it: write it as \\n, or \\r")
+        fail("layer_groups: a pattern contains a line break: write it as \\n, or \\r")
     groups = [(name, normalize_pattern(pattern)) for name, pattern in zip(names, patterns)]
     for (name, pattern), original in zip(groups, patterns):
         # None in a select arrives as an empty pattern.
         if not pattern:
-            fail("the pattern of layer group {} is empty (or None in a select), and would be found in every path: write \".\" for every path, \"[^\\\\s\\\\S]\" for none".format(repr(name)))
+            fail("the pattern of layer group {} is empty (or None in a select), and would match every path: write \".\" for every path, \"[^\\\\s\\\\S]\" for none".format(repr(name)))
 
         # Patterns of the default groups have a part in braces, which is replaced later.
         problem = (name, pattern) not in DEFAULT_GROUPS and pattern_problem(pattern)
@@ -269,11 +269,11 @@ def _settings(ctx):
     """Checks the attributes, and gives them as values."""
     root = ctx.attr.root
     if root and not root.startswith("/"):
-        fail("root is an absolute directory of the image: write \"/{0}\", not \"{0}\"".format(root))
+        fail("root must be an absolute directory: write \"/{0}\", not \"{0}\"".format(root))
     if [part for part in root.split("/") if part in [".", ".."]]:
-        fail("root is {}: leave out . and ..".format(repr(root)))
+        fail("root is {}: remove . and ..".format(repr(root)))
     if not is_line(root):
-        fail("root is {}: leave out line breaks".format(repr(root)))
+        fail("root is {}: remove line breaks".format(repr(root)))
     if ctx.attr.compress not in EXTENSIONS:
         fail("compress is {}: use \"gzip\", \"zstd\", or \"\" for a plain tar".format(repr(ctx.attr.compress)))
     tar_args, problem = parse_tar_args(ctx.attr.tar_args, ctx.attr.compress)
@@ -287,7 +287,7 @@ def _settings(ctx):
     exceptions = [normalize_pattern(pattern) for pattern in ctx.attr.validation_exceptions]
     for attribute, patterns in [("exclude", exclude + tar_args.exclude), ("validation_exceptions", exceptions)]:
         for pattern in patterns:
-            problem = pattern_problem(pattern) if pattern else "is found in every path: write \".\" if that is meant"
+            problem = pattern_problem(pattern) if pattern else "matches every path: write \".\" if that is meant"
             if problem:
                 fail("{}: {} {}".format(attribute, repr(pattern), problem))
     return struct(
@@ -314,7 +314,7 @@ def _checked_number(ctx, name, greatest, option, option_value):
     if not value:
         name, value = "tar_args: " + option, option_value
     if value and int(value) > greatest:
-        fail("{} is {}: the greatest number possible is {}".format(name, value, greatest))
+        fail("{} is {}: the maximum is {}".format(name, value, greatest))
     return int(value) if value else None
 
 _py_image_layer = rule(

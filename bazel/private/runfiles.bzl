@@ -28,7 +28,7 @@ def image_runfiles(binary, root, workspace):
 
     # Aspects do not apply to source files, so those lack the provider.
     if not executable or not info.default_runfiles or BinaryClosureInfo not in binary:
-        fail("{} is not executable: py_image_layer wants a py_binary or another executable target with runfiles".format(binary.label))
+        fail("{} is not executable: py_image_layer requires a py_binary or another executable target with runfiles".format(binary.label))
     closure = binary[BinaryClosureInfo]
     executable_path = (root + "/" if root else "") + _repository_relative(executable)
     prefix = executable_path + ".runfiles/"

@@ -44,7 +44,7 @@ def parse_tar_args(tar_args, compress):
             problem = _parse_options(value, compress, found)
         elif option in ["--uid", "--gid"]:
             if not value.isdigit():
-                problem = "{} wants a number, not {}".format(option, repr(value))
+                problem = "{} requires a number, not {}".format(option, repr(value))
             found["owner" if option == "--uid" else "group"] = value
         elif option == "--uname":
             found["owner_name"] = value
@@ -56,12 +56,12 @@ def parse_tar_args(tar_args, compress):
         elif option == "--mtime":
             found["mtime"] = _seconds(value)
             if found["mtime"] == None:
-                problem = "--mtime wants @SECONDS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, not {}".format(repr(value))
+                problem = "--mtime requires @SECONDS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, not {}".format(repr(value))
         elif option == "--exclude":
             if not value:
-                problem = "--exclude wants a glob, not \"\""
+                problem = "--exclude requires a glob, not \"\""
             elif [part for part in _parts(value) if part and part.startswith("[") and _is_foreign(part)]:
-                problem = "--exclude {}: brackets can hold ASCII characters only; use ? for each byte of another one".format(repr(value))
+                problem = "--exclude {}: brackets can contain only ASCII characters; use ? for each byte of other characters".format(repr(value))
             regex = glob_to_regex(value)
             if regex:
                 found["exclude"].append(regex)

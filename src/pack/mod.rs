@@ -78,15 +78,15 @@ pub struct Options {
 pub enum Error {
     #[error("--binary {}: {problem}", show_path(path))]
     Binary { path: PathBuf, problem: String },
-    #[error("--out {}: the name is not UTF-8, and so cannot be printed as JSON; leave out --json, or name another directory", show_path(.0))]
+    #[error("--out {}: the name is not UTF-8, so it cannot be printed as JSON; omit --json, or choose another directory", show_path(.0))]
     NotJson(PathBuf),
-    #[error("--layer-group {name:?} is given twice; join its patterns with |")]
+    #[error("--layer-group {name:?} is given twice; join the patterns with |")]
     GroupTwice { name: String },
-    #[error("--layer-group {name:?} has a pattern, and --drop leaves it out; use one of them")]
+    #[error("--layer-group {name:?} has a pattern but is dropped with --drop; use only one of them")]
     GroupDropped { name: String },
     #[error("cannot start the threads: {0}; try a smaller number of --jobs")]
     Threads(io::Error),
-    #[error("{} cannot be read: {error}; it is {} in the image: build the binary again, or leave it out with --exclude", show_path(path), show(place.as_bytes()))]
+    #[error("{} cannot be read: {error}; it is {} in the image; build the binary again, or exclude it with --exclude", show_path(path), show(place.as_bytes()))]
     Unreadable { path: PathBuf, place: ImagePath, error: io::Error },
     #[error("{0}\n  to write the layers anyway, use --validation=warn")]
     Violations(String),

@@ -15,13 +15,13 @@ const TARS: [&str; 9] =
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "--out {} is inside of {}, which is packed; name another directory",
+        "--out {} is inside {}, which is being packed; name another directory",
         show_path(out),
         show_path(inside)
     )]
     Inside { out: PathBuf, inside: PathBuf },
     #[error(
-        "--out {} holds {}, which is no layer of this image and would be taken for one; remove it, or name another directory",
+        "--out {} contains {}, which is not a layer of this image but would be mistaken for one; remove it, or name another directory",
         show_path(out),
         show_path(name)
     )]

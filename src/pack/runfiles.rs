@@ -27,7 +27,7 @@ pub enum Error {
     #[error("cannot read {}: {error}", show_path(path))]
     Read { path: PathBuf, error: io::Error },
     #[error(
-        "{} {problem}; build the binary with runfiles: `bazel build` its own target, since building its layers makes none, or name a directory with --runfiles",
+        "{} {problem}; build the binary with runfiles: run `bazel build` on the binary's own target, because building its layers does not create them, or name a directory with --runfiles",
         show_path(path)
     )]
     Missing { path: PathBuf, problem: &'static str },

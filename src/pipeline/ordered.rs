@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_an_error_after_what_came_before_it() {
+    fn a_missing_value_is_an_error_after_the_values_before_it() {
         assert_eq!(ordered(0..4, &[1, 0, 3]), (vec![0, 1], Err("ended")));
     }
 }

@@ -73,7 +73,7 @@ impl Findings<'_> {
 
     fn lost(&self) -> Option<String> {
         self.lost.map(|(runfiles, found)| {
-            format!("the binary has {runfiles} runfiles, the manifests of its layers have {found}")
+            format!("the binary has {runfiles} runfiles, but the manifests of its layers have {found}")
         })
     }
 
@@ -134,11 +134,9 @@ impl Problem {
             Problem::Contents => "file missing, repeated or in the wrong layer".into(),
             Problem::Clash => "file or symlink in one layer, directory in another".into(),
             Problem::Missing => "symlink to a path that is not in the image".into(),
-            Problem::Outside => "symlink that leads out of the image".into(),
-            Problem::Endless => {
-                format!("symlink that leads in a circle or through more than {MAX_LINKS} symlinks").into()
-            }
-            Problem::ThroughFile => "symlink that leads through a file as if it were a directory".into(),
+            Problem::Outside => "symlink that points outside the image".into(),
+            Problem::Endless => format!("symlink loop, or a chain of more than {MAX_LINKS} symlinks").into(),
+            Problem::ThroughFile => "symlink that uses a file as a directory".into(),
             Problem::Processor => {
                 let processor = machine.map_or("unknown".into(), elf::name);
                 format!("file for another processor than {processor}, the image's").into()
@@ -148,11 +146,11 @@ impl Problem {
 
     fn advice(self) -> &'static str {
         match self {
-            Problem::Contents => "this is a bug in pylayer, please report it",
+            Problem::Contents => "this is a bug in pylayer; please report it",
             Problem::Clash => "exclude one of them",
             Problem::Missing => "add the target to the binary's data, or exclude the symlink",
             Problem::Outside | Problem::Endless | Problem::ThroughFile => {
-                "correct the rule that makes the symlink, or exclude it"
+                "correct the rule that creates the symlink, or exclude it"
             }
             Problem::Processor => {
                 "build the binary for the image's platform (attribute platform), and check that its wheels are selected by platform"
@@ -190,18 +188,18 @@ impl Finding<'_> {
         let (path, layer) = (show(self.path), show(self.layer.as_bytes()));
         match self.detail {
             Detail::InNoLayer => format!("{path} belongs to layer {layer} but is in none"),
-            Detail::Twice => format!("{path} is twice in layer {layer}"),
+            Detail::Twice => format!("{path} occurs twice in layer {layer}"),
             Detail::AlsoIn(other) => {
-                format!("{path} is in the layers {} and {layer}", show(other.as_bytes()))
+                format!("{path} is in layers {} and {layer}", show(other.as_bytes()))
             }
             Detail::NotExpected => {
-                format!("{path} is in layer {layer} but is not a runfile, or an excluded one")
+                format!("{path} is in layer {layer} but is not a runfile, or is excluded")
             }
             Detail::BelongsTo(right) => {
                 format!("{path} belongs to layer {} but is in {layer}", show(right.as_bytes()))
             }
             Detail::NotExcluded(text) => {
-                format!("{path} -> {} is left out of layer {layer} but is not excluded", show(text))
+                format!("{path} -> {} is not in layer {layer} although it is not excluded", show(text))
             }
             Detail::Clash => format!("{path} (layer {layer})"),
             Detail::Link(text) => format!("{path} -> {} (layer {layer})", show(text)),
@@ -871,10 +869,10 @@ mod tests {
 
         has(
             &plus([file("app/extra.whl")]),
-            "app/extra.whl is in layer default but is not a runfile, or an excluded one",
+            "app/extra.whl is in layer default but is not a runfile, or is excluded",
         );
-        has(&plus([file("app/main.py")]), "app/main.py is twice in layer default");
-        has(&plus([file("app/py/lib/os.py")]), "app/py/lib/os.py is in the layers interpreter and default");
+        has(&plus([file("app/main.py")]), "app/main.py occurs twice in layer default");
+        has(&plus([file("app/py/lib/os.py")]), "app/py/lib/os.py is in layers interpreter and default");
 
         let mut moved = sound();
         let entry = moved[0].1.entries.pop().unwrap();
@@ -883,14 +881,14 @@ mod tests {
     }
 
     #[test]
-    fn links_that_lead_nowhere_are_found() {
+    fn dangling_links_are_found() {
         for (target, title) in [
             ("venv/bin/python4", "symlink to a path that is not in the image"),
-            ("../../etc/passwd", "symlink that leads out of the image"),
-            ("main.py/y", "symlink that leads through a file as if it were a directory"),
-            ("main.py/..", "symlink that leads through a file as if it were a directory"),
-            ("x", "symlink that leads in a circle or through more than 40 symlinks"),
-            ("x/../main.py", "symlink that leads in a circle or through more than 40 symlinks"),
+            ("../../etc/passwd", "symlink that points outside the image"),
+            ("main.py/y", "symlink that uses a file as a directory"),
+            ("main.py/..", "symlink that uses a file as a directory"),
+            ("x", "symlink loop, or a chain of more than 40 symlinks"),
+            ("x/../main.py", "symlink loop, or a chain of more than 40 symlinks"),
         ] {
             only(&with([link("app/x", target)]), &format!("{title}: app/x -> {target} (layer default)"));
         }
@@ -921,7 +919,7 @@ mod tests {
 
         let found =
             with(chain(MAX_LINKS as usize + 3).map(|(name, to)| link(&format!("app/chain/{name}"), &to)));
-        let title = "symlink that leads in a circle or through more than 40 symlinks";
+        let title = "symlink loop, or a chain of more than 40 symlinks";
         let line = |n: &usize| format!("{title}: app/chain/l{n} -> l{} (layer default)", n - 1);
         assert_eq!(found, expected.iter().map(line).collect::<Vec<_>>());
     }
@@ -955,13 +953,13 @@ mod tests {
     }
 
     #[test]
-    fn code_for_what_is_no_host_processor_is_data() {
+    fn code_for_non_host_processors_is_data() {
         let kernels = [CUDA, 224, 247, 0xffff].map(|machine| elf(&format!("app/gpu/{machine}"), machine));
         assert_eq!(with(kernels), [] as [String; 0]);
     }
 
     #[test]
-    fn a_link_to_what_is_left_out_is_right() {
+    fn links_to_excluded_paths_are_accepted() {
         let layers = plus([
             link("app/to_file", "py/gone/file"),
             link("app/to_directory", "py/gone"),
@@ -990,7 +988,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_a_layer_leaves_out_have_to_lead_to_what_is_excluded() {
+    fn links_left_out_of_a_layer_must_lead_to_excluded_paths() {
         let of = |excluded: &[(&str, &str)]| {
             let mut layers = sound();
             let bytes = |(path, text): &(&str, &str)| (path.as_bytes().to_vec(), text.as_bytes().to_vec());
@@ -1007,7 +1005,7 @@ mod tests {
         let unfounded = |(path, text): (&str, &str)| {
             [
                 format!(
-                    "file missing, repeated or in the wrong layer: {path} -> {text} is left out of layer default but is not excluded"
+                    "file missing, repeated or in the wrong layer: {path} -> {text} is not in layer default although it is not excluded"
                 ),
                 format!(
                     "file missing, repeated or in the wrong layer: {path} belongs to layer default but is in none"
@@ -1030,7 +1028,7 @@ mod tests {
             only(
                 &meant.findings(&layers).0,
                 &format!(
-                    "file missing, repeated or in the wrong layer: {path} -> /x/tests is left out of layer default but is not excluded"
+                    "file missing, repeated or in the wrong layer: {path} -> /x/tests is not in layer default although it is not excluded"
                 ),
             );
         }
@@ -1156,7 +1154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_steps_are_as_many_as_the_names_in_all_links() {
+    fn steps_are_linear_in_the_number_of_components() {
         // A chain that is too long, and links that pass through it repeatedly.
         const COUNT: usize = 2000;
         let chain = (1..COUNT).map(|n| link(&format!("d/l{n}"), &format!("../d/l{}", n - 1)));

@@ -16,7 +16,7 @@ def workspace(make_workspace):
     return workspace
 
 
-def test_a_group_without_files_has_no_layer_if_their_paths_are_known_before(workspace) -> None:
+def test_a_group_without_files_has_no_layer_if_all_paths_are_known(workspace) -> None:
     assert list(workspace.layers("//app:no_such_repository")) == ["default"]
     for group in "descriptors", "listings":
         (file,) = workspace.files("//app:no_such_repository", f"--output_groups={group}")
@@ -41,13 +41,13 @@ def test_the_label_of_a_group_without_files_is_an_empty_layer(workspace) -> None
         ("image_of_one", ["torch"]),
     ],
 )
-def test_rules_that_want_a_file_of_each_label_take_the_layers(image, groups, workspace) -> None:
+def test_rules_that_require_a_file_per_label_accept_the_layers(image, groups, workspace) -> None:
     names = [file.name for file in workspace.files(f"//app:{image}")]
     assert names == [f"no_such_repository_{group}.tar" for group in groups]
     assert all(Layer(file).path.exists() for file in workspace.files(f"//app:{image}"))
 
 
-def test_a_layer_that_nobody_asks_for_is_not_written(workspace) -> None:
+def test_a_layer_that_is_not_requested_is_not_written(workspace) -> None:
     for file in workspace.files("//app:image_of_labels"):
         file.unlink()
     spawns = workspace.spawns("//app:no_such_repository")

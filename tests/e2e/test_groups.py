@@ -46,9 +46,9 @@ LAYERS = {
 
 # Groups → the likely reason in the warning.
 REASONS = {
-    "bazel_7": "Bazel 7 spells repositories with ~, later versions with +",
+    "bazel_7": "Bazel 7 uses ~ in repository names, later versions use +",
     "hub": 'The binary has a package "torch": pip_package("torch") finds it',
-    "misnamed": "A package goes by its name in a requirements file",
+    "misnamed": "Use the package's name in a requirements file",
 }
 
 
@@ -109,7 +109,7 @@ def warnings(log: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("validation", ["error", "off"])
-def test_groups_without_files_are_told_once_with_the_likely_reason(validation, workspace) -> None:
+def test_groups_without_files_are_reported_once_with_the_likely_reason(validation, workspace) -> None:
     target = f"//app:unused_{validation}"
     given = warnings(workspace.build(target).log)
     assert given.keys() == REASONS.keys()
@@ -121,7 +121,7 @@ def test_groups_without_files_are_told_once_with_the_likely_reason(validation, w
     assert warnings(workspace.build(target).log) == {}
 
 
-def test_pack_tells_of_groups_without_files(workspace, folder) -> None:
+def test_pack_reports_groups_without_files(workspace, folder) -> None:
     command = [program(), "pack", "--binary", workspace.folder / "bazel-bin/app/sub/server", "--out", folder]
     patterns = ["--layer-group=hub=deps_torch/", "--layer-group=misnamed={pip_package:pytorch}"]
     process = subprocess.run([*command, *patterns], capture_output=True, text=True, timeout=120, check=True)

@@ -8,8 +8,8 @@ from bazel import TIMEOUT, program
 
 # Attributes of an otherwise valid `py_image_layer` → the message.
 AT_ANALYSIS = {
-    "root_relative": ('root = "srv"', 'root is an absolute directory of the image: write "/srv", not "srv"'),
-    "root_upwards": ('root = "/srv/../etc"', 'root is "/srv/../etc": leave out . and ..'),
+    "root_relative": ('root = "srv"', 'root must be an absolute directory: write "/srv", not "srv"'),
+    "root_upwards": ('root = "/srv/../etc"', 'root is "/srv/../etc": remove . and ..'),
     "group_reserved": (
         'layer_groups = {"descriptors": "x"}',
         'choose another name for layer group "descriptors": descriptors, listings and names that begin with _',
@@ -22,12 +22,12 @@ AT_ANALYSIS = {
     "group_empty": ('layer_groups = {"": "x"}', 'layer group "" becomes part of a target\'s name'),
     "group_no_pattern": (
         'layer_groups = {"torch": ["torch"]}',
-        'layer group "torch" wants a regular expression, not ["torch"]',
+        'layer group "torch" requires a regular expression, not ["torch"]',
     ),
     "group_twice": ('layer_groups = {"torch": "a", "torch": "b"}', 'dictionary expression has duplicate key: "torch"'),
     "group_none": (
         'layer_groups = {"torch": None}',
-        "only the default groups interpreter and packages can be left out by None; give layer group \"torch\" a pattern",
+        "only the default groups interpreter and packages can be dropped with None; give layer group \"torch\" a pattern",
     ),
     "package_version": (
         'layer_groups = {"torch": pip_package("torch>=2")}',
@@ -38,28 +38,28 @@ AT_ANALYSIS = {
     "regex_parenthesis": (
         'layer_groups = {"torch": "tor(ch"}',
         'the pattern of layer group "torch", "tor(ch", is not a regular '
-        "expression: a parenthesis is never closed",
+        "expression: unclosed parenthesis",
     ),
-    "regex_bracket": ('layer_groups = {"torch": "[a-z"}', "is not a regular expression: a bracket is never closed"),
+    "regex_bracket": ('layer_groups = {"torch": "[a-z"}', "is not a regular expression: unclosed bracket"),
     "regex_repeat": ('layer_groups = {"torch": "*torch"}', 'is not a regular expression: "*" has nothing to repeat'),
     "regex_line_break": (
         'layer_groups = {"torch": "tor\\nch"}',
-        'the pattern of layer group "torch", "tor\\nch", has a line break in it: write it as \\n, or \\r',
+        'the pattern of layer group "torch", "tor\\nch", contains a line break: write it as \\n, or \\r',
     ),
-    "exclude_empty": ('exclude = [""]', 'exclude: "" is found in every path: write "." if that is meant'),
+    "exclude_empty": ('exclude = [""]', 'exclude: "" matches every path: write "." if that is meant'),
     "exceptions_empty": (
         'validation_exceptions = [""]',
-        'validation_exceptions: "" is found in every path: write "." if that is meant',
+        'validation_exceptions: "" matches every path: write "." if that is meant',
     ),
     "exclude_line_break": (
         'exclude = ["tor\\rch"]',
-        'exclude: "tor\\rch" has a line break in it: write it as \\n, or \\r',
+        'exclude: "tor\\rch" contains a line break: write it as \\n, or \\r',
     ),
     "exception_parenthesis": (
         'validation_exceptions = ["tor(ch"]',
-        'validation_exceptions: "tor(ch" is not a regular expression: a parenthesis is never closed',
+        'validation_exceptions: "tor(ch" is not a regular expression: unclosed parenthesis',
     ),
-    "root_line_break": ('root = "/a\\nb"', 'root is "/a\\nb": leave out line breaks'),
+    "root_line_break": ('root = "/a\\nb"', 'root is "/a\\nb": remove line breaks'),
     "regex_lookahead": ('layer_groups = {"torch": "(?!torch)"}', "look-around, such as (?!…), is not supported"),
     "tar_args_unknown": (
         'tar_args = ["--strip-components", "1"]',
@@ -71,10 +71,10 @@ AT_ANALYSIS = {
         'tar_args: --options "xz:threads=2" is not supported. Supported are\n',
     ),
     "tar_args_no_value": ('tar_args = ["--uid"]', "tar_args: --uid has no value"),
-    "tar_args_uid": ('tar_args = ["--uid", "app"]', 'tar_args: --uid wants a number, not "app"'),
+    "tar_args_uid": ('tar_args = ["--uid", "app"]', 'tar_args: --uid requires a number, not "app"'),
     "tar_args_mtime": (
         'tar_args = ["--mtime", "yesterday"]',
-        'tar_args: --mtime wants @SECONDS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, not "yesterday"',
+        'tar_args: --mtime requires @SECONDS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, not "yesterday"',
     ),
     "tar_args_day": ('tar_args = ["--mtime", "2023-02-31"]', 'not "2023-02-31"'),
     "level_gzip": (
@@ -96,48 +96,48 @@ AT_ANALYSIS = {
     "compress": ('compress = "xz"', 'compress is "xz": use "gzip", "zstd", or "" for a plain tar'),
     "regex_of_select": (
         'layer_groups = {"torch": select({"//conditions:default": "tor(ch"})}',
-        'the pattern of layer group "torch", "tor(ch", is not a regular expression: a parenthesis is never closed',
+        'the pattern of layer group "torch", "tor(ch", is not a regular expression: unclosed parenthesis',
     ),
     "line_break_of_select": (
         'layer_groups = {"torch": select({"//conditions:default": "tor\\nch"})}',
-        "layer_groups: a pattern has a line break in it: write it as \\n, or \\r",
+        "layer_groups: a pattern contains a line break: write it as \\n, or \\r",
     ),
     "none_of_select": (
         'layer_groups = {"torch": select({"//app:optimized": "torch", "//conditions:default": None})}',
-        'the pattern of layer group "torch" is empty (or None in a select), and would be found in every path: write "." for every path',
+        'the pattern of layer group "torch" is empty (or None in a select), and would match every path: write "." for every path',
     ),
     "groups_select": (
         'layer_groups = select({"//conditions:default": {"torch": "torch"}})',
         'py_image_layer(name = "layers"): layer_groups cannot be a select, because its names become targets; '
         'use a dict whose patterns are selects: {"torch": select(…)}',
     ),
-    "groups_list": ('layer_groups = ["torch"]', 'layer_groups is a dict of names and patterns, not ["torch"]'),
+    "groups_list": ('layer_groups = ["torch"]', 'layer_groups must be a dict of names and patterns, not ["torch"]'),
     "owner": ('owner = "app"', 'owner is "app": write a whole number from 0 to 4294967294'),
     "owner_negative": ("owner = -1", 'owner is "-1": write a whole number from 0'),
     "owner_of_select": (
         'owner = select({"//conditions:default": -1})',
         'owner is "-1": write a whole number from 0',
     ),
-    "owner_great": ("owner = 4294967296", "owner is 4294967296: the greatest number possible is 4294967294"),
-    "group_great": ('group = "4294967295"', "group is 4294967295: the greatest number possible is 4294967294"),
+    "owner_great": ("owner = 4294967296", "owner is 4294967296: the maximum is 4294967294"),
+    "group_great": ('group = "4294967295"', "group is 4294967295: the maximum is 4294967294"),
     "mtime_great": (
         "mtime = 9223372036854775808",
-        "mtime is 9223372036854775808: the greatest number possible is 9223372036854775807",
+        "mtime is 9223372036854775808: the maximum is 9223372036854775807",
     ),
     "uid_great": (
         'tar_args = ["--uid", "99999999999"]',
-        "tar_args: --uid is 99999999999: the greatest number possible is 4294967294",
+        "tar_args: --uid is 99999999999: the maximum is 4294967294",
     ),
     "mode_great": ('mode = "77777"', 'mode is "77777": use octal permissions such as "0755", or "detect"'),
     "validation": ('validation = "strict"', "has to be one of 'error', 'warn' or 'off' instead of 'strict'"),
     "group": ('group = "-1"', 'group is "-1": write a whole number from 0'),
     "not_executable": (
         'py_binary = "//app:kinds"',
-        "//app:kinds is not executable: py_image_layer wants a py_binary or another executable target with runfiles",
+        "//app:kinds is not executable: py_image_layer requires a py_binary or another executable target with runfiles",
     ),
-    "not_a_target": ('py_binary = "//app:tool.py"', "//app:tool.py is not executable: py_image_layer wants a py_binary"),
+    "not_a_target": ('py_binary = "//app:tool.py"', "//app:tool.py is not executable: py_image_layer requires a py_binary"),
     "no_binary": ("py_binary = None", "set py_binary to the binary that the layers are for"),
-    "two_binaries": ('binary = "//app:tool"', "py_binary and binary are two names of one attribute: set one of them"),
+    "two_binaries": ('binary = "//app:tool"', "py_binary and binary are two names for the same attribute: set only one"),
 }
 
 # Mistakes that analysis does not detect, because it supports regular expressions only in part, but the program does.
@@ -160,10 +160,10 @@ BY_PACK = {
     "exclude": (["--exclude=["], 'the exclude pattern "[" is not a valid regular expression: unclosed character class'),
     "group": (["--layer-group=torch"], "expected NAME=PATTERN"),
     "group_slash": (["--layer-group=../torch=x"], "../torch cannot be the name of a layer: use letters, digits"),
-    "root": (["--root=/a/../b"], "`.` and `..` have no place in an image path"),
-    "compress": (["--compress=xz"], 'compression "xz" is not known; use gzip, zstd or none'),
-    "level_gzip": (["--level=10"], "compression level 10 is not one of gzip's, which are 0 to 9"),
-    "level_zstd": (["--compress=zstd", "--level=0"], "compression level 0 is not one of zstd's, which are 1 to 22"),
+    "root": (["--root=/a/../b"], "`.` and `..` are not allowed in an image path"),
+    "compress": (["--compress=xz"], 'unknown compression "xz"; use gzip, zstd or none'),
+    "level_gzip": (["--level=10"], "gzip has no compression level 10; use 0 to 9"),
+    "level_zstd": (["--compress=zstd", "--level=0"], "zstd has no compression level 0; use 1 to 22"),
     "level_of_none": (["--compress=none", "--level=1"], "a plain tar has no compression level"),
     "owner": (["--uid=app"], "invalid value 'app' for '--uid <N>'"),
     "runfiles": (["--runfiles=/nowhere"], "/nowhere is not there; build the binary with runfiles"),
@@ -212,4 +212,4 @@ def test_pack_explains(mistake, options, folder) -> None:
     process = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=TIMEOUT)
     assert process.returncode != 0
     assert message in process.stderr
-    assert not list(folder.glob("out/*")), "half an output was left"
+    assert not list(folder.glob("out/*")), "a partial output was left"

@@ -69,7 +69,7 @@ def test_folders_that_base_images_have_keep_their_owner_and_mode(layers) -> None
     assert not folders & {"home", "home/nonroot"}
 
 
-def test_a_slash_at_the_end_of_the_root_says_nothing(layers) -> None:
+def test_a_trailing_slash_of_the_root_is_ignored(layers) -> None:
     assert digests(layers("root_app_slash")) == digests(layers("root_app"))
     assert digests(layers("root_slash")) == digests(layers("root_none")) == digests(layers("root_unset"))
 
@@ -180,7 +180,7 @@ def test_a_pattern_that_analysis_cannot_decide_is_decided_by_the_program(layers)
     }
 
 
-def test_a_pattern_sees_a_space_in_a_name(layers) -> None:
+def test_a_pattern_matches_a_space_in_a_name(layers) -> None:
     assert members(layers("groups_space"))["spaces"] == {"_main/app/tree/with space.txt", "_main/app/with space.txt"}
 
 
@@ -196,7 +196,7 @@ def test_a_pattern_can_send_files_to_the_default_group(layers) -> None:
     assert "pip_deps_numpy/site-packages/numpy/core.so" in members(layers("groups_default"))["default"]
 
 
-def test_a_group_that_matches_nothing_does_no_harm(layers) -> None:
+def test_a_group_without_matches_is_harmless(layers) -> None:
     found = members(layers("groups_none_match"))
     assert not found.pop("torch", None)
     assert found == members(layers("root_app"))
@@ -220,7 +220,7 @@ def kinds(layers) -> dict[str, Entry]:
         "_main/app/tree/with space.txt",
     ],
 )
-def test_what_stands_for_a_file_is_its_content(path, kinds) -> None:
+def test_a_link_that_represents_a_file_becomes_its_content(path, kinds) -> None:
     assert kinds[path].type == "file"
     assert kinds[path].sha256 == kinds["_main/app/kind.txt"].sha256
 
@@ -335,7 +335,7 @@ def test_attributes_can_be_chosen_by_select(mode, chosen, options) -> None:
         ("tar_args_exclude_directories", ["*/tree/", "./numpy", "^app/app//tool.runfiles/./_main/links"]),
     ],
 )
-def test_exclude_leaves_out_what_bsdtar_does(target, globs, layers, folder) -> None:
+def test_exclude_matches_what_bsdtar_excludes(target, globs, layers, folder) -> None:
     everything = [path for layer in layers("root_app").values() for path in layer.paths]
     rest = [path for layer in layers(target).values() for path in layer.paths]
     escaped = (re.sub("[^A-Za-z0-9/]", lambda char: f"\\{ord(char[0]):03o}", path) for path in everything)

@@ -241,12 +241,12 @@ def test_a_layer_holds(group, layers) -> None:
     assert table(files_in(layers[group])) == LAYERS[group]
 
 
-def test_no_path_is_there_twice(layers) -> None:
+def test_no_path_occurs_twice(layers) -> None:
     paths = [entry.path for layer in layers.values() for entry in layer.entries if entry.type != "directory"]
     assert len(paths) == len(set(paths))
 
 
-def test_the_layers_hold_what_bazels_own_runfiles_do(runfiles, everything) -> None:
+def test_the_layers_contain_bazels_own_runfiles(runfiles, everything) -> None:
     runfiles.build("//app:server")
     tree = runfiles.folder / "bazel-bin/app/server.runfiles"
     found = {}
@@ -309,7 +309,7 @@ def test_a_binary_of_another_module(runfiles) -> None:
     ]
 
 
-def test_attributes_change_what_they_say_and_no_content(runfiles, everything) -> None:
+def test_attributes_change_metadata_but_no_content(runfiles, everything) -> None:
     layers = runfiles.layers("//app:attributes").values()
     assert {path: what for layer in layers for path, what in files_in(layer).items()} == everything
     entries = [entry for layer in layers for entry in layer.entries]
@@ -401,7 +401,7 @@ def test_without_a_sandbox_or_worker_a_link_that_may_be_a_file_is_refused(runfil
     (file,) = runfiles.files("//app:made_links_layers")
     file.unlink(missing_ok=True)
     log = runfiles.build("--strategy=PyImageLayer=local", "//app:made_links_layers", check=False).log
-    assert "is a symlink, and nothing tells whether it was declared as one or stands for the file that it" in log
+    assert "is a symlink, and it is not known whether it was declared as a symlink or represents the file it" in log
     runfiles.build("//app:made_links_layers")
 
 

@@ -91,7 +91,7 @@ SERVICE = "/app/app/web"
 
 
 @pytest.mark.parametrize("constant", TAKEN)
-def test_a_constant_takes_what_it_says_and_nothing_else(constant, runfiles) -> None:
+def test_a_constant_excludes_exactly_its_files(constant, runfiles) -> None:
     everything, rest = (
         {plain(path).partition(".runfiles/")[2] for layer in runfiles.layers(target).values() for path in layer.paths}
         for target in ("//slim:NOTHING", f"//slim:{constant}")

@@ -9,21 +9,21 @@ from bazel import Result
 SRV = "srv/faults/binary_{0}.runfiles/_main/faults"
 LINK = f"{SRV}/{{0}}/link"
 TO_NOTHING = "symlink to a path that is not in the image"
-IN_A_CIRCLE = "symlink that leads in a circle or through more than 40 symlinks"
+IN_A_CIRCLE = "symlink loop, or a chain of more than 40 symlinks"
 ADVICE = {
     TO_NOTHING: "add the target to the binary's data, or exclude the symlink",
-    IN_A_CIRCLE: "correct the rule that makes the symlink, or exclude it",
+    IN_A_CIRCLE: "correct the rule that creates the symlink, or exclude it",
 }
 
 # Targets of `//faults` → the problem, and the paths.
 FAULTS = {
     "dangling": (TO_NOTHING, [LINK + " -> nowhere.txt (layer default)"]),
     "out_of_the_image": (
-        "symlink that leads out of the image",
+        "symlink that points outside the image",
         [LINK + " -> ../../../../../../../etc/passwd (layer default)"],
     ),
     "through_a_file": (
-        "symlink that leads through a file as if it were a directory",
+        "symlink that uses a file as a directory",
         [LINK + " -> ../binary_through_a_file/nowhere.txt (layer default)"],
     ),
     "circle": (
@@ -80,8 +80,8 @@ SOURCE_DIRECTORY = (
 )
 
 WARNING_OF_LIB = (
-    'pylayer: layer "default" holds ./lib/tool/; in most base images that top-level directory is a symlink, which '
-    'some tools replace by a directory. Set root = "/app" or the like'
+    'pylayer: layer "default" contains ./lib/tool/; in most base images that top-level directory is a symlink, which '
+    'some tools replace with a directory. Set root to "/app", for example'
 )
 
 
@@ -150,7 +150,7 @@ def test_an_impossible_layer_is_refused(fault, attempt) -> None:
     assert reported(attempt.log, action) == [IMPOSSIBLE[fault]]
 
 
-def test_what_is_right_passes(runfiles) -> None:
+def test_valid_images_pass(runfiles) -> None:
     result = runfiles.build(*(f"//faults:{name}" for name in SOUND))
     assert "validation found" not in result.log
     for name in SOUND:
@@ -183,11 +183,11 @@ def test_exceptions_accept_what_is_wrong(runfiles) -> None:
         assert report(runfiles, name) == []
 
 
-def test_an_exception_without_a_use_is_named(runfiles) -> None:
+def test_an_unused_exception_is_reported(runfiles) -> None:
     result = runfiles.build("//faults:many_accepted")
     assert (
-        "INFO: From Validating image layers //faults:many_accepted:\npylayer: no problem is found at a path that "
-        'matches "/few/": remove what is not needed from validation_exceptions\n'
+        "INFO: From Validating image layers //faults:many_accepted:\npylayer: no problem was found at a path that "
+        'matches "/few/": remove unneeded patterns from validation_exceptions\n'
     ) in result.log
     assert report(runfiles, "many_accepted") == []
 

@@ -136,7 +136,7 @@ def test_after_a_worker_was_killed_the_next_build_is_right(workspace, expected) 
     assert build.returncode != 0
     assert "PyImageLayer" in messages, messages
     assert digests(workspace).items() <= expected.items()
-    assert temporary_files(workspace), "nobody can clear up after a process that is killed"
+    assert temporary_files(workspace), "a killed process cannot clean up"
     workspace.build(LAYERS)
     assert digests(workspace) == expected
     assert not temporary_files(workspace), "the next process does"

@@ -43,6 +43,6 @@ def wait_until(condition: Callable[[], Value]) -> Value:
     """Waits until `condition` returns a true value, and returns that."""
     deadline = time.monotonic() + PATIENCE
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {PATIENCE} seconds in vain"
+        assert time.monotonic() < deadline, f"timed out after {PATIENCE} seconds"
         time.sleep(0.01)
     return value

@@ -105,8 +105,8 @@ fn base_images_keep_their_symlinks() {
         let output = workspace.run(&manifest, &["--compress=none"]);
         let warning = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success());
-        assert!(warning.contains(&format!("layer \"default\" holds ./{top}/tool/")), "{warning}");
-        assert!(warning.contains("Set root = \"/app\""), "{warning}");
+        assert!(warning.contains(&format!("layer \"default\" contains ./{top}/tool/")), "{warning}");
+        assert!(warning.contains("Set root to \"/app\""), "{warning}");
         let mut expected =
             [format!("./{top}/tool"), format!("./{top}/tool/x"), "./usr/bin/y".to_string()].to_vec();
         expected.sort();
@@ -144,7 +144,7 @@ fn different_files_at_one_path_are_an_error() {
     let message = workspace.error(&Manifest::new().file("app/x", "in/a").file("app/x", "in/b"), &[]);
     assert_eq!(
         message,
-        "pylayer: two different files want the image path app/x: in/a and in/b; exclude one or build them into separate images\n"
+        "pylayer: two different files have the image path app/x: in/a and in/b; exclude one or build them into separate images\n"
     );
     let message = workspace.error(&Manifest::new().file("app/x", "in/a").symlink("app/x", "y"), &[]);
     assert!(message.contains("the image path app/x: in/a and a symlink to y"), "{message}");
@@ -481,7 +481,7 @@ fn link_texts_are_those_that_linux_can_hold() {
     let message = workspace.error(&Manifest::new().symlink("app/l", longest + "/"), &[]);
     assert_eq!(
         message,
-        "pylayer: app/l is a symlink with a text of 4096 bytes, and Linux has none with more than 4095; shorten or exclude it\n"
+        "pylayer: app/l is a symlink with a target of 4096 bytes; Linux allows at most 4095; shorten or exclude it\n"
     );
 }
 

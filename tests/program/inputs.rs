@@ -102,7 +102,7 @@ fn a_link_to_itself_is_named() {
     for manifest in [Manifest::new().tree("a", "in/tree"), Manifest::new().file("a", "in/tree/loop")] {
         let error = workspace.error(&manifest, &[]);
         assert!(error.starts_with("pylayer: cannot read in/tree/loop: "), "{error}");
-        assert!(error.ends_with("; a symlink leads back to itself\n"), "{error}");
+        assert!(error.ends_with("; it is a symlink loop\n"), "{error}");
     }
 }
 
@@ -126,7 +126,7 @@ fn outputs_have_paths_of_their_own() {
         let said = error("out/layer", again);
         assert_eq!(
             said,
-            "pylayer: out/layer is named as two outputs of one action; give each a path of its own\n"
+            "pylayer: out/layer is the path of two outputs of one action; give each its own path\n"
         );
     }
     for (output, input) in [
@@ -143,7 +143,7 @@ fn outputs_have_paths_of_their_own() {
             let output = output.replace("./", "").replace("//", "/");
             assert!(
                 said.starts_with(&format!(
-                    "pylayer: {output} is an output of the action and {input} an input"
+                    "pylayer: {output} is an output of the action, and {input} is an input"
                 )),
                 "{said}"
             );
@@ -171,7 +171,7 @@ fn limited(workspace: &Workspace, limit: &str) -> Command {
 }
 
 #[test]
-fn a_limit_of_file_sizes_fails_the_request_alone() {
+fn a_file_size_limit_fails_only_that_request() {
     let workspace = Workspace::new();
     workspace.write("in/large", crate::support::noise(1, 3_000_000));
     workspace.write("in/small", "small");
@@ -212,7 +212,7 @@ fn too_few_descriptors_are_named() {
 
 /// Two links in each directory to the next one, so the tree doubles at each level.
 #[test]
-fn a_tree_without_end_can_be_cancelled() {
+fn an_endless_tree_can_be_cancelled() {
     let workspace = Workspace::new();
     for level in 0..40 {
         for link in ["a", "b"] {
@@ -280,12 +280,12 @@ fn patterns_are_bounded_before_they_are_read() {
     let manifest = Manifest::new().empty("a");
     let long = "a".repeat(70_000);
     let error = workspace.error(&manifest, &[&format!("--layer-group=torch={long}")]);
-    assert!(error.contains("it has 70000 bytes, and at most 65536 are read"), "{error}");
+    assert!(error.contains("it has 70000 bytes, and the limit is 65536"), "{error}");
     let many: Vec<String> = (0..10).map(|_| format!("--exclude={}", &long[..60_000])).collect();
     let error = workspace.error(&manifest, &many.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(
         error,
-        "pylayer: the 10 patterns have 600000 bytes together, and at most 262144 are read; write fewer or shorter ones\n"
+        "pylayer: the 10 patterns have 600000 bytes in total, and the limit is 262144; write fewer or shorter ones\n"
     );
 }
 

@@ -103,17 +103,17 @@ fn bazels_digest(name: &str) -> String {
 }
 
 #[test]
-fn a_worker_tells_declared_symlinks_by_their_digests() {
+fn a_worker_recognizes_declared_symlinks_by_digest() {
     let bazel = Bazel::new();
     assert_eq!(written_by_worker(&bazel.execution_root, bazels_digest).unwrap(), expected());
     assert_eq!(written_by_worker(&bazel.sandbox(), bazels_digest).unwrap(), expected());
 }
 
 #[test]
-fn a_worker_refuses_a_link_whose_digest_says_nothing() {
+fn a_worker_refuses_a_link_with_an_unknown_digest() {
     let bazel = Bazel::new();
     let message = written_by_worker(&bazel.execution_root, |name| sha256(name.as_bytes())).unwrap_err();
-    assert!(message.contains("bin/absolute is a symlink, and nothing tells whether"), "{message}");
+    assert!(message.contains("bin/absolute is a symlink, and it is not known whether"), "{message}");
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn in_the_execution_root_only_a_link_that_leads_to_a_file_is_refused() {
     for name in ["absolute", "declared", "file_link"] {
         let message = workspace.error(&manifest_of(&[name]), &[]);
         assert!(
-            message.starts_with(&format!("pylayer: bin/{name} is a symlink, and nothing tells whether it was declared as one or stands for the file that it leads to; use --strategy=PyImageLayer=worker")),
+            message.starts_with(&format!("pylayer: bin/{name} is a symlink, and it is not known whether it was declared as a symlink or represents the file it points to; use --strategy=PyImageLayer=worker")),
             "{message}"
         );
     }

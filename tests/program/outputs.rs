@@ -186,18 +186,18 @@ fn mistakes_in_arguments_are_named() {
     let workspace = Workspace::new();
     let manifest = Manifest::new().empty("x");
     for (option, expected) in [
-        ("--colour=red", "argument \"--colour\" is not known"),
+        ("--colour=red", "unknown argument \"--colour\""),
         (
             "--layer-group=x=a(b",
             "the pattern of layer group \"x\", \"a(b\" is not a valid regular expression",
         ),
         ("--exclude=[", "the exclude pattern \"[\" is not a valid regular expression"),
-        ("--compress=bzip2", "compression \"bzip2\" is not known; use gzip, zstd or none"),
-        ("--level=10", "compression level 10 is not one of gzip's, which are 0 to 9"),
+        ("--compress=bzip2", "unknown compression \"bzip2\"; use gzip, zstd or none"),
+        ("--level=10", "gzip has no compression level 10; use 0 to 9"),
         ("--mode=0888", "json: metadata.mode: expected octal permission bits"),
-        ("--root=../x", "json: root: image path \"../x\": `.` and `..` have no place in an image path"),
+        ("--root=../x", "json: root: image path \"../x\": `.` and `..` are not allowed in an image path"),
         ("--output=y", "argument \"--output\" is given twice"),
-        ("stray", "argument \"stray\" is not known"),
+        ("stray", "unknown argument \"stray\""),
     ] {
         let message = workspace.error(&manifest, &[option]);
         assert!(message.starts_with("pylayer: ") && message.contains(expected), "{message}");

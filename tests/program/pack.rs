@@ -296,7 +296,7 @@ fn a_runfile_that_leads_nowhere_is_an_error() {
         let excluded = format!("--exclude=/{other}$");
         let message = error(&mut pack(&workspace, &[&excluded]));
         assert!(message.contains(problem), "{message}");
-        let place = format!("it is app/server.runfiles/_main/{name} in the image: build the binary again");
+        let place = format!("it is app/server.runfiles/_main/{name} in the image; build the binary again");
         assert!(message.contains(&place), "{message}");
         assert_eq!(workspace.leftovers(), [] as [String; 0]);
     }
@@ -307,10 +307,10 @@ fn a_runfile_that_leads_nowhere_is_an_error() {
 fn a_link_that_the_rules_validation_refuses_is_refused() {
     let workspace = built();
     for (text, problem) in [
-        ("../../../../../../etc/passwd", "symlink that leads out of the image"),
+        ("../../../../../../etc/passwd", "symlink that points outside the image"),
         ("nothing", "symlink to a path that is not in the image"),
-        ("link", "symlink that leads in a circle"),
-        ("app/server/x", "symlink that leads through a file"),
+        ("link", "symlink loop"),
+        ("app/server/x", "symlink that uses a file as a directory"),
     ] {
         let link = workspace.path(format!("{RUNFILES}/_main/link"));
         let _ = fs::remove_file(&link);
@@ -377,7 +377,7 @@ fn layers_are_not_written_into_what_is_packed() {
     ];
     for out in inside {
         let message = error(&mut pack(&workspace, &["--out", &out]));
-        assert!(message.starts_with(&format!("pylayer: --out {out} is inside of ")), "{message}");
+        assert!(message.starts_with(&format!("pylayer: --out {out} is inside ")), "{message}");
     }
     let names = |path: &str| fs::read_dir(workspace.path(path)).unwrap().count();
     assert_eq!((names(RUNFILES), names("ws/tree")), (1, 1), "nothing was made there");
@@ -387,7 +387,7 @@ fn layers_are_not_written_into_what_is_packed() {
     fs::rename(&tree, &moved).unwrap();
     workspace.write(format!("{RUNFILES}_manifest"), "_main/empty \n");
     let message = error(&mut pack(&workspace, &["--out", &format!("{RUNFILES}/new")]));
-    assert!(message.contains("is inside of") && !tree.exists(), "{message}");
+    assert!(message.contains("is inside") && !tree.exists(), "{message}");
     fs::remove_file(workspace.path(format!("{RUNFILES}_manifest"))).unwrap();
     fs::rename(&moved, &tree).unwrap();
     // Next to the runfiles is fine.
@@ -403,19 +403,22 @@ fn a_layer_of_another_run_is_not_left_among_the_layers() {
     assert!(earlier.keys().eq(["data.tar", "default.tar"]));
     for arguments in [&[][..], &["--layer-group=data=data", "--compress=zstd"]] {
         let message = error(&mut pack(&workspace, arguments));
-        let way_out = "which is no layer of this image and would be taken for one; remove it";
-        assert!(message.starts_with("pylayer: --out out holds ") && message.contains(way_out), "{message}");
+        let way_out = "which is not a layer of this image but would be mistaken for one; remove it";
+        assert!(
+            message.starts_with("pylayer: --out out contains ") && message.contains(way_out),
+            "{message}"
+        );
         assert!(layers(&workspace) == earlier, "earlier layers are left as they were");
     }
     fs::remove_file(workspace.path("out/default.tar")).unwrap();
     fs::create_dir(workspace.path("out/default.tar")).unwrap();
     let message = error(&mut pack(&workspace, &["--layer-group=data=data"]));
-    assert!(message.starts_with("pylayer: --out out holds default.tar, "), "{message}");
+    assert!(message.starts_with("pylayer: --out out contains default.tar, "), "{message}");
     fs::remove_dir(workspace.path("out/default.tar")).unwrap();
     for foreign in ["image.tgz", "image.tar.xz", "image.tar.bz2"] {
         workspace.write(format!("out/{foreign}"), "");
         let message = error(&mut pack(&workspace, &["--layer-group=data=data"]));
-        assert!(message.starts_with(&format!("pylayer: --out out holds {foreign}, ")), "{message}");
+        assert!(message.starts_with(&format!("pylayer: --out out contains {foreign}, ")), "{message}");
         fs::remove_file(workspace.path("out").join(foreign)).unwrap();
     }
     workspace.write("file", "");
@@ -496,7 +499,7 @@ fn a_report_that_cannot_be_printed_is_an_error() {
         assert_eq!(status.code(), Some(1), "{stderr}");
         assert_eq!(
             stderr,
-            "pylayer: the layers are complete, but cannot be reported on stdout: No space left on device (os error 28)\n"
+            "pylayer: the layers are complete, but the report cannot be written to stdout: No space left on device (os error 28)\n"
         );
         assert_eq!(workspace.leftovers(), ["default.tar"]);
     }
@@ -527,7 +530,7 @@ fn a_directory_that_json_cannot_name_is_refused() {
         command
     };
     let message = error(&mut run(&["--json"]));
-    assert!(message.contains("the name is not UTF-8, and so cannot be printed as JSON"), "{message}");
+    assert!(message.contains("the name is not UTF-8, so it cannot be printed as JSON"), "{message}");
     assert_eq!(workspace.leftovers(), [] as [String; 0]);
     assert!(run(&[]).output().unwrap().status.success());
 }
@@ -554,18 +557,18 @@ fn numbers_out_of_range_are_refused() {
 fn names_and_patterns_of_groups_are_those_of_the_rule() {
     let workspace = built();
     for (arguments, problem) in [
-        (&["--layer-group=a="][..], "an empty pattern is found in every path; write a=. if that is meant"),
+        (&["--layer-group=a="][..], "an empty pattern matches every path; write a=. if that is meant"),
         (&["--layer-group=..=x"], ".. cannot be the name of a layer: use letters, digits, _, -, . and +"),
         (&["--layer-group=.hidden=x"], ".hidden cannot be the name of a layer"),
         (&["--layer-group=_validation=x"], "_validation cannot be the name of a layer"),
         (&["--layer-group=\x1b[31m=x"], "\\u{1b}[31m cannot be the name of a layer"),
         (
             &["--layer-group=a=x", "--layer-group=a=y"],
-            "--layer-group \"a\" is given twice; join its patterns with |",
+            "--layer-group \"a\" is given twice; join the patterns with |",
         ),
         (
             &["--layer-group=packages=x", "--drop=packages"],
-            "--layer-group \"packages\" has a pattern, and --drop leaves it out",
+            "--layer-group \"packages\" has a pattern but is dropped with --drop",
         ),
         (&["--drop=default"], "[possible values: interpreter, packages]"),
     ] {
@@ -593,5 +596,5 @@ fn single_links_can_be_excepted_from_validation() {
     packed(&workspace, &["--validation-exception=/link$"]);
     let output = pack(&workspace, &["--validation-exception=/link$", "--validation-exception=/x$"]).output();
     let stderr = String::from_utf8(output.unwrap().stderr).unwrap();
-    assert!(stderr.starts_with("pylayer: no problem is found at a path that matches \"/x$\""), "{stderr}");
+    assert!(stderr.starts_with("pylayer: no problem was found at a path that matches \"/x$\""), "{stderr}");
 }

@@ -82,15 +82,12 @@ fn outputs_are_below_the_working_directory() {
     let absolute = place.0.path("elsewhere").into_os_string().into_string().unwrap();
     for name in ["--output", "--descriptor", "--listing", "--validation"] {
         for (value, problem) in [
-            (
-                absolute.as_str(),
-                "it is absolute; write it relative to the directory in which the action runs",
-            ),
+            (absolute.as_str(), "it is absolute; make it relative to the directory in which the action runs"),
             (
                 "../elsewhere",
-                "`..` leads out of the directory in which the action runs, where its outputs belong",
+                "`..` leads outside the directory in which the action runs, where its outputs belong",
             ),
-            ("out/../../repository/x", "`..` leads out of"),
+            ("out/../../repository/x", "`..` leads outside"),
             ("", "it is empty"),
         ] {
             let (exit_code, output) = place.ask(&manifest, |arguments| set(arguments, name, value));
@@ -107,16 +104,16 @@ fn inputs_are_below_the_working_directory() {
     let before = place.files();
     let absolute = place.0.path("secret").into_os_string().into_string().unwrap();
     for (source, problem) in [
-        (absolute.as_str(), "it is absolute; write it relative to the directory in which the action runs"),
+        (absolute.as_str(), "it is absolute; make it relative to the directory in which the action runs"),
         (
             "../../secret",
-            "`..` leads out of the directory in which the action runs; only the source files of other",
+            "`..` leads outside the directory in which the action runs; only source files of other",
         ),
-        ("../repository/../../secret", "`..` leads out of"),
-        ("in/../../../secret", "`..` leads out of"),
-        ("..", "`..` leads out of"),
-        ("../", "`..` leads out of"),
-        ("../.", "`..` leads out of"),
+        ("../repository/../../secret", "`..` leads outside"),
+        ("in/../../../secret", "`..` leads outside"),
+        ("..", "`..` leads outside"),
+        ("../", "`..` leads outside"),
+        ("../.", "`..` leads outside"),
         ("", "it is empty"),
     ] {
         let new = Manifest::new;
@@ -180,13 +177,12 @@ fn a_sandbox_is_below_the_working_directory() {
     let absolute = place.0.path("above/below").into_os_string().into_string().unwrap();
     for (sandbox_dir, problem) in [
         (absolute.as_str(), "it is absolute"),
-        ("../below", "`..` leads out of the worker's directory, where sandboxes are"),
-        ("in/../../below", "`..` leads out of"),
+        ("../below", "`..` leads outside the worker's directory, where the sandboxes are"),
+        ("in/../../below", "`..` leads outside"),
     ] {
         let (exit_code, output) = place.ask_in("above/below", sandbox_dir, &manifest, |_| ());
-        let message = format!(
-            "pylayer: sandbox_dir of the work request is wrong, exec path {sandbox_dir:?}: {problem}"
-        );
+        let message =
+            format!("pylayer: invalid sandbox_dir in the work request: exec path {sandbox_dir:?}: {problem}");
         assert!(exit_code == 1 && output.starts_with(&message), "{output}");
         assert_eq!(place.files(), before);
     }

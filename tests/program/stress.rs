@@ -216,7 +216,7 @@ fn all_layers_of_an_image_at_once_are_right() {
 }
 
 #[test]
-fn no_temporary_file_stays_of_workers_that_were_killed() {
+fn killed_workers_leave_no_temporary_files() {
     let kills = setting("PYLAYER_STRESS_KILLS", 10);
     let images = Images::new(4);
     let mut random = random();

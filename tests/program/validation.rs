@@ -199,9 +199,9 @@ fn links_to_what_is_excluded_are_left_out_with_it() {
     assert_eq!(
         image.report(),
         [
-            "app/venv/python -> ./python3 is left out of layer default but is not excluded",
+            "app/venv/python -> ./python3 is not in layer default although it is not excluded",
             "app/venv/python belongs to layer default but is in none",
-            "app/venv/python3 -> ../bin/python3 is left out of layer default but is not excluded",
+            "app/venv/python3 -> ../bin/python3 is not in layer default although it is not excluded",
             "app/venv/python3 belongs to layer default but is in none",
         ]
         .map(|line| format!("{CONTENTS}{line}"))
@@ -209,7 +209,7 @@ fn links_to_what_is_excluded_are_left_out_with_it() {
 }
 
 #[test]
-fn what_is_in_no_layer_because_of_exclude_may_be_linked_to() {
+fn links_to_excluded_paths_in_no_layer_are_accepted() {
     // No pattern matches the directory that the link points to, but all files in it are excluded.
     let image = Image::with_options(&["--exclude=site-packages/sub/a b"]);
     assert!(!image.listings["packages"].contains("sub"));
@@ -241,7 +241,7 @@ fn the_manifests_of_all_layers_are_as_good_as_one() {
     // A path that is in no manifest, because the rule has lost it, is detected by the count.
     let output = run(&mut image, paths + 1);
     let message = String::from_utf8(output.stderr).unwrap();
-    let lost = format!("the binary has {} runfiles, the manifests of its layers have {paths}", paths + 1);
+    let lost = format!("the binary has {} runfiles, but the manifests of its layers have {paths}", paths + 1);
     assert!(!output.status.success() && message.contains(&lost), "{message}");
 }
 
@@ -272,7 +272,7 @@ fn a_file_in_two_layers_is_found() {
     let image = Image::new();
     let line = image.line("default", "./app/run.runfiles/main.py");
     let report = image.edit("packages", "#mtree\n", &format!("#mtree\n{line}")).report();
-    let twice = "app/run.runfiles/main.py is in the layers default and packages";
+    let twice = "app/run.runfiles/main.py is in layers default and packages";
     assert!(report.contains(&format!("{CONTENTS}{twice}")), "{report:#?}");
 }
 
@@ -281,7 +281,7 @@ fn a_file_that_is_twice_in_a_layer_is_found() {
     let image = Image::new();
     let line = image.line("default", "./app/run.runfiles/main.py");
     let image = image.edit("default", &line, &line.repeat(2));
-    let twice = "app/run.runfiles/main.py is twice in layer default";
+    let twice = "app/run.runfiles/main.py occurs twice in layer default";
     assert_eq!(image.only_finding(), format!("{CONTENTS}{twice}"));
 }
 
@@ -291,7 +291,7 @@ fn an_excluded_file_is_found() {
     let image = image.edit("packages", "site-packages/sub/a\\040b.py", "site-packages/sub/x.whl");
     let report = image.report();
     for line in [
-        "app/run.runfiles/site-packages/sub/x.whl is in layer packages but is not a runfile, or an excluded one",
+        "app/run.runfiles/site-packages/sub/x.whl is in layer packages but is not a runfile, or is excluded",
         "app/run.runfiles/site-packages/sub/a b.py belongs to layer packages but is in none",
     ] {
         assert!(report.contains(&format!("{CONTENTS}{line}")), "{report:#?}");
@@ -299,12 +299,12 @@ fn an_excluded_file_is_found() {
 }
 
 #[test]
-fn links_that_lead_nowhere_are_found() {
+fn dangling_links_are_found() {
     for (target, problem) in [
         ("lib/c.py", "symlink to a path that is not in the image"),
-        ("../../../x", "symlink that leads out of the image"),
-        ("main.py/x", "symlink that leads through a file as if it were a directory"),
-        ("a.py", "symlink that leads in a circle or through more than 40 symlinks"),
+        ("../../../x", "symlink that points outside the image"),
+        ("main.py/x", "symlink that uses a file as a directory"),
+        ("a.py", "symlink loop, or a chain of more than 40 symlinks"),
     ] {
         let image = Image::new().edit("default", "link=lib/a\\040b.py", &format!("link={target}"));
         let expected = format!("{problem}: app/run.runfiles/a.py -> {target} (layer default)");
@@ -371,7 +371,7 @@ fn exceptions_accept_single_paths() {
     assert!(output.status.success());
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
-        "pylayer: no problem is found at a path that matches \"/b.py$\": remove what is not needed from validation_exceptions\n"
+        "pylayer: no problem was found at a path that matches \"/b.py$\": remove unneeded patterns from validation_exceptions\n"
     );
 
     accept(&mut image, &["("]);

@@ -374,7 +374,7 @@ fn analysis_never_contradicts_the_program() {
 }
 
 #[test]
-fn corners_of_the_syntax_are_understood() {
+fn corner_cases_of_the_syntax() {
     let paths = [
         "a\nb", "aéb", "a.b", "A", "a", "é", "éé", "]", "-", "^", "a-b", "/", "aab", "a/b/", "~+", "\x0b",
         "a{2}", "b",
@@ -634,7 +634,7 @@ fn a_survey_finds_interpreters_packages_and_wheels() {
 }
 
 #[test]
-fn the_rule_and_the_program_put_a_binary_into_patterns_alike() {
+fn the_rule_and_the_program_expand_patterns_alike() {
     let file = File::new(SOURCE, Strings::Bytes);
     let patterns = [
         "{runfiles}pip_|{runfiles}.*/x",
@@ -815,12 +815,12 @@ fn mistakes_are_explained() {
     let file = File::new(SOURCE, Strings::Bytes);
     for (pattern, problem) in [
         ("a\\", "it ends in a backslash"),
-        ("a)", "a parenthesis is closed that was never opened"),
-        ("(a|b", "a parenthesis is never closed"),
-        ("[a", "a bracket is never closed"),
+        ("a)", "unmatched closing parenthesis"),
+        ("(a|b", "unclosed parenthesis"),
+        ("[a", "unclosed bracket"),
         ("a|*", "\"*\" has nothing to repeat"),
         ("(?!a)", "look-around, such as (?!…), is not supported"),
-        ("a{2", "a repetition {…} is never closed"),
+        ("a{2", "unclosed repetition {…}"),
     ] {
         assert!(compile(&[("x".into(), pattern.into())], &[]).is_err(), "{pattern}");
         let answer = file.call("answers", &[json!(pattern), json!([]), json!([])]);
@@ -832,7 +832,7 @@ fn mistakes_are_explained() {
 fn a_pattern_is_one_line() {
     let file = File::new(SOURCE, Strings::Bytes);
     let problems = file.call("problems", &[json!(["a\nb", "a\r", r"a\nb", "a("])]);
-    let line_break = r"has a line break in it: write it as \n, or \r";
-    let open = "is not a regular expression: a parenthesis is never closed";
+    let line_break = r"contains a line break: write it as \n, or \r";
+    let open = "is not a regular expression: unclosed parenthesis";
     assert_eq!(problems, json!([line_break, line_break, null, open]));
 }

@@ -64,14 +64,14 @@ fn what_has_no_effect_is_refused() {
         (&["--options=xz:threads=1"], "gzip", "\"xz:threads=1\" is not supported"),
         (&["--options=gzip:compression-level=x"], "gzip", "is not supported"),
         (&["--options"], "gzip", "--options has no value"),
-        (&["--uid", "root"], "", "--uid wants a number, not \"root\""),
+        (&["--uid", "root"], "", "--uid requires a number, not \"root\""),
         (&["--numeric-owner=1"], "", "\"--numeric-owner=1\" is not supported"),
         (&["-C", "/"], "", "\"-C\" is not supported"),
-        (&["--mtime=yesterday"], "", "--mtime wants @SECONDS"),
+        (&["--mtime=yesterday"], "", "--mtime requires @SECONDS"),
         (&["--uname=a\nb"], "", "--uname has a line break in its value, \"a\\nb\""),
         (&["--exclude", "a\r"], "", "--exclude has a line break in its value, \"a\\r\""),
-        (&["--exclude=a[é]"], "", "brackets can hold ASCII characters only"),
-        (&["--exclude="], "", "--exclude wants a glob, not \"\""),
+        (&["--exclude=a[é]"], "", "brackets can contain only ASCII characters"),
+        (&["--exclude="], "", "--exclude requires a glob, not \"\""),
     ] {
         let answer = parsed(&file, tar_args, compress);
         assert!(answer.as_str().is_some_and(|text| text.contains(problem)), "{tar_args:?}: {answer}");
@@ -190,7 +190,7 @@ fn left_out_by_bsdtar(glob: &str, paths: &[&str]) -> Option<Vec<bool>> {
 }
 
 #[test]
-fn globs_leave_out_what_bsdtar_does() {
+fn globs_exclude_what_bsdtar_excludes() {
     let file = file();
     for (glob, found, not_found) in GLOBS {
         let paths = [*found, *not_found].concat();
@@ -200,7 +200,7 @@ fn globs_leave_out_what_bsdtar_does() {
 }
 
 #[test]
-fn bsdtar_leaves_out_what_the_table_says() {
+fn bsdtar_excludes_what_the_table_says() {
     for (glob, found, not_found) in GLOBS {
         let paths = [*found, *not_found].concat();
         let expected = [vec![true; found.len()], vec![false; not_found.len()]].concat();
@@ -228,7 +228,7 @@ fn globs() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn all_globs_leave_out_what_bsdtar_does() {
+fn all_globs_exclude_what_bsdtar_excludes() {
     // No directory ends in a dot: after a star, libarchive skips the end of `a./` as it does `./`.
     let paths = [
         "./a",
@@ -288,7 +288,7 @@ fn times_are_seconds() {
 }
 
 #[test]
-fn days_that_no_calendar_has_are_no_times() {
+fn nonexistent_dates_are_rejected() {
     let file = file();
     for text in [
         "2023-02-29",
@@ -301,7 +301,7 @@ fn days_that_no_calendar_has_are_no_times() {
         "2023-01-00",
     ] {
         let answer = parsed(&file, &["--mtime", text], "");
-        assert!(answer.as_str().is_some_and(|text| text.starts_with("--mtime wants")), "{text}: {answer}");
+        assert!(answer.as_str().is_some_and(|text| text.starts_with("--mtime requires")), "{text}: {answer}");
     }
     assert_eq!(
         file.call("times", &[json!(["2024-02-29", "2000-02-29"])]),
@@ -310,7 +310,7 @@ fn days_that_no_calendar_has_are_no_times() {
 }
 
 #[test]
-fn every_day_is_a_day_after_the_one_before() {
+fn consecutive_days_are_a_day_apart() {
     let (mut dates, mut expected, mut day) = (Vec::new(), Vec::new(), 0_i64);
     for year in 1970..2110 {
         let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

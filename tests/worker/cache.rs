@@ -361,7 +361,7 @@ fn overwritten_after_planning(
 }
 
 #[test]
-fn a_remembered_chunk_of_a_changed_file_is_packed_anew() {
+fn a_cached_chunk_of_a_changed_file_is_compressed_again() {
     for compress in ["gzip", "zstd", "none"] {
         let (written, blob) = overwritten_after_planning(compress, true);
         assert_described(&written.unwrap(), &blob, compress);

@@ -141,7 +141,7 @@ impl Fault {
             Fault::MissingInput => {
                 "/no/such: No such file or directory (os error 2); is it an input of the action?\n"
             }
-            Fault::Argument => "pylayer: argument \"--colour\" is not known; ",
+            Fault::Argument => "pylayer: unknown argument \"--colour\"; ",
             Fault::Pattern => {
                 "pylayer: the pattern of layer group \"x\", \"(\" is not a valid regular expression: "
             }

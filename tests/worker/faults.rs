@@ -238,13 +238,13 @@ fn mistakes_in_requests_are_answered_and_the_worker_goes_on() {
     let arguments = workspace.arguments(&Manifest::new().empty("x"), &[]);
     let with = |argument: &str| [arguments.clone(), vec![argument.to_string()]].concat();
     for (arguments, expected) in [
-        (with("--colour=red"), "argument \"--colour\" is not known"),
+        (with("--colour=red"), "unknown argument \"--colour\""),
         (
             workspace.arguments(&Manifest::new().empty("x"), &["--layer-group=x=("]),
             "is not a valid regular expression",
         ),
         (with("@no flagfile"), "cannot read no flagfile: No such file or directory"),
-        (with(""), "argument \"\" is not known"),
+        (with(""), "unknown argument \"\""),
     ] {
         let message = fails_alone(&mut worker, &workspace, &Work::new(3, arguments));
         assert!(message.starts_with("pylayer: ") && message.ends_with('\n'), "{message}");
@@ -266,8 +266,8 @@ fn damaged_requests_end_the_worker_when_its_work_is_done() {
     let endless = [0xff; 16];
     for (damage, expected) in [
         (&b"\x05\x0a"[..], "stdin ended in the middle of a work request, 2 bytes into it."),
-        (b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", "A work request of 9223372036854775808 bytes"),
-        (&endless, "The length of a work request has no end: stdin does not carry"),
+        (b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", "A work request has 9223372036854775808 bytes"),
+        (&endless, "The length prefix of a work request is too long: stdin does not carry"),
         (b"\x02\x0a\x05", "A work request cannot be decoded as a WorkRequest message: "),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "stdin ended in the middle of a work request, "),
         (&noise(1, 100_000), "A work request "),

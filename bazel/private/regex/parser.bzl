@@ -131,7 +131,7 @@ def parse_pattern(pattern):
                 groups.append(_open_group(**flags))
         elif char == ")":
             if len(groups) == 1:
-                return None, "a parenthesis is closed that was never opened"
+                return None, "unmatched closing parenthesis"
             groups.pop()
             groups[-1].atoms.append(_close_group(group))
         elif char == "|":
@@ -149,7 +149,7 @@ def parse_pattern(pattern):
             if chars[i - 1] > "~":
                 return _UNKNOWN, None  # a multibyte character, which repeats as a whole
             if char == "{" and "}" not in chars[i:]:
-                return None, "a repetition {…} is never closed"
+                return None, "unclosed repetition {…}"
             low, high, resume = _parse_repetition(pattern, i)
             repeated = group.atoms.pop()
             if low == None or len(repeated) * max(low, high or 0) > _MAX_LENGTH:
@@ -160,7 +160,7 @@ def parse_pattern(pattern):
         else:
             group.atoms.append(_take((char, False), group))
     if len(groups) > 1:
-        return None, "a parenthesis is never closed"
+        return None, "unclosed parenthesis"
     instructions = _close_group(groups[0])
     if len(instructions) > _MAX_LENGTH:
         return _UNKNOWN, None
@@ -269,7 +269,7 @@ def _parse_class(chars, start, group):
         if not item:
             return None, i, None
         members = _union(members, _fold_case(item, group))
-    return None, len(chars), "a bracket is never closed"
+    return None, len(chars), "unclosed bracket"
 
 def _parse_class_item(chars, i):
     if chars[i] != "\\":

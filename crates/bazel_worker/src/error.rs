@@ -12,14 +12,14 @@ use crate::wire::MAX_MESSAGE_BYTES;
 pub enum Error {
     /// A length prefix or JSON object that exceeds any real request.
     #[error(
-        "A work request of {0} bytes or more is announced, above the limit of {MAX_MESSAGE_BYTES}: \
+        "A work request has {0} bytes or more, which exceeds the limit of {MAX_MESSAGE_BYTES}: \
          stdin does not carry the worker protocol, or is corrupt."
     )]
     TooLarge(u128),
 
     /// A length prefix with more bytes than a varint can have.
     #[error(
-        "The length of a work request has no end: stdin does not carry the worker protocol, or is \
+        "The length prefix of a work request is too long: stdin does not carry the worker protocol, or is \
          corrupt."
     )]
     EndlessLength,

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scanner_remembers_where_it_stood() {
+    fn the_scanner_resumes_where_it_stopped() {
         let object = br#"{"a": "\"}", "b": [1, 2]}"#;
         let mut scanner = Scanner::default();
         for end in 0..object.len() {

@@ -374,7 +374,7 @@ async fn cancelled_while_it_runs_and_once_more() {
     assert_eq!(bazel.answer().await, cancelled(1, "gave up"));
     bazel.cancel(1).await;
     gates.open("wait");
-    assert_eq!(bazel.answer().await, answered(2, "wait"), "2 was not meant");
+    assert_eq!(bazel.answer().await, answered(2, "wait"), "2 was not cancelled");
     bazel.end_quietly().await;
 }
 

@@ -251,7 +251,7 @@ fn unknown_fields_are_ignored() {
 }
 
 #[test]
-fn what_a_cancellation_carries_besides_its_id_is_ignored() {
+fn other_fields_of_a_cancellation_are_ignored() {
     let stream = framed(b"\x0a\x01a\x18\x05\x20\x01\x12\x03\x0a\x01p");
     assert_eq!(decode_one(Protocol::Proto, &stream), Message::Cancel { request_id: 5 });
 }
@@ -272,7 +272,7 @@ fn a_length_just_beyond_the_limit_is_refused_and_one_at_the_limit_is_not() {
 }
 
 #[test]
-fn a_length_without_end_is_refused() {
+fn an_endless_length_is_refused() {
     let error = decode(Protocol::Proto, &[0xff; 10]).unwrap_err();
     assert!(matches!(error, Error::EndlessLength), "{error}");
 }
@@ -301,7 +301,7 @@ fn half_a_message_at_the_end_is_an_error() {
 }
 
 #[test]
-fn a_frame_that_is_no_message_is_an_error() {
+fn a_frame_that_is_not_a_message_is_an_error() {
     // A field that extends beyond the frame; wire type 7; field number 0.
     for message in [&b"\x0a\x05a"[..], b"\x0f", b"\x02\x00"] {
         let error = decode(Protocol::Proto, &framed(message)).unwrap_err();
@@ -310,7 +310,7 @@ fn a_frame_that_is_no_message_is_an_error() {
 }
 
 #[test]
-fn an_object_that_is_no_message_is_an_error() {
+fn an_object_that_is_not_a_message_is_an_error() {
     for object in [r#"{"arguments": 1}"#, r#"{"inputs": [{"digest": "§"}]}"#, "{]", "{\"a\" 1}"] {
         let error = decode(Protocol::Json, object.as_bytes()).unwrap_err();
         assert!(matches!(error, Error::MalformedJson(_)), "{object}: {error}");
