@@ -49,7 +49,7 @@ impl Codec {
     /// The codec `name` (`gzip`, `zstd` or `none`) at `level`, or at its default level.
     pub fn new(name: &str, level: Option<u8>) -> Result<Codec, Error> {
         let Some(row) = CODECS.iter().find(|row| row.name == name) else {
-            return Err(Error::Unknown { name: show(name.as_bytes()), known: known_names() });
+            return Err(Error::Unknown { name: show(name.as_bytes()), known: names() });
         };
         let level = match (row.levels, level) {
             (None, Some(_)) => return Err(Error::LevelOfNone),
@@ -64,7 +64,7 @@ impl Codec {
             "zstd" => Ok(Codec::Zstd { level }),
             "none" => Ok(Codec::None),
             // A row of the table without a compressor.
-            other => Err(Error::Unknown { name: other.to_string(), known: known_names() }),
+            other => Err(Error::Unknown { name: other.to_string(), known: names() }),
         }
     }
 
@@ -108,8 +108,17 @@ impl Codec {
     }
 }
 
-/// `gzip, zstd or none`.
-fn known_names() -> String {
+/// The levels of all codecs that have any, for a help text.
+pub fn levels() -> String {
+    let rows = || CODECS.iter().filter_map(|row| Some((&row.name, row.levels?)));
+    let ranges: Vec<String> =
+        rows().map(|(name, levels)| format!("{name} {} to {}", levels.lowest, levels.highest)).collect();
+    let defaults: Vec<String> = rows().map(|(name, levels)| format!("{name} {}", levels.default)).collect();
+    format!("Compression level: {} [default: {}]", ranges.join(", "), defaults.join(", "))
+}
+
+/// The names of all codecs: `gzip, zstd or none`.
+pub fn names() -> String {
     let names: Vec<&str> = CODECS.iter().map(|row| row.name.as_str()).collect();
     match names.split_last() {
         Some((last, others)) => format!("{} or {last}", others.join(", ")),

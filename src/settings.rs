@@ -16,6 +16,7 @@ use crate::groups::{LayerGroup, Patterns};
 use crate::image_path::ImagePath;
 use crate::metadata::Metadata;
 use crate::show::{show, show_path};
+use crate::tables::CODECS;
 
 /// The size in bytes from which equal contents are stored once. Below it, the two headers cost as much
 /// as the content would.
@@ -32,11 +33,9 @@ pub struct Settings {
     #[arg(long, default_value = "/", value_name = "DIR", value_parser = parse_root)]
     #[serde(deserialize_with = "root")]
     pub root: String,
-    /// gzip, zstd or none
-    #[arg(long, default_value_t = Settings::default().compress, value_name = "NAME")]
+    #[arg(long, default_value_t = Settings::default().compress, value_name = "NAME", help = codec::names())]
     pub compress: String,
-    /// Compression level: gzip 0 to 9, zstd 1 to 22 [default: gzip 6, zstd 3]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = codec::levels())]
     pub level: Option<u8>,
     #[command(flatten)]
     pub metadata: Metadata,
@@ -50,7 +49,7 @@ impl Default for Settings {
         Settings {
             patterns: Patterns::default(),
             root: String::new(),
-            compress: "gzip".to_string(),
+            compress: CODECS[0].name.clone(),
             level: None,
             metadata: Metadata::default(),
             dedupe: true,

@@ -15,6 +15,7 @@ load(
 load(":partition.bzl", "NO_LAYER", "partition")
 load(":platform_transition.bzl", "platform_transition")
 load(":runfiles.bzl", "image_runfiles")
+load(":tables.bzl", "CODECS")
 load(":tar_args.bzl", "parse_tar_args")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 
@@ -275,13 +276,14 @@ def _settings(ctx):
     if not is_line(root):
         fail("root is {}: remove line breaks".format(repr(root)))
     if ctx.attr.compress not in EXTENSIONS:
-        fail("compress is {}: use \"gzip\", \"zstd\", or \"\" for a plain tar".format(repr(ctx.attr.compress)))
+        names = ", ".join([repr(name) for name in EXTENSIONS if name])
+        fail("compress is {}: use {}, or \"\" for a plain tar".format(repr(ctx.attr.compress), names))
     tar_args, problem = parse_tar_args(ctx.attr.tar_args, ctx.attr.compress)
     if problem:
         fail("tar_args: " + problem)
     mode = ctx.attr.mode
     is_octal = mode.isdigit() and "8" not in mode and "9" not in mode
-    if mode != "detect" and not (is_octal and int(mode, 8) <= _MAX_MODE):
+    if mode and mode != "detect" and not (is_octal and int(mode, 8) <= _MAX_MODE):
         fail("mode is {}: use octal permissions such as \"0755\", or \"detect\"".format(repr(mode)))
     exclude = [normalize_pattern(pattern) for pattern in ctx.attr.exclude]
     exceptions = [normalize_pattern(pattern) for pattern in ctx.attr.validation_exceptions]
@@ -301,7 +303,7 @@ def _settings(ctx):
         owner_name = tar_args.owner_name,
         group_name = tar_args.group_name,
         mtime = _checked_number(ctx, "mtime", _MAX_TIME, "--mtime", tar_args.mtime),
-        mode = mode,
+        mode = mode or None,
         dedupe = ctx.attr.dedupe,
     )
 
@@ -331,13 +333,13 @@ _py_image_layer = rule(
         "root": attr.string(doc = "Absolute directory of the image in which everything is put."),
         "group_names": attr.string_list(doc = "In matching order."),
         "group_patterns": attr.string(doc = "A line for each name."),
-        "compress": attr.string(doc = "Codec; empty for a plain tar.", default = "gzip"),
+        "compress": attr.string(doc = "Codec; empty for a plain tar.", default = CODECS[0]["name"]),
         "tar_args": attr.string_list(doc = "bsdtar options."),
         "dropped": attr.string_list(doc = "Default groups that are left out of the image."),
         "exclude": attr.string_list(doc = "Patterns of files to leave out."),
         "mtime": attr.string(doc = "Seconds since 1970."),
         "mtime_number": attr.int(doc = "The same, from a select of numbers.", default = _UNSET_NUMBER),
-        "mode": attr.string(doc = "Permissions of files, in octal.", default = "0755"),
+        "mode": attr.string(doc = "Permissions of files, in octal."),
         "dedupe": attr.bool(doc = "Whether equal files are stored once per layer.", default = True),
         "validation": attr.string(
             doc = "What happens when the layers do not match the runfiles.",

@@ -3,8 +3,8 @@
 The program includes this file (src/tables.rs), so each row is also a JSON object.
 """
 
-# Codecs, by their names in `compress`, with the file extension of layers and the levels. 6 is zlib's default
-# level, and 3 is zstd's.
+# Codecs, by their names in `compress`, the default first, with the file extension of layers and the levels. 6 is
+# zlib's default level, and 3 is zstd's.
 CODECS = [
     {"name": "gzip", "extension": ".tar.gz", "levels": {"lowest": 0, "highest": 9, "default": 6}},
     {"name": "zstd", "extension": ".tar.zst", "levels": {"lowest": 1, "highest": 22, "default": 3}},
