@@ -1,6 +1,6 @@
-//! Does one action of the Bazel rule, from its arguments to its outputs: writes a layer, validates all
-//! layers, or warns about groups without files. The same code serves a persistent worker and a process
-//! that Bazel or a remote executor starts for one action.
+//! Runs one action of the Bazel rule, from its arguments to its outputs: writes a layer, validates all
+//! layers, or warns about groups without files. Persistent workers and one-shot processes, started by
+//! Bazel or a remote executor, run the same code.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -29,7 +29,7 @@ use crate::validate::{self, ListedLayer, Verdict};
 use crate::warnings;
 use bazel_worker::{Cancel, Handler, Request, Response};
 
-/// Why an action cannot have these outputs.
+/// Invalid paths of outputs.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("{} is the path of two outputs of one action; give each its own path", show_path(.0))]
@@ -42,15 +42,15 @@ enum Error {
     OutputIsInput { output: PathBuf, input: PathBuf },
 }
 
-/// Lists of patterns, by the length of their text in KiB. One image has one list of about 1 KiB.
+/// Capacity of the cache of compiled patterns, in KiB of pattern text. An image has about 1 KiB.
 const MAX_GROUPS: u64 = 64;
-/// Manifests are remembered in a quarter of the memory that compressed chunks get, and in no more than
-/// this: a manifest of 50,000 files takes 20 MB.
+/// Parsed manifests are cached in a quarter of the memory for compressed chunks, but at most this much.
+/// A manifest of 50,000 files takes 20 MB.
 const MAX_MANIFEST_BYTES: u64 = 256 << 20;
-/// Files of which it is remembered whether they can be executed: 250 bytes each.
+/// Capacity of the cache of whether files are programs: 250 bytes per file.
 const MAX_FILES: u64 = 1 << 18;
 
-/// What does the work, and what it remembers from action to action.
+/// The thread pool, and the caches that outlive an action.
 pub struct Engine {
     pool: Pool,
     groups: Cache<Patterns, Arc<LayerGroups>>,
@@ -60,7 +60,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that does its work on `pool`, and logs each request of a worker to stderr if `log`.
+    /// An engine that runs on `pool`, and logs each work request to stderr if `log`.
     pub fn new(pool: Pool, log: bool) -> Engine {
         let manifest_bytes = (pool.cache_bytes() / 4).min(MAX_MANIFEST_BYTES);
         Engine {
@@ -72,7 +72,7 @@ impl Engine {
         }
     }
 
-    /// Does what `arguments` ask for with the files in `base`.
+    /// Runs the action with these arguments. Exec paths are relative to `base`.
     pub fn run(
         &self,
         arguments: &[Bytes],
@@ -118,8 +118,8 @@ impl Engine {
         let entries = image.entries(&manifest, inputs, |name| name == layer)?;
         let planned = image.plan(entries, inputs.cancel)?;
         let mut warnings: Vec<String> = planned.warnings(&layer).into_iter().collect();
-        // Of an empty manifest the rule knows at analysis, and another action has warned. A default group
-        // is empty wherever a tree might have had files for it: nobody's mistake.
+        // The rule detects an empty manifest at analysis, and another action warns about it. An empty
+        // default group is not a mistake: a tree might have contained files for it.
         if !planned.plan.holds_files() && !manifest.entries.is_empty() {
             warnings.extend(warnings::empty_layer(&layer, &image.settings.patterns.layer_groups));
         }
@@ -225,7 +225,7 @@ impl Handler for Engine {
         let outcome = exec_path::sandbox_dir(&request.sandbox_dir)
             .map_err(|error| anyhow!("invalid sandbox_dir in the work request: {error}"))
             .and_then(|base| self.run(&request.arguments, base, &digests, cancel));
-        // stderr is the worker's log; Bazel shows it to those who ask by --worker_verbose.
+        // stderr is the worker's log, which Bazel shows with --worker_verbose.
         if self.log || request.verbosity > 0 {
             let result = match &outcome {
                 Ok(Outcome { summary, .. }) => summary.clone(),
@@ -233,7 +233,7 @@ impl Handler for Engine {
                 Err(error) => format!("failed: {error}"),
             };
             let (id, elapsed, stats) = (request.request_id, start.elapsed(), self.pool.stats());
-            // A log that cannot be written, on a full disk say, is no reason to fail.
+            // A failure to log, on a full disk for example, must not fail the action.
             let _ =
                 writeln!(std::io::stderr(), "pylayer: request {id}: {result}; {elapsed:.1?} in all; {stats}");
         }
@@ -241,10 +241,10 @@ impl Handler for Engine {
     }
 }
 
-/// What an action that succeeded has to say.
+/// The messages of a successful action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// For people, in Bazel's output.
+    /// Shown in Bazel's output.
     pub warnings: Vec<String>,
     /// For the log.
     pub summary: String,
@@ -261,7 +261,7 @@ pub fn respond(result: Result<Outcome>) -> Response {
     }
 }
 
-/// Writes a line for each group without files.
+/// Writes one line per group without files.
 fn report_unused_groups(
     request: UnusedGroupsRequest,
     flagfiles: &[PathBuf],
@@ -279,7 +279,7 @@ fn report_unused_groups(
     Ok(Outcome { summary: format!("{} layer groups without files", layer_groups.len()), warnings })
 }
 
-/// Refuses outputs that are the same path, that an input has, or that are inside an input.
+/// Rejects outputs with the same path, and outputs that are an input or inside one.
 fn check_outputs<'a>(outputs: &[&Path], inputs: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
     for (index, path) in outputs.iter().enumerate() {
         if outputs[..index].contains(path) {
@@ -299,8 +299,8 @@ fn check_outputs<'a>(outputs: &[&Path], inputs: impl Iterator<Item = &'a Path>) 
     Ok(())
 }
 
-/// Replaces `@file` and `--flagfile=file` by the lines of the file; returns also the files' paths.
-/// Bazel does so for workers, but not for one-shot runs, and remote executors may forward the flagfile
+/// Replaces `@file` and `--flagfile=file` with the lines of the file, and also returns the files' paths.
+/// Bazel expands flagfiles for workers but not for one-shot runs, and remote executors may forward them
 /// to their workers.
 fn expand_flagfiles(arguments: &[Bytes], inputs: Inputs) -> Result<(Vec<Bytes>, Vec<PathBuf>)> {
     let mut expanded = Vec::with_capacity(arguments.len());

@@ -1,4 +1,4 @@
-//! What registries and image builders need to know about a layer.
+//! The descriptor of a layer, for registries and image builders.
 
 use serde::Serialize;
 
@@ -6,16 +6,16 @@ use crate::codec::Codec;
 use crate::pipeline::Written;
 use crate::show::hex;
 
-/// An OCI content descriptor (image-spec, `descriptor.md`) with the layer's diff ID beside it.
+/// An OCI content descriptor (image-spec, `descriptor.md`), extended by the layer's diff ID.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Descriptor {
     #[serde(rename = "mediaType")]
     pub media_type: &'static str,
-    /// `sha256:` and 64 hexadecimal digits: of the file.
+    /// Digest of the file: `sha256:` and 64 hexadecimal digits.
     pub digest: String,
     /// Length of the file in bytes.
     pub size: u64,
-    /// As `digest`: of the uncompressed tar.
+    /// Digest of the uncompressed tar, in the same form.
     pub diff_id: String,
 }
 

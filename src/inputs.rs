@@ -1,14 +1,13 @@
-//! Reads what the manifest names: the sizes, digests and link texts that planning needs, and later
-//! the contents themselves. The only module that reads inputs from disk.
+//! Reads the inputs in a manifest: the sizes, digests and link targets that planning needs, and later
+//! the contents. The only module that reads inputs from disk.
 //!
-//! What a file *is* comes from the manifest, not from the disk: in a sandbox every input is a
-//! symlink, under remote execution none is, and mode bits differ from machine to machine. So files
-//! are followed through any link, trees are walked through theirs, and only a declared symlink is
-//! ever asked for its text.
+//! What kind an entry is comes from the manifest, not from the disk: in a sandbox every input is a
+//! symlink, under remote execution none is, and mode bits differ between machines. So links are followed
+//! for files and within trees, and only declared symlinks become links.
 //!
-//! The exception are outputs of which Bazel 7 does not say whether they are declared symlinks. There a
-//! link on the disk is taken for one only where that is certain, and where it is neither certain nor
-//! ruled out, the action fails: see [`Inputs::declared_text`].
+//! The exception is outputs for which Bazel 7 does not say whether they are declared symlinks. A link on
+//! disk is treated as one only if that is certain. If it is neither certain nor ruled out, the action
+//! fails: see [`Inputs::declared_text`].
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata, OpenOptions};
@@ -32,19 +31,19 @@ use crate::show::{hex, show_path};
 use crate::stamp::Stamp;
 use bazel_worker::{Cancel, Cancelled};
 
-/// How deep a tree artifact may be; deeper means a symlink that leads back to a parent.
+/// The maximum depth of a tree artifact; a deeper one contains a symlink to a parent directory.
 const MAX_TREE_DEPTH: usize = 256;
-/// How many files a tree artifact may have: ten times those of the largest wheels together. More
-/// means symlinks to directories that hold such links in turn, which double the tree at each level.
+/// The maximum number of files in a tree artifact: ten times those of the largest wheels together. A
+/// larger one has symlinks to directories with such links in turn, which double the tree at each level.
 const MAX_TREE_FILES: usize = 4_000_000;
-/// Fewest manifest entries per thread; below this, spawning costs more than it saves.
+/// The minimum number of manifest entries per thread; with fewer, spawning costs more than it saves.
 const MIN_SHARE: usize = 2048;
-/// How much of a file is read at a time to hash it.
+/// The buffer size for hashing a file.
 const HASH_BYTES: usize = 1 << 20;
-/// The magic numbers of executable content are at most this long.
+/// The length of the longest magic number of a program.
 const MAGIC_BYTES: usize = 4;
 
-/// Why an input cannot be used.
+/// An unusable input.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read {}: {error}{}", show_path(path), hint(error))]
@@ -76,7 +75,7 @@ pub enum Error {
     Cancelled(#[from] Cancelled),
 }
 
-/// What to do about an input that cannot be read.
+/// Advice on an input that cannot be read.
 fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
         Some(rustix::io::Errno::NOENT) => "; is it an input of the action?",
@@ -87,17 +86,17 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// The digests that Bazel knows, by exec path. Opaque: equal digests mean equal contents.
+/// Bazel's digests, by exec path. Opaque: equal digests mean equal contents.
 pub type Digests = FoldHashMap<Bytes, Bytes>;
 
-/// One entry of the image, with all that planning needs to know of its content.
+/// An entry of the image, with everything that planning needs to know about its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedEntry {
     pub path: ImagePath,
     pub content: Content,
 }
 
-/// What an entry holds.
+/// The content of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     File(Arc<FileContent>),
@@ -108,40 +107,40 @@ pub enum Content {
 /// A file whose content goes into the layer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileContent {
-    /// Where to open it.
+    /// The path to open.
     pub file: PathBuf,
     /// In bytes.
     pub size: u64,
-    /// Equal for equal contents; `None` where nothing needs to know.
+    /// Equal for equal contents; `None` if not needed.
     pub digest: Option<Bytes>,
-    /// Whether the content begins like something that can be executed; `None` where nobody asked.
+    /// Whether the file is an ELF image or a script; `None` if not needed.
     pub executable: Option<bool>,
-    /// What the file looked like when the layer was planned.
+    /// The file's stamp when the layer was planned.
     pub stamp: Stamp,
-    /// Whether digest and stamp together stand for the content beyond this request: the request
-    /// vouches for the digest, and the stamp is settled.
+    /// Whether digest and stamp together identify the content beyond this request: the digest is from
+    /// the request, and the stamp is settled.
     pub lasting: bool,
 }
 
-/// A content that lasts, by digest and stamp.
+/// Digest and stamp, which together identify content across requests.
 pub type LastingContent = (Bytes, Stamp);
 
-/// Whether contents begin like something that can be executed. An entry takes some 250 bytes and saves
-/// three system calls.
+/// Caches whether files are ELF images or scripts. An entry takes about 250 bytes and saves three system
+/// calls.
 pub type KnownFiles = Cache<LastingContent, bool>;
 
-/// What a symlink among the inputs can be, if neither its digest nor its text tells.
+/// What a symlink among the inputs can be, if neither its digest nor its target decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// A declared symlink: regular files are no links here, or are known by their text.
+    /// A declared symlink: regular files are not links here, or are recognized by their targets.
     Declared,
-    /// A declared symlink, unless it is absolute: regular files are links to somewhere.
+    /// A declared symlink if it is relative: regular files are absolute links here.
     DeclaredIfRelative,
-    /// Either.
+    /// A declared symlink or a regular file.
     Ambiguous,
 }
 
-/// Where inputs are and what is known of them beforehand.
+/// The location of the inputs, and what is known about them in advance.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// The directory to which exec paths are relative (a multiplex worker's `sandbox_dir`).
@@ -150,28 +149,27 @@ pub struct Inputs<'a> {
     pub digests: &'a Digests,
     pub known: &'a KnownFiles,
     pub cancel: &'a Cancel,
-    /// A time before the first look at a file.
+    /// A time before any file was accessed.
     pub now: SystemTime,
     /// See [`Inputs::compared_to`].
     pub links: Links,
 }
 
 impl Inputs<'_> {
-    /// The same inputs, with what the look of `regular`, a regular file among them, tells of links.
+    /// The same inputs, with `links` inferred from `regular`, a regular file among them.
     pub fn compared_to(self, regular: &Path) -> Self {
         let links = match std::fs::read_link(self.base.join(regular)) {
             Ok(text) if is_sandbox_link(&text, regular) => Links::Declared,
             Ok(_) => Links::DeclaredIfRelative,
-            // Where Bazel runs actions itself and without a sandbox, outputs are as actions left them,
-            // links included.
+            // If Bazel runs actions locally and without a sandbox, outputs are as their actions left
+            // them, including links.
             Err(_) if is_execution_root() => Links::Ambiguous,
             Err(_) => Links::Declared,
         };
         Inputs { links, ..self }
     }
 
-    /// The whole content of a small input such as the manifest, and what the file looked like after it
-    /// was read.
+    /// The whole content of a small input such as the manifest, and its stamp after reading.
     pub fn read(&self, exec_path: &Path) -> Result<(Vec<u8>, Stamp), Error> {
         let path = self.base.join(exec_path);
         let (mut file, before) = open(&path)?;
@@ -183,24 +181,24 @@ impl Inputs<'_> {
         if before.has_same_content(&after) { Ok((text, after)) } else { Err(Error::Changed { path }) }
     }
 
-    /// What the input with this digest in the request looks like, if both last.
+    /// Digest and stamp of an input, if they identify its content across requests.
     pub fn lasting(&self, exec_path: &Path) -> Option<LastingContent> {
         let digest = self.digest(exec_path)?;
         let metadata = std::fs::metadata(self.base.join(exec_path)).ok()?;
         let stamp = Stamp::of(&metadata);
-        // A copy: a slice of the request would keep all of it in memory.
+        // A copy, because a slice would keep the whole request in memory.
         stamp.is_settled(self.now).then(|| (Bytes::copy_from_slice(&digest), stamp))
     }
 
-    /// The entries of `manifest` that `wanted` accepts by their image path, trees expanded, sorted by
-    /// image path. `settings` say what has to be known about their contents.
+    /// The entries of `manifest` whose image paths are `wanted`, with trees expanded, sorted by image
+    /// path. `settings` determine what is read of their contents.
     pub fn entries(
         &self,
         manifest: &Manifest,
         settings: &Settings,
         wanted: impl Fn(&ImagePath) -> bool + Sync,
     ) -> Result<Vec<ResolvedEntry>, Error> {
-        // To ask the system for a size takes some microseconds.
+        // Each `stat` takes a few microseconds.
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let share = manifest.entries.len().div_ceil(threads).max(MIN_SHARE);
         let mut items = std::thread::scope(|scope| {
@@ -208,7 +206,7 @@ impl Inputs<'_> {
             let look = |entries| move || self.entries_of(entries, wanted);
             let looks = manifest.entries.chunks(share).map(|entries| {
                 let thread = std::thread::Builder::new().spawn_scoped(scope, look(entries));
-                // Where there is no room for a thread, this one does the work.
+                // If no thread can be started, this one does the work.
                 thread.map_err(|_| self.entries_of(entries, wanted))
             });
             let looks: Vec<_> = looks.collect();
@@ -260,7 +258,7 @@ impl Inputs<'_> {
         Ok(items)
     }
 
-    /// The image paths that `entries` stand for, trees expanded, without a look at any other input.
+    /// The image paths of `entries`, with trees expanded. No other input is accessed.
     pub fn paths<'a>(
         &self,
         entries: impl IntoIterator<Item = &'a ManifestEntry>,
@@ -279,11 +277,11 @@ impl Inputs<'_> {
         Ok(paths)
     }
 
-    /// The text of the output at `exec_path` if it is a declared symlink, `None` if it is a file.
+    /// The target of the output at `exec_path` if it is a declared symlink, `None` if it is a file.
     ///
-    /// A declared symlink has its own text wherever it is an input. A file may be a link, too: in a
-    /// sandbox, and where its action made one. Bazel's digests tell them apart: that of a declared
-    /// symlink is made of its text, that of a file of what the link leads to.
+    /// A declared symlink has its own target wherever it is an input. A file may be a link too: in a
+    /// sandbox, or if its action created one. Bazel's digest distinguishes them: a declared symlink's is
+    /// computed from its target, a file's from the content that the link resolves to.
     fn declared_text(&self, exec_path: &Path) -> Result<Option<Vec<u8>>, Error> {
         let path = self.base.join(exec_path);
         let text = match std::fs::read_link(&path) {
@@ -292,7 +290,8 @@ impl Inputs<'_> {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None), // not a link
             Err(error) => return Err(Error::Read { path, error }),
         };
-        // A link that stands for a file leads to it. Declared ones are right at their place in the runfiles.
+        // A link that stands for a file resolves to one. A declared link need not resolve here: it is
+        // correct at its place in the runfiles.
         let target = std::fs::metadata(&path).ok().filter(Metadata::is_file);
         let is_declared = match (self.digest(exec_path), self.links, target) {
             (None, Links::DeclaredIfRelative, _) => text.is_relative(),
@@ -302,7 +301,7 @@ impl Inputs<'_> {
                 let stamp = Stamp::of(&target);
                 let content =
                     FileContent { file: path.clone(), size: stamp.size, stamp, ..FileContent::default() };
-                // Bazel may use another hash function, by --digest_function.
+                // Bazel may use another hash function (--digest_function).
                 if digest != hex(&self.sha256(&content)?) {
                     return Err(Error::Ambiguous { path });
                 }
@@ -314,20 +313,20 @@ impl Inputs<'_> {
         Ok(is_declared.then(|| text.into_os_string().into_encoded_bytes()))
     }
 
-    /// The file at `exec_path`, which looks like `stamp`.
+    /// The file at `exec_path`, which has this stamp.
     fn file(&self, exec_path: &Path, stamp: Stamp) -> Result<Content, Error> {
         let digest = self.digest(exec_path);
         let lasting = digest.is_some() && stamp.is_settled(self.now);
         let file = self.base.join(exec_path);
         let mut content = FileContent { file, size: stamp.size, digest, executable: None, stamp, lasting };
-        // An empty file is not opened when the layer is written, so this is the only look at it.
+        // Empty files are not opened when the layer is written, so this is the only check.
         if content.size == 0 {
             content.executable = Some(self.looks_executable(&content)?);
         }
         Ok(Content::File(Arc::new(content)))
     }
 
-    /// The digest of an input, where it is known.
+    /// The digest of an input, if known.
     fn digest(&self, exec_path: &Path) -> Option<Bytes> {
         self.digests.get(exec_path.as_os_str().as_bytes()).cloned()
     }
@@ -348,7 +347,7 @@ impl Inputs<'_> {
         }
     }
 
-    /// Visits all files below `tree`, through links to files and directories, as Bazel does.
+    /// Visits all files below `tree`, following links to files and directories, as Bazel does.
     fn walk(&self, tree: &Path, image_path: &ImagePath, visit: Visit) -> Result<(), Error> {
         let mut left = MAX_TREE_FILES;
         self.walk_directory(tree, image_path, MAX_TREE_DEPTH, &mut |path, file, stamp| {
@@ -388,8 +387,8 @@ impl Inputs<'_> {
         Ok(())
     }
 
-    /// Sorts `items`, fills in the digests of files that may be equal to another, and looks at the first
-    /// bytes of files, as far as `settings` require it.
+    /// Sorts `items`, computes missing digests of files that may be equal, and reads the first bytes of
+    /// files, as far as `settings` require it.
     fn check_contents(&self, items: &mut [ResolvedEntry], settings: &Settings) -> Result<(), Error> {
         items.sort_by(|a, b| a.path.cmp(&b.path));
         let repeated: HashSet<ImagePath> = items
@@ -454,18 +453,18 @@ impl Inputs<'_> {
     }
 }
 
-/// What is done with each file of a tree: its image path, its exec path, and what it looks like.
+/// Called with each file of a tree: its image path, exec path and stamp.
 type Visit<'a> = &'a mut dyn FnMut(ImagePath, &Path, Stamp) -> Result<(), Error>;
 
-/// What identifies `content` beyond this request, if anything does.
+/// What identifies `content` across requests, if anything does.
 fn lasting_key(content: &FileContent) -> Option<LastingContent> {
-    // A copy: a slice of the request would keep all of it in memory.
+    // A copy, because a slice would keep the whole request in memory.
     let digest = content.digest.as_ref().filter(|_| content.lasting)?;
     Some((Bytes::copy_from_slice(digest), content.stamp))
 }
 
-/// Opens a regular file. Anything else may keep whoever opens it waiting, so it is opened without
-/// blocking, and the open file is asked what it is.
+/// Opens a regular file. Opening anything else may block, so this opens without blocking, and then checks
+/// the type of the open file.
 fn open(path: &Path) -> Result<(File, Stamp), Error> {
     let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits();
     match OpenOptions::new().read(true).custom_flags(flags as i32).open(path) {
@@ -490,7 +489,7 @@ fn stamp(file: &File, path: &Path) -> Result<Stamp, Error> {
 
 const NO_FILE: &str = "a device, pipe or socket";
 
-/// The stamp of the file at `path`, provided that it is one.
+/// The stamp of the file at `path`, if it is a regular file.
 fn regular(metadata: &Metadata, path: &Path) -> Result<Stamp, Error> {
     let path = path.to_path_buf();
     match metadata {
@@ -500,7 +499,7 @@ fn regular(metadata: &Metadata, path: &Path) -> Result<Stamp, Error> {
     }
 }
 
-/// Whether a link with this text is what Bazel puts into a sandbox for the input at `exec_path`.
+/// Whether a link with this target is how Bazel puts the input at `exec_path` into a sandbox.
 fn is_sandbox_link(text: &Path, exec_path: &Path) -> bool {
     text.is_absolute() && text.ends_with(exec_path)
 }
@@ -511,15 +510,15 @@ fn is_execution_root() -> bool {
     directory.parent().and_then(Path::file_name).is_some_and(|name| name == "execroot")
 }
 
-/// Bazel's digest of a declared symlink: that of its text with the first byte inverted, so that it is
-/// not the digest of a file with such content (`FileArtifactValue.UnresolvedSymlinkArtifactValue`).
+/// Bazel's digest of a declared symlink: the hash of its target with the first byte inverted, to differ
+/// from that of a file with this content (`FileArtifactValue.UnresolvedSymlinkArtifactValue`).
 fn declared_digest(text: &Path) -> String {
     let mut digest = Sha256::digest(text.as_os_str().as_bytes());
     digest[0] = !digest[0];
     hex(&digest)
 }
 
-/// Reads parts of one file, and insists that the file is what it was when the layer was planned.
+/// Reads parts of a file, and checks that it has not changed since the layer was planned.
 pub struct Reader<'a> {
     content: &'a FileContent,
     file: File,
@@ -531,11 +530,11 @@ impl<'a> Reader<'a> {
         open(&content.file).map(|(file, _)| Reader { content, file })
     }
 
-    /// Whether what has been read is, beyond doubt, what the file held when the layer was planned.
+    /// Whether the bytes read are certainly those that the file contained when the layer was planned.
     ///
     /// # Errors
     ///
-    /// [`Error::Changed`] if the content is probably another.
+    /// [`Error::Changed`] if the content has probably changed.
     pub fn is_unchanged(&self) -> Result<bool, Error> {
         let now = stamp(&self.file, &self.content.file)?;
         match self.content.stamp {
@@ -546,11 +545,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Appends `length` bytes from `offset` on to `buffer`. A part that reaches the end of the file
-    /// also checks that the file ends there.
+    /// Appends `length` bytes at `offset` to `buffer`. If they are the file's last, also checks that the
+    /// file ends there.
     pub fn append(&mut self, offset: u64, length: usize, buffer: &mut Vec<u8>) -> Result<(), Error> {
         let start = buffer.len();
-        // One byte more than is expected: a file that has grown shows without another system call.
+        // One byte more than expected, to detect a file that has grown without another system call.
         let beyond = usize::from(offset + length as u64 == self.content.size);
         buffer.reserve(length + beyond);
         let mut filled = 0;
@@ -565,7 +564,7 @@ impl<'a> Reader<'a> {
             };
             filled += read;
             // SAFETY: the vector was `start + filled - read` bytes long, and the system call has
-            // initialised the `read` bytes that follow these, which lie within the capacity.
+            // initialized the `read` bytes after these, which are within the capacity.
             unsafe { buffer.set_len(start + filled) };
             // A read of a regular file is short only at its end.
             if read == 0 || filled >= length {

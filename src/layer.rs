@@ -1,5 +1,5 @@
-//! Writes one layer: settings, a manifest and its files become a file. A Bazel action and `pylayer pack`
-//! are two ways to ask for it.
+//! Writes one layer, from settings, a manifest and its files. Both Bazel actions and `pylayer pack` use
+//! this engine.
 
 use std::io;
 use std::path::Path;
@@ -21,12 +21,12 @@ use crate::settings::Settings;
 use crate::warnings;
 use bazel_worker::Cancel;
 
-/// What the layers of an image have in common.
+/// What all layers of an image share.
 pub struct Image {
     pub settings: Settings,
-    /// The patterns of `settings`.
+    /// Compiled from the patterns of `settings`.
     pub groups: Arc<LayerGroups>,
-    /// That of `settings`.
+    /// The codec of `settings`.
     pub codec: Codec,
 }
 
@@ -37,7 +37,7 @@ impl Image {
         Ok(Image { settings, groups, codec })
     }
 
-    /// The entries of `manifest` that belong to a layer for which `is_wanted`, sorted by path.
+    /// The entries of `manifest` in the layers that `is_wanted` selects, sorted by path.
     pub fn entries(
         &self,
         manifest: &Manifest,
@@ -60,17 +60,17 @@ impl Image {
     }
 }
 
-/// A layer of which everything but its content is known.
+/// A layer that is ready to be written.
 pub struct PlannedLayer {
     pub plan: Arc<LayerPlan>,
-    /// Links that are not in the layer although they are in its manifest.
+    /// Links that are in the manifest but not in the layer.
     excluded_links: Vec<ExcludedLink>,
     codec: Codec,
 }
 
 impl PlannedLayer {
-    /// Writes the layer to a temporary file beside `path`, which [`Output::keep`] renames. `progress` is
-    /// called with the uncompressed bytes of each chunk that has been written.
+    /// Writes the layer to a temporary file next to `path`, which [`Output::keep`] renames. `progress` is
+    /// called with the uncompressed size of each chunk written.
     pub fn write(
         &self,
         path: &Path,
@@ -90,12 +90,12 @@ impl PlannedLayer {
         }
     }
 
-    /// Writes the listing of the layer, which is `written`.
+    /// Writes the layer's listing. `written` is the result of [`PlannedLayer::write`].
     pub fn write_listing(&self, written: &Written, out: &mut dyn io::Write) -> io::Result<()> {
         listing::write(&self.plan, &written.machines, &self.excluded_links, out)
     }
 
-    /// What people should know about the layer, which is called `name`.
+    /// Warnings about the layer, which is called `name`.
     pub fn warnings(&self, name: &str) -> Option<String> {
         warnings::shadows_base_image(name, &self.plan)
     }

@@ -1,30 +1,30 @@
 //! Turns a Python binary built by Bazel into container image layers.
 //!
-//! The modules stand in the order in which data flows; each imports only from those above it.
+//! The modules are listed in data-flow order; each imports only modules above it.
 //!
 //! | module | from → to |
 //! |---|---|
-//! | [`show`] | bytes of any origin → text for a message (pure) |
+//! | [`show`] | arbitrary bytes → printable text for messages (pure) |
 //! | [`tables`] | the facts that the rules and the program share |
-//! | [`image_path`], [`exec_path`], [`metadata`], [`codec`], [`elf`], [`cache`] | the vocabulary: a place in the image, one on the machine, an owner and time, a compression, a processor, a bounded memory |
-//! | [`stamp`] | what a file looks like → whether its content is still the same |
-//! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and where their contents come from |
-//! | [`survey`] | paths of the runfiles → [`survey::Survey`]: what their repositories are (pure) |
+//! | [`image_path`], [`exec_path`], [`metadata`], [`codec`], [`elf`], [`cache`] | shared types: image paths, exec paths, owner, time and mode, codecs, processors, bounded caches |
+//! | [`stamp`] | file metadata → whether the content has changed |
+//! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and the sources of their contents |
+//! | [`survey`] | runfiles paths → [`survey::Survey`]: interpreters, packages and unneeded wheels (pure) |
 //! | [`groups`] | ordered patterns → [`groups::LayerGroups`] → the layer of an image path |
 //! | [`settings`] | settings file → [`settings::Settings`] |
 //! | [`request`] | argument lines → [`request::ActionRequest`] |
-//! | [`inputs`] | manifest + disk → [`inputs::ResolvedEntry`]s: sizes, digests, link texts, expanded trees |
-//! | [`plan`] | items → [`plan::LayerPlan`]: the ordered tar entries of one layer (pure) |
+//! | [`inputs`] | manifest + disk → [`inputs::ResolvedEntry`]s: sizes, digests, link targets, expanded trees |
+//! | [`plan`] | resolved entries → [`plan::LayerPlan`]: the ordered tar entries of one layer (pure) |
 //! | [`listing`] | plan → mtree(5) text, and back (pure) |
 //! | [`header`] | planned entry → ustar and PAX header blocks (pure) |
 //! | [`chunk`] | plan → [`chunk::Chunk`]s with stable boundaries (pure) |
-//! | [`pipeline`] | chunks → parallel read and compression → ordered write and digests |
+//! | [`pipeline`] | chunks → read and compressed in parallel → hashed and written in order |
 //! | [`output`] | temporary files, renamed when all are complete |
 //! | [`descriptor`] | digests and sizes → OCI content descriptor (pure) |
-//! | [`warnings`] | what people should know about layers that are valid (pure) |
+//! | [`warnings`] | warnings about valid layers (pure) |
 //! | [`layer`] | settings, manifest and files → a written layer |
-//! | [`validate`] | manifests and listings of all layers → what is wrong with the image |
-//! | [`action`] | one action of the Bazel rule, from its arguments to its outputs |
+//! | [`validate`] | manifests and listings of all layers → problems of the image |
+//! | [`action`] | arguments of a Bazel action → its outputs |
 //! | [`pack`] | a built binary and its runfiles on disk → all layers, validated |
 
 pub mod action;

@@ -1,5 +1,4 @@
-//! The `pylayer` program: a persistent worker for Bazel, a process for one action, or a command for
-//! people.
+//! The `pylayer` program: a persistent worker for Bazel, a process for one action, or a command-line tool.
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
@@ -42,7 +41,7 @@ fn main() -> ExitCode {
     ignore_file_size_signal();
     let mut arguments: Vec<Bytes> =
         std::env::args_os().skip(1).map(|argument| Bytes::from(argument.into_vec())).collect();
-    // What is still buffered is written when the guard is dropped.
+    // Dropping the guard flushes the trace.
     let _trace = match take(&mut arguments, b"--trace=").map(|file| trace(&file)) {
         None => None,
         Some(Ok(guard)) => Some(guard),
@@ -71,15 +70,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// A write beyond the limit of file sizes (`ulimit -f`) then fails with EFBIG, which is reported and
-/// cleaned up after like any other error. By default the signal ends the process in the middle.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG, which is handled like any
+/// other error. By default, the signal kills the process before it can clean up.
 fn ignore_file_size_signal() {
-    // SAFETY: `signal` only changes what the kernel does on SIGXFSZ. SIG_IGN runs no code of ours, and
-    // no other thread runs yet that could depend on the former disposition.
+    // SAFETY: `signal` only changes the disposition of SIGXFSZ. SIG_IGN runs no handler, and no other
+    // thread is running yet that could depend on the previous disposition.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// What shells make of a process that SIGINT ended.
+/// The exit code that shells report for a process killed by SIGINT.
 const INTERRUPTED: u8 = 128 + 2;
 
 fn pack(options: &pack::Options) -> ExitCode {
@@ -102,12 +101,12 @@ fn pack(options: &pack::Options) -> ExitCode {
     }))
 }
 
-/// `arguments` with the program's name before them.
+/// `arguments`, preceded by the program's name.
 fn command_line(arguments: &[Bytes]) -> impl Iterator<Item = &OsStr> {
     [OsStr::new("pylayer")].into_iter().chain(arguments.iter().map(|argument| OsStr::from_bytes(argument)))
 }
 
-/// Records what each thread does when, for the time line of a browser or of Perfetto.
+/// Records a timeline of all threads, for Perfetto or the trace viewer of a browser.
 fn trace(file: &Bytes) -> Result<tracing_chrome::FlushGuard, String> {
     let file = Path::new(OsStr::from_bytes(file));
     let out = std::fs::File::create(file).map_err(|error| format!("--trace={}: {error}", show_path(file)))?;
@@ -116,18 +115,18 @@ fn trace(file: &Bytes) -> Result<tracing_chrome::FlushGuard, String> {
     Ok(guard)
 }
 
-/// Removes the first argument that begins with `prefix` and returns what follows the prefix.
+/// Removes the first argument that begins with `prefix`, and returns the rest of it.
 fn take(arguments: &mut Vec<Bytes>, prefix: &[u8]) -> Option<Bytes> {
     let index = arguments.iter().position(|argument| argument.starts_with(prefix))?;
     Some(arguments.remove(index).slice(prefix.len()..))
 }
 
-/// How many layers are written at once at least: as many as Bazel asks a worker for by default
-/// (`--worker_max_multiplex_instances`). They share the threads of one pool, so that on few
-/// processors, too, a small layer does not wait for large ones.
+/// The minimum number of layers written concurrently: as many as Bazel sends a worker by default
+/// (`--worker_max_multiplex_instances`). They share one thread pool, so even on few processors a small
+/// layer does not wait for large ones.
 const MIN_LAYERS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
-/// Serves Bazel's requests until it has no more.
+/// Serves Bazel's requests until the end of stdin.
 fn serve(cache_bytes: u64, log: bool) -> ExitCode {
     let cache = Arc::new(ChunkCache::new(cache_bytes));
     let limits = Limits::default();
@@ -142,8 +141,8 @@ fn parse_mib(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse::<u64>().ok()?.checked_mul(1 << 20)
 }
 
-/// The memory for compressed chunks: an eighth of the machine's, but at most 2 GiB, which holds the
-/// layers of a few large images.
+/// The memory for compressed chunks: an eighth of the machine's, but at most 2 GiB, which is enough for
+/// the layers of a few large images.
 #[cfg(target_os = "linux")]
 fn default_cache_bytes() -> u64 {
     let memory = rustix::system::sysinfo();
@@ -155,14 +154,14 @@ fn default_cache_bytes() -> u64 {
     1 << 30
 }
 
-/// Does one action, as Bazel does without workers.
+/// Runs one action, without a worker.
 fn run_once(arguments: &[Bytes]) -> ExitCode {
     let engine = match Pool::new(None, None) {
         Ok(pool) => Engine::new(pool, false),
         Err(error) => return fail(format!("cannot start a thread: {error}")),
     };
     let response = action::respond(engine.run(arguments, Path::new(""), &Digests::default(), &Cancel::new()));
-    // Bazel shows an action's stderr; if it is closed there is nobody to tell.
+    // Bazel shows an action's stderr. If it is closed, the output is lost.
     let _ = std::io::stderr().write_all(response.output.as_bytes());
     ExitCode::from(u8::from(response.exit_code != 0))
 }
@@ -175,7 +174,7 @@ fn finish(result: Result<(), impl std::fmt::Display>) -> ExitCode {
 }
 
 fn fail(error: impl std::fmt::Display) -> ExitCode {
-    // If stderr cannot be written there is nobody to tell.
+    // An error on stderr cannot be reported anywhere.
     let _ = writeln!(std::io::stderr(), "pylayer: {error}");
     ExitCode::FAILURE
 }

@@ -1,15 +1,15 @@
-//! What the tar entries of a layer say about themselves. It is configured, never read from the disk.
+//! Owner, time and mode of tar entries. They are configured, never read from disk.
 
 use clap::Args;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Number;
 
-/// 2023-01-01T08:00:00Z, the time of every entry in the layers of aspect_rules_py. Not zero: zip tools
-/// refuse times before 1980.
+/// 2023-01-01T08:00:00Z, the time of every entry in the layers of aspect_rules_py. Not zero, because zip
+/// tools reject times before 1980.
 const DEFAULT_MTIME: u64 = 1_672_560_000;
 
-/// The greatest user or group ID. The next one, (uid_t) -1, means "leave as it is" to `chown`, so it
-/// cannot be unpacked.
+/// The largest user or group ID. The next one, (uid_t) -1, means "unchanged" to `chown`, so it cannot be
+/// unpacked.
 const MAX_ID: u32 = u32::MAX - 1;
 
 /// The latest time that tar readers support: they store it in a signed 64-bit integer.
@@ -29,11 +29,11 @@ pub struct Metadata {
     #[arg(long, default_value_t = Metadata::default().gid, value_name = "N", value_parser = parse_id)]
     #[serde(deserialize_with = "id")]
     pub gid: u32,
-    /// Name of the user [default: none]
+    /// User name of every entry [default: none]
     #[arg(long, default_value_t, hide_default_value = true, value_name = "NAME", value_parser = parse_owner_name)]
     #[serde(deserialize_with = "owner_name")]
     pub uname: String,
-    /// Name of the group [default: none]
+    /// Group name of every entry [default: none]
     #[arg(long, default_value_t, hide_default_value = true, value_name = "NAME", value_parser = parse_owner_name)]
     #[serde(deserialize_with = "owner_name")]
     pub gname: String,
@@ -41,7 +41,7 @@ pub struct Metadata {
     #[arg(long, default_value_t = Metadata::default().mtime, value_name = "SECONDS", value_parser = parse_mtime)]
     #[serde(deserialize_with = "mtime")]
     pub mtime: u64,
-    /// Permissions of files, in octal; ELF images and scripts (`#!`) can also be executed wherever they can be read
+    /// Permissions of files, in octal; ELF images and scripts (`#!`) get an execute bit for each read bit
     #[arg(long, default_value_t = Metadata::default().mode, value_name = "MODE", value_parser = parse_mode)]
     #[serde(deserialize_with = "mode")]
     pub mode: ModeRule,
@@ -60,20 +60,20 @@ impl Default for Metadata {
     }
 }
 
-/// The permission bits of regular files. Bazel does not model modes, so the disk is never asked.
+/// The permission bits of regular files. They are not read from disk, because Bazel does not model modes.
 ///
-/// An ELF image or a script (`#!`), which a binary's executable always is, gets an execute bit for each
-/// read bit: with `0644` for every file, no image would start.
+/// ELF images and scripts (`#!`) get an execute bit for each read bit. A binary's executable is always
+/// one of these, so an image with `0644` for every file would not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModeRule(u32);
 
 impl ModeRule {
     /// 0755 for every file.
     pub const DEFAULT: ModeRule = ModeRule(0o755);
-    /// What `detect` stands for: 0755 for programs, 0644 for other files.
+    /// The meaning of `detect`: 0755 for programs, 0644 for other files.
     pub const DETECT: ModeRule = ModeRule(0o644);
 
-    /// The bits of a file that cannot be executed.
+    /// The bits of a file that is not a program.
     pub fn of_data(self) -> u32 {
         self.0
     }
@@ -103,7 +103,7 @@ fn parse_id(value: &str) -> Result<u32, String> {
 
 /// The name of a user or group.
 fn parse_owner_name(value: &str) -> Result<String, String> {
-    // In a tar header, a NUL ends the name.
+    // A NUL would end the name in a tar header.
     if value.contains('\0') { Err("it contains a NUL byte".to_string()) } else { Ok(value.to_string()) }
 }
 
@@ -185,7 +185,7 @@ mod tests {
         assert!(parse_owner_name("a\0b").unwrap_err().contains("NUL"));
     }
 
-    /// The default values on the command line are those of JSON.
+    /// clap formats the default mode, and parses it again.
     #[test]
     fn a_mode_is_shown_as_it_is_written() {
         for mode in ["0755", "0644", "4750", "0000"] {

@@ -1,13 +1,13 @@
-//! Writes outputs so that nobody ever sees half of one.
+//! Writes outputs atomically: under temporary names, renamed when complete.
 //!
-//! A process that is killed leaves a temporary file of perhaps gigabytes behind, and Bazel, which
-//! never heard of it, would keep it until the next `bazel clean`. So whoever writes a layer first
-//! removes what others have abandoned beside it.
+//! A killed process leaves its temporary file behind. It may have gigabytes, and Bazel, which does not
+//! track it, would keep it until the next `bazel clean`. So before a layer is written, abandoned files
+//! next to it are removed.
 //!
-//! A file in use is locked, and the kernel drops the lock when its process ends, however it ends.
-//! Process numbers would not do: they mean nothing across containers and sandboxes. The lock (`flock`)
-//! belongs to the open file, so it also works between threads of one process, and between containers
-//! that share the directory. Two rules make it safe:
+//! A file in use is locked, and the kernel releases the lock when the process ends, for whatever reason.
+//! Process IDs would not work, because they are not unique across containers and sandboxes. The lock
+//! (`flock`) belongs to the open file, so it also works between threads of one process, and between
+//! containers that share the directory. Two rules make it safe:
 //!
 //! - Only the holder of a file's lock renames or removes the file.
 //! - After locking a file, check that its name still refers to it. Between opening and locking, the
@@ -31,12 +31,12 @@ pub struct Error {
     pub error: io::Error,
 }
 
-/// The name of a temporary file is this, a process number, a serial number, and [`SUFFIX`].
+/// The name of a temporary file consists of this, the process ID, a serial number, and [`SUFFIX`].
 const PREFIX: &str = ".pylayer-";
 const SUFFIX: &str = ".tmp";
 
-/// An output under a temporary name in its own directory. Dropped, it is gone; kept, it replaces
-/// what had its name before.
+/// An output under a temporary name in its own directory. Dropping it removes the file; keeping it
+/// replaces any previous file at its path.
 pub struct Output {
     path: PathBuf,
     temporary: PathBuf,
@@ -45,8 +45,8 @@ pub struct Output {
 }
 
 impl Output {
-    /// Creates the temporary file for `path`. A new file, because truncating a large old one costs
-    /// more than writing the new one.
+    /// Creates the temporary file for `path`. Always a new file, because truncating a large one costs
+    /// more than writing a new one.
     pub fn create(path: &Path) -> Result<Output, Error> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         loop {
@@ -55,14 +55,14 @@ impl Output {
             let temporary = path.with_file_name(name);
             match OpenOptions::new().write(true).create_new(true).open(&temporary) {
                 Ok(file) => match lock(&file, &temporary) {
-                    // Where there are no locks, nothing is taken for abandoned either.
+                    // Without locks, no file is considered abandoned either.
                     Lock::Held | Lock::Unsupported => {
                         return Ok(Output { path: path.to_path_buf(), temporary, file, kept: false });
                     }
-                    // Somebody took the file for abandoned before it was locked, and removes it.
+                    // Before it was locked, the file was considered abandoned, and is being removed.
                     Lock::Lost => {}
                 },
-                // Another container's, in which a process has the same number.
+                // The file of a process with the same ID in another container.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error { path: path.to_path_buf(), error }),
             }
@@ -76,18 +76,18 @@ impl Output {
         Ok(output)
     }
 
-    /// Where to write.
+    /// The temporary file.
     pub fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// Gives all outputs their names, or leaves none. Call it when all are complete.
+    /// Renames all outputs, which must be complete, to their final names. On failure, none is left.
     pub fn keep(outputs: impl IntoIterator<Item = Output>) -> Result<(), Error> {
         let mut kept: Vec<PathBuf> = Vec::new();
         for mut output in outputs {
             if let Err(error) = std::fs::rename(&output.temporary, &output.path) {
                 for path in kept {
-                    // The error to report is the first one.
+                    // Only the first error is reported.
                     let _ = std::fs::remove_file(path);
                 }
                 return Err(Error { path: output.path.clone(), error });
@@ -102,19 +102,19 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         if !self.kept {
-            // The lock is held until the file is closed, which is after this.
+            // The lock is still held: the file is closed after this.
             let _ = std::fs::remove_file(&self.temporary);
         }
     }
 }
 
-/// What came of locking a file.
+/// The result of locking a file.
 enum Lock {
-    /// Nobody else has the file, and it still has its name.
+    /// The file is locked, and its path still refers to it.
     Held,
-    /// Somebody else has the file, or it has lost its name.
+    /// The file is locked elsewhere, or its path no longer refers to it.
     Lost,
-    /// The file system has no locks.
+    /// The file system does not support locks.
     Unsupported,
 }
 
@@ -131,15 +131,15 @@ fn lock(file: &File, path: &Path) -> Lock {
     }
 }
 
-/// Removes the temporary files beside `path` whose processes were killed. Does what it can: that it
-/// cannot list a directory, say, is no reason to fail.
+/// Removes the temporary files of killed processes next to `path`. Best effort: errors, such as a
+/// directory that cannot be listed, are ignored.
 pub fn remove_abandoned(path: &Path) {
-    // The parent of a mere name is the empty path.
+    // `Path::parent` of a bare file name is the empty path.
     let directory = path.with_file_name(".");
     for name in std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name()) {
         if name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)) {
             let temporary = path.with_file_name(name);
-            // A pipe of that name must not keep anyone waiting, and a link must not lead elsewhere.
+            // Do not block on a pipe, and do not follow a link.
             let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
             let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(&temporary) else {
                 continue;
@@ -227,7 +227,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let taken =
             |serial| directory.path().join(format!("{PREFIX}{}-{serial}{SUFFIX}", std::process::id()));
-        // Other tests of this process take numbers too.
+        // Other tests of this process use serial numbers too.
         (0..1000).for_each(|serial| std::fs::write(taken(serial), "").unwrap());
         Output::create(&directory.path().join("layer.tar")).unwrap();
         assert!((0..1000).all(|serial| taken(serial).exists()));

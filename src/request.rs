@@ -1,4 +1,4 @@
-//! Turns the argument lines of an action into an [`ActionRequest`], checked once.
+//! Parses the argument lines of an action into a checked [`ActionRequest`].
 //!
 //! Every argument has the form `--name=value`, so that no line of a flagfile can begin with `@`.
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::exec_path;
 use crate::show::show;
 
-/// What can be wrong with the arguments.
+/// Invalid arguments.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("unknown argument \"{0}\"; every argument has the form --name=value")]
@@ -23,10 +23,10 @@ pub enum Error {
     Value { name: String, value: String, problem: String },
 }
 
-/// One action: write one layer.
+/// An action that writes one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerRequest {
-    /// The group whose files the layer holds.
+    /// The group whose files the layer contains.
     pub layer: String,
     /// Exec path of the image's [`Settings`](crate::settings::Settings).
     pub settings: PathBuf,
@@ -40,31 +40,31 @@ pub struct LayerRequest {
     pub listing: Option<PathBuf>,
 }
 
-/// One action: prove that the layers of an image are right.
+/// An action that validates the layers of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidationRequest {
-    /// Exec path of the report, one line for each problem. Written whatever the result.
+    /// Exec path of the report, one line per problem. Written even if validation fails.
     pub report: PathBuf,
     /// Exec path of the image's [`Settings`](crate::settings::Settings).
     pub settings: PathBuf,
     /// Exec path of the [`ValidationSettings`](crate::settings::ValidationSettings).
     pub validation_settings: PathBuf,
-    /// Exec paths of the manifests of all layers, and of what is in no layer.
+    /// Exec paths of the manifests: one per layer, and one of the entries in no layer.
     pub manifests: Vec<PathBuf>,
     /// Each layer's name and the exec path of its listing.
     pub listings: Vec<(String, PathBuf)>,
 }
 
-/// One action: warn about groups that no file of the binary belongs to.
+/// An action that warns about groups without files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnusedGroupsRequest {
-    /// Exec path of the report, one line for each group.
+    /// Exec path of the report, one line per group.
     pub report: PathBuf,
     /// Exec path of the [`UnusedGroups`](crate::settings::UnusedGroups).
     pub settings: PathBuf,
 }
 
-/// What an action may ask for.
+/// The arguments of any action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActionRequest {
     Layer(LayerRequest),
@@ -125,13 +125,13 @@ pub fn flagfile(argument: &[u8]) -> Result<Option<PathBuf>, Error> {
     flagfile.map(|value| path("flagfile", value, exec_path::input)).transpose()
 }
 
-/// The arguments that a flagfile with this content stands for, one on each line.
+/// The arguments in a flagfile with this content, one per line.
 pub fn flagfile_arguments(content: &Bytes) -> impl Iterator<Item = Bytes> {
     let lines = content.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| content.slice_ref(line))
 }
 
-/// The arguments that may be given once, until they are taken out.
+/// The arguments that may occur only once. Parsing a request removes those it uses.
 #[derive(Default)]
 struct Options(BTreeMap<String, Vec<u8>>);
 

@@ -1,8 +1,7 @@
-//! The settings that the actions of an image have in common, and the files in which the Bazel rule
-//! writes them. `pylayer pack` has the same settings as options.
+//! The settings that the actions of an image share, and the files in which the Bazel rule passes them.
+//! `pylayer pack` has the same settings as options.
 //!
-//! A settings file contains one JSON object (docs/formats.md). What it does not set has its default
-//! value.
+//! A settings file contains one JSON object (docs/formats.md). An absent setting has its default value.
 
 use std::path::{Path, PathBuf};
 
@@ -18,18 +17,18 @@ use crate::metadata::Metadata;
 use crate::show::{show, show_path};
 use crate::tables::CODECS;
 
-/// The size in bytes from which equal contents are stored once. Below it, the two headers cost as much
-/// as the content would.
+/// The minimum size in bytes of files that are deduplicated. For smaller ones, the two headers cost as
+/// much as the content would.
 pub const DEDUPE_FROM: u64 = 4096;
 
-/// What decides the bytes of an image's layers, besides their manifests and files.
+/// Everything that determines the bytes of an image's layers, except their manifests and files.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Args)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     #[command(flatten)]
     pub patterns: Patterns,
-    /// Directory of the image in which everything is put
-    // No directory above it gets an entry. Without slashes at its ends.
+    /// Directory of the image that everything goes into
+    // Without leading or trailing slashes. Directories above it get no entries.
     #[arg(long, default_value = "/", value_name = "DIR", value_parser = parse_root)]
     #[serde(deserialize_with = "root")]
     pub root: String,
@@ -39,7 +38,7 @@ pub struct Settings {
     pub level: Option<u8>,
     #[command(flatten)]
     pub metadata: Metadata,
-    /// Store copies of equal files, not hard links
+    /// Store equal files as copies instead of hard links
     #[arg(long = "no-dedupe", action = ArgAction::SetFalse)]
     pub dedupe: bool,
 }
@@ -63,44 +62,44 @@ impl Settings {
         Codec::new(&self.compress, self.level)
     }
 
-    /// Whether contents of `size` bytes become hard links to an equal one in the same layer.
+    /// Whether a file of `size` bytes becomes a hard link to an equal file of the same layer.
     pub fn dedupes(&self, size: u64) -> bool {
         self.dedupe && size >= DEDUPE_FROM
     }
 }
 
-/// What decides whether the layers of an image are right, besides their patterns.
+/// The settings of validation, in addition to the patterns of the layers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Args)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValidationSettings {
-    /// Leave out what belongs to a default group
+    /// Leave a default group out of the image
     #[arg(long = "drop", value_name = "NAME", value_parser = ["interpreter", "packages"])]
     pub dropped: Vec<String>,
-    /// What happens when the layers are not the binary's runfiles, or a link leads nowhere
+    /// What to do if the layers do not match the runfiles, or a link dangles
     #[arg(long, default_value = "error", value_name = "HOW")]
     pub validation: Validation,
-    /// Accept a link that leads nowhere if REGEX is found in its path
+    /// Accept dangling links whose paths match REGEX
     #[arg(long = "validation-exception", value_name = "REGEX", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub validation_exceptions: Vec<String>,
-    /// `e_machine` of the image's platform, if it is known. In JSON, the name of its processor.
+    /// `e_machine` of the image's platform, if known. In JSON, the name of the processor.
     #[arg(skip)]
     #[serde(rename = "cpu", deserialize_with = "machine")]
     pub machine: Option<u16>,
-    /// The number of distinct image paths in the manifests of all layers, if it is known.
+    /// The number of distinct image paths in all manifests, if known.
     #[arg(skip)]
     pub paths: Option<usize>,
 }
 
-/// What becomes of the problems that validation finds.
+/// What to do about problems that validation finds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Validation {
-    /// Print what is wrong, and write no layer
+    /// Report problems, and write no layer
     #[default]
     Error,
-    /// Print what is wrong, and write the layers
+    /// Report problems, but write the layers
     Warn,
-    /// Do not look
+    /// Skip validation
     Off,
 }
 
@@ -108,13 +107,13 @@ pub enum Validation {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UnusedGroups {
-    /// With the patterns of the BUILD file.
+    /// With patterns as in the BUILD file.
     pub layer_groups: Vec<LayerGroup>,
     /// Normalized names of the packages in the runfiles.
     pub packages: Vec<String>,
 }
 
-/// A settings file is malformed.
+/// A malformed settings file.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", show_path(file))]
 pub struct Error {
@@ -169,7 +168,7 @@ mod tests {
         parse(Path::new("layers.settings.json"), json.as_bytes()).map_err(|error| error.to_string())
     }
 
-    /// What the command line means without options.
+    /// The settings of a command line without options.
     fn of_command_line() -> Settings {
         #[derive(clap::Parser)]
         struct CommandLine {

@@ -1,13 +1,13 @@
-//! What people should know about layers that are valid. Pure.
+//! Warnings about valid layers. Pure.
 
 use crate::groups::LayerGroup;
 use crate::plan::{self, LayerPlan};
 use crate::show::show;
 
-/// How many patterns that accept nothing are named.
+/// The maximum number of unused exceptions that a warning names.
 const MAX_UNUSED: usize = 5;
 
-/// Says that `layer` has entries where base images often have symlinks.
+/// Warns if `layer` has entries where base images often have symlinks.
 pub fn shadows_base_image(layer: &str, plan: &LayerPlan) -> Option<String> {
     let entry = plan::shadows_base_image(plan)?;
     Some(format!(
@@ -16,14 +16,14 @@ pub fn shadows_base_image(layer: &str, plan: &LayerPlan) -> Option<String> {
     ))
 }
 
-/// Says that `layer` is empty, if it is one of `groups`.
+/// Warns that `layer` is empty, if it is one of `groups`.
 pub fn empty_layer(layer: &str, groups: &[LayerGroup]) -> Option<String> {
     let groups = groups.iter().filter(|group| group.name == layer);
     let patterns: Vec<&str> = groups.map(|group| group.pattern.as_str()).collect();
     (!patterns.is_empty()).then(|| unused_group(layer, &patterns.join("|"), &[]))
 }
 
-/// Says that the patterns `unused`, which are to accept problems of layers, accept none.
+/// Warns about `unused` patterns of `validation_exceptions`, if there are any.
 pub fn unused_exceptions(unused: &[&str]) -> Option<String> {
     let shown: Vec<String> =
         unused.iter().take(MAX_UNUSED).map(|pattern| format!("\"{}\"", show(pattern.as_bytes()))).collect();
@@ -36,8 +36,8 @@ pub fn unused_exceptions(unused: &[&str]) -> Option<String> {
     })
 }
 
-/// Says that no file belongs to the layer group `name`, and what the reason may be. `packages` are the
-/// normalized names of those in the runfiles.
+/// Warns that the layer group `name` has no files, and suggests likely reasons. `packages` are the
+/// normalized names of the packages in the runfiles.
 pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
     let mut warning = format!(
         "layer {name:?} is empty: no file left by earlier groups matches its pattern {}",
@@ -47,14 +47,14 @@ pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
         warning +=
             r". It looks escaped for awk: in a regular expression, write \. for a dot and $ for the end";
     }
-    // Bazel 7 has `~` in the names of other modules' repositories, later versions have `+`. That is
-    // also an operator, unless it is escaped or in a class.
+    // The repositories of other modules have a `~` in their names in Bazel 7, a `+` in later versions. A
+    // `+` is an operator, unless it is escaped or in a class.
     let of_bazel_7 = pattern.contains('~') && !pattern.contains('+');
     let of_bazel_8 = !pattern.contains('~') && (pattern.contains(r"\+") || pattern.contains("[+]"));
     if of_bazel_7 || of_bazel_8 {
         warning += ". Bazel 7 uses ~ in repository names, later versions use +; [~+] matches both";
     }
-    // pip_deps_torch of a WORKSPACE is pip_deps_311_torch_cp311_… of a module.
+    // pip_deps_torch in a WORKSPACE is called pip_deps_311_torch_cp311_… with modules.
     let by_package = pattern.contains("{pip_package:");
     match mentioned_package(pattern, packages) {
         Some(package) if !by_package => {
@@ -70,7 +70,7 @@ pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
     warning
 }
 
-/// A pattern as a BUILD file has it: `pip_package("torch")`, or quoted.
+/// A pattern as written in a BUILD file: `pip_package("torch")`, or a quoted string.
 fn shown_pattern(pattern: &str) -> String {
     let package = |part: &str| Some(format!("{:?}", part.strip_prefix("{pip_package:")?.strip_suffix('}')?));
     match pattern.split('|').map(package).collect::<Option<Vec<String>>>() {
@@ -79,7 +79,7 @@ fn shown_pattern(pattern: &str) -> String {
     }
 }
 
-/// The package whose name is a word of `pattern`, the longest of several.
+/// The package with the longest name that is a whole word in `pattern`.
 fn mentioned_package<'a>(pattern: &str, packages: &'a [String]) -> Option<&'a String> {
     let pattern = pattern.to_ascii_lowercase().replace(['_', '.'], "-");
     let is_mentioned = |package: &&String| {
@@ -113,7 +113,7 @@ mod tests {
             ("/site-packages/Torch_Audio/", &["pip_package(\"torch-audio\")"]),
             ("[~]pypi_311_torch/", &["later versions use +", "pip_package(\"torch\")"]),
             ("{pip_package:yaml}", &["pyyaml, not yaml"]),
-            // An earlier group has it.
+            // The package's files are in an earlier group.
             ("{pip_package:torch}", &[]),
         ] {
             let warning = unused_group("x", pattern, &packages);

@@ -1,10 +1,10 @@
-//! Validates the layers of an image: reads what they should be from their manifests, and what they are
-//! from their listings.
+//! Validates the layers of an image: compares the expected contents, from manifests, with the actual
+//! contents, from listings.
 //!
 //! | step | from → to |
 //! |---|---|
-//! | this module | manifests, listings and settings → what the layers should be and what they are |
-//! | `proof` | both → what is wrong with the image (pure) |
+//! | this module | manifests, listings and settings → expected and actual contents |
+//! | `proof` | both → problems of the image (pure) |
 
 mod proof;
 
@@ -25,23 +25,23 @@ use crate::warnings;
 /// A layer to validate.
 pub struct ListedLayer {
     pub name: String,
-    /// Where the listing is from, for messages.
+    /// The listing's file, for messages.
     pub file: PathBuf,
     pub listing: Vec<u8>,
 }
 
-/// What validation found.
+/// The result of validation.
 pub struct Verdict {
-    /// All problems, one on each line.
+    /// All problems, one per line.
     pub report: String,
     /// A summary of the problems, if there are any.
     pub problems: Option<String>,
-    /// Names exceptions that accept nothing.
+    /// Names unused exceptions.
     pub warning: Option<String>,
 }
 
-/// Compares `layers` with what `manifests`, those of all layers and of what is in none, ask for. Of the
-/// inputs, only trees are read. `report` is the file for all problems, if there is one.
+/// Compares `layers` with `manifests`: those of all layers, and the one of the entries in no layer. Of
+/// the inputs, only trees are read. `report` is the file that will list all problems, if there is one.
 pub fn validate(
     layers: Vec<ListedLayer>,
     manifests: &[&Manifest],
@@ -59,7 +59,7 @@ pub fn validate(
     };
     let layers: Vec<(String, Listing)> = layers.into_iter().map(parse).collect::<Result<_>>()?;
     let exceptions = Exceptions::compile(&settings.validation_exceptions)?;
-    // What may be in several layers is in the manifests of all of them.
+    // An entry that may be in several layers is in all their manifests.
     let mut seen = HashSet::new();
     let entries = manifests.iter().flat_map(|manifest| &manifest.entries);
     let entries: Vec<_> = entries.filter(|entry| seen.insert(*entry)).collect();
