@@ -1,11 +1,11 @@
-//! Tells which layer an image path belongs to.
+//! Determines which layer an image path belongs to.
 //!
-//! A layer group is a name and a regular expression that is *searched* in the image path with `./`
-//! before it (`./app/bin.runfiles/…`), as `awk`'s `~` did for the macro that this one replaces. The
-//! first group in the given order wins; a path that no group takes belongs to [`DEFAULT_GROUP`].
+//! A layer group is a name and a regular expression that is *searched* in the image path with a leading
+//! `./` (`./app/bin.runfiles/…`), like awk's `~` in the original macro. The first matching group wins; a
+//! path that matches none belongs to [`DEFAULT_GROUP`].
 //!
-//! Patterns match bytes, because paths need not be UTF-8: `.` is any byte, classes such as `\w` are
-//! ASCII.
+//! Patterns match bytes, because paths need not be UTF-8: `.` matches any byte, and classes such as `\w`
+//! are ASCII.
 
 use std::sync::LazyLock;
 
@@ -19,18 +19,19 @@ use crate::show::show;
 use crate::survey::{self, Survey};
 use crate::tables::{DEFAULT_GROUP_PATTERNS, REPOSITORY_NAMES};
 
-/// The group of everything that no pattern takes.
+/// The group of paths that match no pattern.
 pub const DEFAULT_GROUP: &str = "default";
 
-/// Stands for the runfiles directory of the binary in a pattern: [`for_binary`] puts it in. A pattern
-/// that begins with it can be ruled out for most directories as a whole, so that a directory whose
-/// files are not known before they are built (a tree artifact) is an input of few layers.
+/// Placeholder in patterns for the binary's runfiles directory; [`for_binary`] fills it in. A pattern that
+/// begins with it can be ruled out for most directories as a whole, so a tree artifact, whose files are
+/// not known until it is built, is an input of few layers.
 const RUNFILES: &str = "{runfiles}";
 
-/// Stands for the directories of interpreters in the runfiles, with the slash behind them.
+/// Placeholder for the directories of interpreters in the runfiles, including the slash after them.
 const INTERPRETER_DIRECTORY: &str = "{interpreter}";
 
-/// What `{pip_package:NAME}` begins with: the repositories of a package, with the slash behind them.
+/// Start of `{pip_package:NAME}`, the placeholder for the repositories of a package, including the slash
+/// after them.
 const PIP_PACKAGE: &str = "{pip_package:";
 
 /// A name and the pattern of the paths that belong to it.
@@ -44,7 +45,7 @@ pub struct LayerGroup {
 }
 
 impl LayerGroup {
-    /// A group whose name needs no check.
+    /// A group whose name is known to be valid.
     pub fn new(name: impl Into<String>, pattern: impl Into<String>) -> LayerGroup {
         LayerGroup { name: name.into(), pattern: pattern.into() }
     }
@@ -54,13 +55,13 @@ impl LayerGroup {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Args)]
 #[serde(default, deny_unknown_fields)]
 pub struct Patterns {
-    /// A layer of its own for the paths in which REGEX is found; the first such group takes a path
+    /// Put paths that match REGEX into a layer of their own; the first matching group wins
     #[arg(long = "layer-group", value_name = "NAME=REGEX", value_parser = parse_layer_group)]
     pub layer_groups: Vec<LayerGroup>,
-    /// The groups that are tried after these.
+    /// The groups that are tried after `layer_groups`.
     #[arg(skip)]
     pub default_groups: Vec<LayerGroup>,
-    /// Leave out the paths in which REGEX is found
+    /// Exclude paths that match REGEX
     #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new())]
     pub exclude: Vec<String>,
 }
@@ -71,8 +72,8 @@ impl Patterns {
         self.layer_groups.iter().chain(&self.default_groups)
     }
 
-    /// These patterns and the default groups for a binary whose runfiles are at `runfiles`, as the Bazel
-    /// rule has them.
+    /// These patterns and the default groups, with the placeholders filled in for a binary whose runfiles
+    /// are at `runfiles`, as in the Bazel rule.
     pub fn for_binary(&self, runfiles: &ImagePath, found: &Survey) -> Patterns {
         let is_own =
             |name: &str| name != DEFAULT_GROUP && self.layer_groups.iter().any(|own| own.name == name);
@@ -101,7 +102,8 @@ fn parse_layer_group(value: &str) -> Result<LayerGroup, String> {
     }
 }
 
-/// A layer's file has the name of its group. Output groups and hidden files begin with `_` and `.`.
+/// Parses the name of a group, which is also that of its layer's file. Names must not begin with `_` or
+/// `.`, like some output groups and hidden files.
 fn parse_layer_name(name: &str) -> Result<String, String> {
     let is_allowed = |char: char| char.is_ascii_alphanumeric() || "_-.+".contains(char);
     if name.is_empty() || name.starts_with(['.', '_']) || !name.chars().all(is_allowed) {
@@ -122,7 +124,7 @@ pub static DEFAULT_GROUPS: LazyLock<Vec<LayerGroup>> = LazyLock::new(|| {
     let mut groups: Vec<LayerGroup> = Vec::new();
     for row in DEFAULT_GROUP_PATTERNS.iter() {
         match groups.last_mut() {
-            // Patterns of successive rows of one group are alternatives of one pattern.
+            // Consecutive rows of a group are alternatives of one pattern.
             Some(group) if group.name == row.group => {
                 group.pattern.push('|');
                 group.pattern.push_str(&row.pattern);
@@ -133,14 +135,14 @@ pub static DEFAULT_GROUPS: LazyLock<Vec<LayerGroup>> = LazyLock::new(|| {
     groups
 });
 
-/// The pattern for names of repositories that hold an `interpreter` or a `package`.
+/// The pattern for names of repositories that contain an `interpreter` or a `package`.
 fn repository_name(holds: &str) -> &'static str {
     let row = REPOSITORY_NAMES.iter().find(|row| row.holds == holds);
     &row.expect("the table has a row for each of the two").pattern
 }
 
-/// `pattern` with what is known of a binary in the places that ask for it: its runfiles directory, and
-/// what a survey found there.
+/// Fills in the placeholders of `pattern`: the binary's runfiles directory, and what the survey found
+/// there.
 pub fn for_binary(pattern: &str, runfiles: &ImagePath, found: &Survey) -> String {
     if !pattern.contains('{') {
         return pattern.to_string();
@@ -157,11 +159,11 @@ pub fn for_binary(pattern: &str, runfiles: &ImagePath, found: &Survey) -> String
     let mut parts = pattern.split(PIP_PACKAGE);
     let mut expanded = parts.next().unwrap_or_default().to_string();
     for part in parts {
-        // Without the brace, it is no regular expression.
+        // Without the closing brace, the pattern is not a valid regular expression either.
         let Some((name, rest)) = part.split_once('}') else { return pattern };
         let distribution = survey::normalize_distribution(name.as_bytes());
         let repositories = found.packages.get(&distribution).map_or(&[][..], Vec::as_slice);
-        // The files of a tree artifact are not known, but aspect_rules_py delimits the name.
+        // The survey does not know the files of a tree artifact, but aspect_rules_py delimits the name.
         let words: Vec<String> = distribution.split(|&byte| byte == b'-').map(literal).collect();
         let name = words.join("[-_.]");
         let tree = repository_name("package").replace("{package}", &name);
@@ -171,15 +173,15 @@ pub fn for_binary(pattern: &str, runfiles: &ImagePath, found: &Survey) -> String
     expanded
 }
 
-/// A regular expression for these bytes. A dot stands for each that is not ASCII: Starlark knows
-/// bytes, and Rust text.
+/// A regular expression for these bytes, with a dot for each that is not ASCII: Starlark's patterns are
+/// bytes, Rust's are text.
 fn literal(bytes: &[u8]) -> String {
     let text = bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '\0' });
     regex::escape(&text.collect::<String>()).replace('\0', ".")
 }
 
-/// Layers in the order in which an image stacks them: what changes least comes first, because a
-/// container runtime unpacks every layer above a changed one again.
+/// Sorts layers in image order. Those that change least come first, because a container runtime unpacks
+/// every layer above a changed one again.
 pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
     names.sort_by_key(|name| match *name {
         "interpreter" => 0,
@@ -190,18 +192,18 @@ pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
     names
 }
 
-/// What the text of a pattern, and of all patterns of a list, may take. A parser needs some 100 bytes of
-/// memory for each byte. A list of a thousand patterns has 50 KiB.
+/// The maximum length of a pattern, and of all patterns in a list. The parser needs about 100 bytes of
+/// memory per byte. A list of a thousand patterns has 50 KiB.
 const PATTERN_TEXT_BYTES: usize = 64 << 10;
 const LIST_TEXT_BYTES: usize = 256 << 10;
-/// What a compiled pattern may take in memory, which bounds what a hostile one can cost.
+/// The maximum size of a compiled pattern in memory, which bounds the cost of a hostile one.
 const PATTERN_BYTES: usize = 10 << 20;
-/// What a compiled list may take.
+/// The maximum size of a compiled list in memory.
 const LIST_BYTES: usize = 64 << 20;
-/// What matching may take for what it remembers of the patterns, for each thread.
+/// The maximum size of the lazy DFA's cache, per thread.
 const MATCHER_BYTES: usize = 16 << 20;
 
-/// What can be wrong with a list of groups.
+/// An invalid list of groups.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{what} \"{}\" is not a valid regular expression: {problem}", show(pattern.as_bytes()))]
@@ -212,19 +214,19 @@ pub enum Error {
     List { count: usize, bytes: usize },
 }
 
-/// Compiled patterns in the order in which they are tried.
+/// Compiled patterns, in matching order.
 #[derive(Debug)]
 pub struct LayerGroups {
-    /// In the order of the first patterns of `patterns`.
+    /// The names of the groups, in the order of their patterns.
     groups: Vec<String>,
-    /// The groups' patterns, then those of what is left out: one pass over a path tries them all.
+    /// The groups' patterns, then those of `exclude`. One pass over a path matches all of them.
     patterns: RegexSet,
 }
 
 impl LayerGroups {
-    /// Compiles `patterns`. A name may occur more than once, with a pattern each time.
+    /// Compiles `patterns`. Several groups may have the same name.
     pub fn compile(patterns: &Patterns) -> Result<LayerGroups, Error> {
-        // Each alone first: an error in a set does not tell which pattern it is in.
+        // Each one separately first, because an error in a set does not say which pattern it is in.
         for LayerGroup { name, pattern } in patterns.groups() {
             check(pattern, || format!("the pattern of layer group {name:?},"))?;
         }
@@ -239,7 +241,7 @@ impl LayerGroups {
         })
     }
 
-    /// The group of the entry that a tar calls `name` (`./app/main.py`), or `None` when it is excluded.
+    /// The group of the tar entry `name` (`./app/main.py`), or `None` if it is excluded.
     pub fn group_of(&self, name: &[u8]) -> Option<&str> {
         let found = self.patterns.matches(name);
         if found.iter().any(|pattern| pattern >= self.groups.len()) {
@@ -248,7 +250,7 @@ impl LayerGroups {
         Some(found.iter().next().map_or(DEFAULT_GROUP, |first| &self.groups[first]))
     }
 
-    /// Whether `exclude` leaves out what is at `place`: the file, or all files in the directory.
+    /// Whether `place` is excluded, as a file or as a directory with all its files.
     pub fn excludes(&self, place: &ImagePath) -> bool {
         let name = place.tar_name();
         self.group_of(name).is_none() || self.group_of(&[name, b"/"].concat()).is_none()
@@ -267,7 +269,7 @@ impl LayerGroups {
     }
 }
 
-/// Patterns of paths that validation accepts although something is wrong with them.
+/// Patterns of paths at which validation accepts problems.
 #[derive(Debug, Default)]
 pub struct Exceptions(RegexSet);
 
@@ -285,13 +287,13 @@ impl Exceptions {
         self.0.patterns()
     }
 
-    /// The patterns that are found in the path of the entry that a tar calls `name`, by number.
+    /// The indices of the patterns that match the tar entry `name`.
     pub fn found_in(&self, name: &[u8]) -> Vec<usize> {
         self.0.matches(name).iter().collect()
     }
 }
 
-/// Compiles patterns that are valid each alone.
+/// Compiles patterns that have been checked one by one.
 fn pattern_set(patterns: &[&String]) -> Result<RegexSet, Error> {
     let bytes: usize = patterns.iter().map(|pattern| pattern.len()).sum();
     if bytes > LIST_TEXT_BYTES {
@@ -312,7 +314,7 @@ fn pattern_set(patterns: &[&String]) -> Result<RegexSet, Error> {
         })
 }
 
-/// Finds out whether `pattern` can be compiled.
+/// Checks that `pattern` compiles.
 fn check(pattern: &str, what: impl Fn() -> String) -> Result<(), Error> {
     if pattern.len() > PATTERN_TEXT_BYTES {
         let problem = format!("it has {} bytes, and the limit is {PATTERN_TEXT_BYTES}", pattern.len());
@@ -329,7 +331,7 @@ fn check(pattern: &str, what: impl Fn() -> String) -> Result<(), Error> {
 
 fn problem(error: &regex::Error, what: &str, pattern: &str) -> Error {
     let text = error.to_string();
-    // The crate draws a multi-line picture; its last line is the sentence.
+    // The regex crate marks the place in a multi-line message; the last line states the problem.
     let problem = text.lines().last().unwrap_or(&text).trim().trim_start_matches("error: ").to_string();
     Error::Pattern { what: what.to_string(), pattern: pattern.to_string(), problem }
 }

@@ -1,13 +1,13 @@
 //! Decides the entries of one layer: their order, kinds, modes and links. Pure.
 //!
 //! Entries are sorted by the bytes of their tar name, in which a directory ends in `/`, so parents
-//! stand before what is in them. Files of equal content are stored once, by the first of them; the
-//! others are hard links to it, which the OCI layer specification wants in the same layer and after
-//! their target.
+//! precede their contents. The first of several files with equal content is stored; the others are hard
+//! links to it, which the OCI layer specification requires to be in the same layer and after their
+//! target.
 //!
-//! Directory entries say who owns a directory and with which mode, also where the base image has it:
-//! a layer that holds `./tmp/` as 0755 takes `/tmp` from everyone but root. So there are none for the
-//! directories that base images come with, nor above the root.
+//! A directory entry replaces the owner and mode of a directory in the base image: after a layer with
+//! `./tmp/` as 0755, only root can write to `/tmp`. So there are no entries for directories that base
+//! images have, nor above the root.
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,34 +24,34 @@ use crate::settings::Settings;
 use crate::show::{show, show_path};
 use bazel_worker::{Cancel, Cancelled};
 
-/// Directories of the image's root that are symlinks in common base images. A directory entry would
-/// replace the link, and with it the base image's programs.
+/// Top-level directories that are symlinks in common base images. A directory entry would replace the
+/// link, and thereby remove the base image's programs.
 pub const BASE_IMAGE_SYMLINKS: [&str; 6] = ["bin", "lib", "lib32", "lib64", "libx32", "sbin"];
 
-/// The other directories of the image's root that base images come with, some of them with a mode of
-/// their own (`tmp`, `root`): Filesystem Hierarchy Standard 3.0, chapter 3 and section 6.1.
+/// The other top-level directories of base images, some with a special mode (`tmp`, `root`): Filesystem
+/// Hierarchy Standard 3.0, chapter 3 and section 6.1.
 const BASE_IMAGE_DIRECTORIES: [&str; 15] = [
     "boot", "dev", "etc", "home", "media", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr",
     "var",
 ];
 
-/// Directories whose own directories belong to the base image too. `/home/app` has the owner that the
-/// base image gave it, `/var/tmp`, `/run/lock` and `/dev/shm` are open to everyone, and `/usr/lib` may
-/// be a symlink as `/lib` is. What is in `/opt` and `/srv` is an application's own.
+/// Directories whose subdirectories belong to the base image too. `/home/app` has the owner that the base
+/// image gave it, `/var/tmp`, `/run/lock` and `/dev/shm` are writable by everyone, and `/usr/lib` may be
+/// a symlink like `/lib`. Subdirectories of `/opt` and `/srv` belong to applications.
 const PARENTS_OF_BASE_IMAGE_DIRECTORIES: [&str; 6] = ["dev", "home", "run", "usr", "usr/local", "var"];
 
-/// The longest text of a symlink: Linux wants it to fit into 4096 bytes (`PATH_MAX`) with its final NUL.
+/// The maximum length of a symlink's target: Linux allows 4096 bytes (`PATH_MAX`) including the final NUL.
 const MAX_LINK_TEXT: usize = 4095;
 
-/// How many names one stored content may have: the limit of ext2 and ext3. ext4 allows 65,000 and btrfs
-/// 65,535, which leaves room for a store that makes a second tree of hard links to an unpacked image.
+/// The maximum number of names for one stored file: the limit of ext2 and ext3. ext4 allows 65,000 and
+/// btrfs 65,535, which leaves room for a store that adds a second tree of hard links to an unpacked image.
 const MAX_NAMES: u32 = 32_000;
 
 const DIRECTORY_MODE: u32 = 0o755;
-/// Linux ignores the mode of a symlink and always shows this one.
+/// Linux ignores the mode of a symlink and always reports this one.
 const SYMLINK_MODE: u32 = 0o777;
 
-/// Why the entries cannot be one layer.
+/// Entries that cannot form a layer.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     #[error(
@@ -80,7 +80,7 @@ pub struct LayerPlan {
 }
 
 impl LayerPlan {
-    /// Whether there is anything but directories.
+    /// Whether any entry is not a directory.
     pub fn holds_files(&self) -> bool {
         self.entries.iter().any(|entry| entry.body != Body::Directory)
     }
@@ -89,14 +89,14 @@ impl LayerPlan {
 /// One tar entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TarEntry {
-    /// The name in the tar: `./app/main.py`, a directory with a final `/`. That of a directory is a
-    /// slice of what is in it: deep trees have many directories for a file.
+    /// The name in the tar, such as `./app/main.py`; a directory's ends in `/`. A directory's name is a
+    /// slice of a name inside it, because deep trees have many directories per file.
     pub name: Bytes,
     pub mode: u32,
     pub body: Body,
 }
 
-/// What a tar entry is.
+/// The kind and content of a tar entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     Directory,
@@ -120,22 +120,22 @@ impl TarEntry {
     }
 }
 
-/// A symlink that is left out because it leads to what `exclude` leaves out.
+/// A symlink that is not in the layer because it leads to an excluded path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExcludedLink {
     pub path: ImagePath,
     pub text: Vec<u8>,
 }
 
-/// Takes the links out of `items`, the members of one layer, that would dangle because of `exclude`: those whose text names an
-/// excluded path, or leads to or through another link that is taken out.
+/// Removes the links from `items`, the members of one layer, that would dangle because of `exclude`:
+/// those whose target is an excluded path, or leads to or through another removed link.
 ///
-/// A package that is excluded should leave nothing behind in a virtual environment: by a dangling link
-/// to its metadata, `importlib.metadata` would find a distribution without name and version.
+/// An excluded package should leave nothing behind in a virtual environment: through a dangling link to
+/// its metadata, `importlib.metadata` would find a distribution without name and version.
 ///
-/// Where a link leads is read off its text, because the links of other layers are not known here. A
-/// link that leads to an excluded path only through one of these is kept. In the result, a link that
-/// leads to another stands after it.
+/// Links are resolved by their text, because the links of other layers are not known here. A link that
+/// leads to an excluded path only through a link of another layer is kept. In the result, a link follows
+/// the one that it leads to.
 pub fn take_excluded_links(
     items: &mut Vec<ResolvedEntry>,
     groups: &LayerGroups,
@@ -149,7 +149,7 @@ pub fn take_excluded_links(
             links.insert(item.path.as_bytes(), Link { path: &item.path, text, place });
         }
     }
-    // Two contents for one path are an error, which is left to `plan`.
+    // Two contents for one path are an error, which `plan` reports.
     for item in items.iter() {
         if let Content::File(_) = item.content {
             links.remove(item.path.as_bytes());
@@ -165,7 +165,7 @@ pub fn take_excluded_links(
     if taken.is_empty() {
         return Ok(Vec::new());
     }
-    // By the first link on the way of each.
+    // Grouped by the first link that each of them leads to or through.
     let mut leading_to: HashMap<&[u8], Vec<&Link>> = HashMap::new();
     for link in links.values() {
         cancel.check()?;
@@ -193,7 +193,7 @@ pub fn take_excluded_links(
 struct Link<'a> {
     path: &'a ImagePath,
     text: &'a [u8],
-    /// Where the text leads.
+    /// The image path that the text names.
     place: ImagePath,
 }
 
@@ -249,7 +249,7 @@ pub fn plan(items: Vec<ResolvedEntry>, settings: &Settings, cancel: &Cancel) -> 
     Ok(LayerPlan { entries, metadata: settings.metadata.clone() })
 }
 
-/// The first path of `plan` that lies where base images often have a symlink.
+/// The first entry of `plan` that is at or below a path where base images often have a symlink.
 pub fn shadows_base_image(plan: &LayerPlan) -> Option<&TarEntry> {
     plan.entries.iter().find(|entry| {
         let first = entry.name.split(|&byte| byte == b'/').nth(1);
@@ -257,7 +257,7 @@ pub fn shadows_base_image(plan: &LayerPlan) -> Option<&TarEntry> {
     })
 }
 
-/// The copy of a content to which the next file with it becomes a hard link.
+/// The stored copy to which the next file with the same content becomes a hard link.
 struct Stored {
     /// The index of its entry.
     first: usize,
@@ -265,8 +265,8 @@ struct Stored {
 }
 
 impl Stored {
-    /// The index of the entry to which the entry `index` is a hard link; `None` where this copy has as
-    /// many names as it may have, and `index` is the next one.
+    /// The index of the entry that the entry `index` becomes a hard link to; `None` if this copy has the
+    /// maximum number of names, and `index` is the next copy.
     fn add_name(&mut self, index: usize) -> Option<usize> {
         if self.names == MAX_NAMES {
             *self = Stored { first: index, names: 1 };
@@ -277,7 +277,7 @@ impl Stored {
     }
 }
 
-/// Refuses what no image can hold.
+/// Rejects entries that no image can contain.
 fn check(ResolvedEntry { path, content }: &ResolvedEntry) -> Result<(), Error> {
     if path.is_whiteout() {
         return Err(Error::Whiteout(path.clone()));
@@ -290,8 +290,8 @@ fn check(ResolvedEntry { path, content }: &ResolvedEntry) -> Result<(), Error> {
     }
 }
 
-/// Keeps one of several items at the same path. Rule sets list files more than once (rules_python's
-/// precompiled files come with two owners); an empty file gives way to a real one.
+/// Keeps one of several items with the same path. Rule sets list files more than once (rules_python's
+/// precompiled files have two owners). A real file replaces an empty one.
 fn without_repetitions(items: Vec<ResolvedEntry>, cancel: &Cancel) -> Result<Vec<ResolvedEntry>, Error> {
     let mut kept: Vec<ResolvedEntry> = Vec::with_capacity(items.len());
     for item in items {
@@ -311,8 +311,8 @@ fn without_repetitions(items: Vec<ResolvedEntry>, cancel: &Cancel) -> Result<Vec
             _ => kept.push(item),
         }
     }
-    // A file's path, were it a directory, would be a prefix of the paths inside it. They follow it
-    // in the order, though not always at once: `a`, `a-b`, `a/b`.
+    // A path that is both a file and a directory is a prefix of the paths inside it. These are sorted
+    // after it, but not always immediately after it: `a`, `a-b`, `a/b`.
     let mut files: Vec<&ImagePath> = Vec::new();
     for item in &kept {
         cancel.check()?;
@@ -343,10 +343,10 @@ fn describe(content: &Content) -> String {
     }
 }
 
-/// Directory entries for the parents of `name` that `previous`, the entry before it, does not share.
+/// Directory entries for the parents of `name` that are not parents of `previous`, the entry before it.
 fn new_directories(previous: &[u8], name: &Bytes, root: &str) -> Vec<TarEntry> {
     let parent = name.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-    // Most files are beside the one before them.
+    // Most files are in the same directory as the one before them.
     if previous.starts_with(&name[..=parent]) {
         return Vec::new();
     }
@@ -358,14 +358,14 @@ fn new_directories(previous: &[u8], name: &Bytes, root: &str) -> Vec<TarEntry> {
         .collect()
 }
 
-/// Whether a layer may say what the directory `path` is.
+/// Whether layers contain an entry for the directory `path`.
 fn is_ours(path: &[u8], root: &str) -> bool {
     let at_or_below_root = root.is_empty()
         || path.starts_with(root.as_bytes()) && matches!(path.get(root.len()), None | Some(b'/'));
     at_or_below_root && !is_of_base_images(path)
 }
 
-/// Whether `path` is a directory that base images come with.
+/// Whether `path` is a directory that base images have.
 fn is_of_base_images(path: &[u8]) -> bool {
     let is_one_of = |names: &[&str], path: &[u8]| names.iter().any(|name| name.as_bytes() == path);
     match path.iter().rposition(|&byte| byte == b'/') {

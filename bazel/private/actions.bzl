@@ -1,10 +1,10 @@
-"""The actions of an image: one writes a layer, one validates all layers, one warns of unused groups."""
+"""The actions of an image: writing a layer, validating all layers, and warning about unused groups."""
 
 load(":manifest.bzl", "write_manifest")
 load(":tables.bzl", "CODECS")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 
-# The extension of a layer's file by the value of `compress`.
+# File extensions of layers, by the value of `compress`.
 EXTENSIONS = {"" if row["name"] == "none" else row["name"]: row["extension"] for row in CODECS}
 
 _LAYER_MNEMONIC = "PyImageLayer"
@@ -14,7 +14,7 @@ _EXECUTION_REQUIREMENTS = {
     "supports-multiplex-workers": "1",
     "supports-worker-cancellation": "1",
     "supports-workers": "1",
-    # One process serves both kinds of actions, so what it remembers is in memory once.
+    # One worker process serves all kinds of actions, so they share its caches.
     "worker-key-mnemonic": _LAYER_MNEMONIC,
 }
 
@@ -57,7 +57,7 @@ def write_layer(ctx, settings, image, layer, members):
         settings: the checked attributes.
         image: what `write_image_settings` returns.
         layer: the layer's name.
-        members: what `partition` gives for the layer.
+        members: what `partition` returns for the layer.
 
     Returns:
         A struct of the files `layer`, `descriptor`, `listing` and `manifest`.
@@ -87,20 +87,20 @@ def write_layer(ctx, settings, image, layer, members):
     return struct(layer = output, descriptor = descriptor, listing = listing, manifest = manifest)
 
 def validate_layers(ctx, settings, patterns, image, runfiles, layers, left_out):
-    """Declares the action that proves the layers right from their listings.
+    """Declares the action that validates the layers, using their listings.
 
-    What the layers should be is known from their manifests and that of what is left out, which must
-    together have as many paths as the runfiles: a manifest of its own would be the largest file by far
-    that a change of one runfile writes again.
+    The expected contents are in the manifests of the layers and of the entries in no layer, which must
+    together have as many paths as the runfiles. A separate manifest of all runfiles would be by far the
+    largest file to be rewritten when one runfile changes.
 
     Args:
         ctx: the rule's context.
         settings: the checked attributes.
         patterns: as for `partition`.
         image: what `write_image_settings` returns.
-        runfiles: what `image_runfiles` gives.
-        layers: dict from layers to what `write_layer` gives.
-        left_out: what `partition` gives for what is in no layer.
+        runfiles: what `image_runfiles` returns.
+        layers: dict from layers to what `write_layer` returns.
+        left_out: what `partition` returns for `NO_LAYER`.
 
     Returns:
         The report.
@@ -128,7 +128,7 @@ def validate_layers(ctx, settings, patterns, image, runfiles, layers, left_out):
     _run(
         ctx,
         args,
-        # Of the runfiles only the trees, to know what is in them.
+        # The only runfiles needed are trees, to list their files.
         inputs = [files.listing for files in layers.values()] + runfiles.trees + manifests + [image, validation_settings],
         outputs = [report],
         mnemonic = "PyImageLayerValidation",
@@ -137,10 +137,10 @@ def validate_layers(ctx, settings, patterns, image, runfiles, layers, left_out):
     return report
 
 def report_unused_groups(ctx, groups, packages):
-    """Declares the action that warns of groups without files.
+    """Declares the action that warns about groups without files.
 
-    An action's output is shown when it runs, once; that of print() would be shown whenever a server analyzes
-    the target. And this action has no inputs but the groups, so an edit of the binary does not run it again.
+    An action's output is shown once, when it runs; print() would repeat the message whenever a server
+    analyzes the target. The action's only input is its settings, so editing the binary does not rerun it.
 
     Args:
         ctx: the rule's context.
@@ -169,7 +169,7 @@ def report_unused_groups(ctx, groups, packages):
     return report
 
 def _write_settings(ctx, kind, settings):
-    """Declares the action that writes settings as JSON; those that are `None` have default values."""
+    """Declares the action that writes settings as JSON; `None` means the default value."""
     file = ctx.actions.declare_file("{}.{}.json".format(ctx.label.name, kind))
     ctx.actions.write(file, json.encode(_set(settings)) + "\n")
     return file
@@ -181,11 +181,11 @@ def _layer_groups(groups):
     return [{"name": name, "pattern": pattern} for name, pattern in groups]
 
 def _arguments(ctx):
-    """Arguments in a flagfile. Bazel expands any line that begins with @, so all lines begin with --."""
+    """Arguments in a flagfile. Bazel expands lines that begin with @, so every line begins with --."""
     return ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
 
 def _run(ctx, args, **kwargs):
-    """Declares an action of the program, done by its worker wherever there is one."""
+    """Declares an action that runs the program, in a worker if possible."""
     ctx.actions.run(
         executable = ctx.toolchains[TOOLCHAIN_TYPE].pylayer,
         arguments = [args],
@@ -195,5 +195,5 @@ def _run(ctx, args, **kwargs):
     )
 
 def _resources(os, inputs):  # buildifier: disable=unused-variable
-    """What one layer takes: the program's threads divide the processors among all layers."""
+    """The resources of one layer: the program's threads share the processors among all layers."""
     return {"cpu": 1 if inputs < 1000 else 2, "memory": 64 if inputs < 1000 else 250}

@@ -1,24 +1,24 @@
-"""Which entries of an image may belong to which layer."""
+"""Divides the entries of an image among its layers."""
 
 load(":layer_groups.bzl", "DEFAULT_GROUP", "layer_finder")
 load(":manifest.bzl", "manifest_line")
 load(":runfiles.bzl", "file_kind", "runfiles_path")
 
-# The key of what is in no layer, where layers are keys.
+# The key of the entries in no layer, in dicts from layers.
 NO_LAYER = None
 
 def partition(runfiles, patterns):
-    """Divides the image's entries among the layers: for each layer what may belong to it.
+    """Finds the entries that may belong to each layer.
 
     Args:
-        runfiles: what `image_runfiles` gives.
+        runfiles: what `image_runfiles` returns.
         patterns: a struct of `groups` (names and patterns in matching order), `exclude` (patterns) and
             `dropped` (names of groups).
 
     Returns:
-        A dict from layers to structs of `files` and `inputs` (lists of File), `lines` (of the
-        manifest, for what is not in `files`) and `map_file` (a `map_each` for what is). What belongs to
-        no layer, because it is excluded or its group is dropped, is in that of `NO_LAYER`.
+        A dict from layers to structs of `files` and `inputs` (lists of File), `lines` (manifest lines of
+        the entries that are not in `files`) and `map_file` (a `map_each` for `files`). Entries in no
+        layer, because they are excluded or their group is dropped, are under `NO_LAYER`.
     """
     layers_of = layer_finder(patterns.groups, patterns.exclude)
     names = {name: None for name, _ in patterns.groups + [(DEFAULT_GROUP, None)] if name not in patterns.dropped}
@@ -44,7 +44,7 @@ def partition(runfiles, patterns):
     }
 
 def _file_mapper(runfiles):
-    """A `map_each` that keeps nothing alive but strings and the kinds of the few links."""
+    """A `map_each` that retains only strings and the kinds of the few links."""
     prefix, workspace, kinds = runfiles.prefix, runfiles.workspace, runfiles.kinds
 
     def map_file(file):

@@ -19,20 +19,20 @@ load(":tables.bzl", "CODECS")
 load(":tar_args.bzl", "parse_tar_args")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 
-# Names of output groups beside those of the layers.
+# Output groups other than those of the layers.
 _RESERVED_GROUPS = ["descriptors", "listings"]
 
-# Attributes that Starlark rules have and `native.filegroup` lacks. They are about where actions run, and
+# Attributes of Starlark rules that `native.filegroup` does not have. They determine where actions run, and
 # only the target for all layers has actions.
 _ATTRIBUTES_OF_ACTIONS = ["exec_compatible_with", "exec_group_compatible_with", "exec_properties", "toolchains"]
 
-# Numbers may come in an attribute for numbers, where this value means unset.
+# Means unset in the integer attributes, which exist for selects of numbers.
 _UNSET_NUMBER = -2147483648
 
-# (uid_t) -1, the number after this one, means "leave as it is" to chown(2).
+# The number after this one, (uid_t) -1, means "unchanged" to chown(2).
 _MAX_ID = 4294967294
 
-# Permissions with setuid, setgid and sticky.
+# All permission bits, including setuid, setgid and sticky.
 _MAX_MODE = 4095
 
 # The latest time of a signed 64-bit time_t.
@@ -60,55 +60,55 @@ def py_image_layer(
     """Packs a Python binary and its runfiles into container image layers, one per layer group.
 
     Creates `{name}`, which builds all layers and has an output group for each, and `{name}_{group}`
-    for each layer. The binary becomes `{root}/{package}/{binary}`, with its runfiles beside it.
+    for each layer. The binary becomes `{root}/{package}/{binary}`, with its runfiles next to it.
 
-    A file belongs to the first group whose pattern is found in its path in the image, such as
+    A file belongs to the first group whose pattern matches anywhere in its image path, such as
     `./app/server/server.runfiles/pip_deps_numpy/site-packages/numpy/__init__.py`. Groups are tried in
-    this order: those of `layer_groups`; `interpreter`, which takes what holds a Python interpreter;
-    `packages`, which takes third-party packages; `default`, which takes the rest, and the virtual
-    environment that a rule set makes for the binary. The wheel that a rule set keeps beside its unpacked
-    content is left out.
+    this order: those of `layer_groups`; `interpreter`, for Python interpreters; `packages`, for
+    third-party packages; `default`, for everything else, including the virtual environment that a rule
+    set creates for the binary. Wheels that a rule set keeps next to their unpacked contents are not
+    packed.
 
-    `None` means the default for every argument. Every argument can be a `select()`, except `name`, and
-    `layer_groups` as a whole: its names become targets, but each pattern can be a `select()`.
+    For every argument, `None` means the default. Every argument can be a `select()`, except `name` and
+    `layer_groups`: the names of groups become targets, but each pattern can be a `select()`.
 
     Args:
         name: Name of the target for all layers.
         py_binary: The binary: any executable target with runfiles.
-        root: Absolute directory of the image in which everything is put. The image's root if unset.
-        layer_groups: Layers of their own: a dict from names to regular expressions, in the syntax
-            of [Rust's regex](https://docs.rs/regex/latest/regex/#syntax), which match bytes.
-            `pip_package("torch")` makes one for a package.
+        root: Absolute path of the directory of the image that everything goes into. The image's root if
+            unset.
+        layer_groups: Additional layers: a dict from names to regular expressions, in the syntax
+            of [Rust's regex](https://docs.rs/regex/latest/regex/#syntax), matched against bytes.
+            `pip_package("torch")` returns the pattern for a package.
             Patterns that were escaped twice for awk (`"\\\\\\\\.runfiles/"`) keep their meaning. A
-            group named `interpreter` or `packages` takes the place of the default one; `None`
-            instead of a pattern leaves what belongs to the default one out of the image.
+            group named `interpreter` or `packages` replaces the default one; with `None` instead of a
+            pattern, the files of the default one are left out of the image.
         compress: `gzip` (the default), `zstd`, or the empty string for a plain tar.
-        tar_args: bsdtar options. Understood are `--options` with `gzip:!timestamp`,
+        tar_args: bsdtar options. Supported are `--options` with `gzip:!timestamp`,
             `gzip:compression-level=N`, `zstd:compression-level=N` and `zstd:threads=N`; `--uid`,
-            `--gid`, `--uname`, `--gname`, `--numeric-owner`; `--mtime`; `--exclude`. An attribute
-            that says otherwise wins.
-        binary: Another name for `py_binary`.
-        platform: Platform for which the binary is built. The target platform if unset.
-        owner: User id of every entry, as a number or a string of digits. In a `select()`, numbers from
-            2147483648 on have to be strings. 0 if unset.
-        group: Group id of every entry, likewise. 0 if unset.
-        mtime: Time of every entry, in seconds since 1970, likewise. 1672560000, 2023-01-01T08:00:00Z,
+            `--gid`, `--uname`, `--gname`, `--numeric-owner`; `--mtime`; `--exclude`. Attributes take
+            precedence over conflicting options.
+        binary: Alias of `py_binary`.
+        platform: Platform to build the binary for. The target platform if unset.
+        owner: User ID of every entry, as a number or a string of digits. In a `select()`, numbers of at
+            least 2147483648 must be strings. 0 if unset.
+        group: Group ID of every entry, likewise. 0 if unset.
+        mtime: Time of every entry, in seconds since 1970, likewise. 1672560000 (2023-01-01T08:00:00Z)
             if unset.
-        mode: Permissions of files in octal, 0755 if unset. ELF images and scripts also get the execute
-            bits wherever it has read bits: `0644` is 0755 for them. `detect` means `0644`.
-        dedupe: Whether files of equal content, from 4 KiB on, are stored once per layer, as hard
-            links. They are by default.
-        exclude: Regular expressions, as in `layer_groups`; a file in whose path one is found is left
-            out, and so are symlinks of the same layer to it. See also `SLIM_INTERPRETER`.
-        validation: What happens when the layers turn out not to be the binary's runfiles, or a link
-            leads nowhere, or a binary is made for another processor: `error` (the default), `warn`
-            or `off`.
-        validation_exceptions: Regular expressions, as in `exclude`. Validation accepts a symlink that
-            leads nowhere, a file for another processor, and a file where another layer has a directory,
-            if one is found in its path.
-        compute_unused_inputs: Ignored: each layer's inputs are its own files in any case.
-        **kwargs: Attributes of all targets, such as `visibility`, `testonly` and `tags`. Those about
-            where actions run, such as `exec_properties`, are set on `{name}` only.
+        mode: Permissions of files in octal, 0755 if unset. ELF images and scripts also get an execute
+            bit for each read bit, so `0644` becomes 0755 for them. `detect` means `0644`.
+        dedupe: Whether files of at least 4 KiB with equal content are stored once per layer, as hard
+            links. True by default.
+        exclude: Regular expressions, as in `layer_groups`. Files whose image paths match are excluded,
+            and so are symlinks to them in the same layer. See also `SLIM_INTERPRETER`.
+        validation: What to do if the layers do not match the binary's runfiles, a symlink dangles, or a
+            file is for another processor: `error` (the default), `warn` or `off`.
+        validation_exceptions: Regular expressions, as in `exclude`. At paths that match, validation
+            accepts dangling symlinks, files for another processor, and files where another layer has a
+            directory.
+        compute_unused_inputs: Ignored: the inputs of a layer are always its own files only.
+        **kwargs: Attributes of all targets, such as `visibility`, `testonly` and `tags`. Those that
+            determine where actions run, such as `exec_properties`, are set on `{name}` only.
 
     Returns:
         The labels of the layers, in image order: `interpreter`, the groups of `layer_groups`,
@@ -162,17 +162,17 @@ def py_image_layer(
     return ["{}_{}".format(name, layer) for layer in layers]
 
 def _join(patterns):
-    """Joins strings and selects: a list attribute cannot hold a select in the place of an element."""
+    """Joins strings and selects into one value: the elements of a list attribute cannot be selects."""
     joined = patterns[0]
     for pattern in patterns[1:]:
         joined += "\n" + pattern
     return joined
 
 def _number(name, value):
-    """The attribute for a number: one for strings, or where the numbers are in a select, one for numbers.
+    """The attribute for a number: a string attribute, or for a select of numbers an integer attribute.
 
-    The one for strings is the usual one, since attributes for numbers end at 2^31 - 1. Starlark shows
-    what is in a select only by its text.
+    Strings are preferred, since integer attributes end at 2^31 - 1. Starlark exposes the contents of a
+    select only as text.
     """
     if type(value) == "int":
         return {name: str(value)}
@@ -203,7 +203,7 @@ def _check_group(where, name, pattern):
             ", ".join(_RESERVED_GROUPS),
         ))
 
-    # Line breaks separate the patterns in their attribute, so they are looked for before.
+    # Line breaks separate the patterns in the rule's attribute, so this must be checked here.
     if type(pattern) == "string" and not is_line(pattern):
         fail("{}: the pattern of layer group {}, {}, {}".format(where, repr(name), repr(pattern), pattern_problem(pattern)))
 
@@ -230,8 +230,8 @@ def _py_image_layer_impl(ctx):
         if layer not in ctx.attr.dropped
     }
 
-    # The label of a layer that is known to be empty has a file, since rules ask for one; an image does
-    # without.
+    # The label of a layer that is known to be empty provides a file, since rules require one; the image
+    # does not contain it.
     in_image = {layer: files for layer, files in written.items() if members[layer].files or members[layer].lines}
     unused = [pair for pair in raw_groups if pair not in DEFAULT_GROUPS and pair[0] not in in_image]
     validation = []
@@ -260,14 +260,14 @@ def _groups(ctx):
         if not pattern:
             fail("the pattern of layer group {} is empty (or None in a select), and would match every path: write \".\" for every path, \"[^\\\\s\\\\S]\" for none".format(repr(name)))
 
-        # Patterns of the default groups have a part in braces, which is replaced later.
+        # Patterns of the default groups contain placeholders in braces, which are filled in later.
         problem = (name, pattern) not in DEFAULT_GROUPS and pattern_problem(pattern)
         if problem:
             fail("the pattern of layer group {}, {}, {}".format(repr(name), repr(original), problem))
     return groups
 
 def _settings(ctx):
-    """Checks the attributes, and gives them as values."""
+    """Checks the attributes, and returns their values."""
     root = ctx.attr.root
     if root and not root.startswith("/"):
         fail("root must be an absolute directory: write \"/{0}\", not \"{0}\"".format(root))
@@ -308,7 +308,7 @@ def _settings(ctx):
     )
 
 def _checked_number(ctx, name, greatest, option, option_value):
-    """What an attribute says, or else an option of `tar_args`: a number, or `None`."""
+    """The number in an attribute, or else in an option of `tar_args`, or else `None`."""
     number = getattr(ctx.attr, name + "_number")
     value = str(number) if number != _UNSET_NUMBER else getattr(ctx.attr, name)
     if value and not value.isdigit():
@@ -330,27 +330,27 @@ _py_image_layer = rule(
             cfg = platform_transition,
             aspects = [binary_closure],
         ),
-        "root": attr.string(doc = "Absolute directory of the image in which everything is put."),
+        "root": attr.string(doc = "Absolute path of the directory that everything goes into."),
         "group_names": attr.string_list(doc = "In matching order."),
         "group_patterns": attr.string(doc = "A line for each name."),
         "compress": attr.string(doc = "Codec; empty for a plain tar.", default = CODECS[0]["name"]),
         "tar_args": attr.string_list(doc = "bsdtar options."),
         "dropped": attr.string_list(doc = "Default groups that are left out of the image."),
-        "exclude": attr.string_list(doc = "Patterns of files to leave out."),
+        "exclude": attr.string_list(doc = "Patterns of excluded paths."),
         "mtime": attr.string(doc = "Seconds since 1970."),
         "mtime_number": attr.int(doc = "The same, from a select of numbers.", default = _UNSET_NUMBER),
         "mode": attr.string(doc = "Permissions of files, in octal."),
         "dedupe": attr.bool(doc = "Whether equal files are stored once per layer.", default = True),
         "validation": attr.string(
-            doc = "What happens when the layers do not match the runfiles.",
+            doc = "What to do if the layers do not match the runfiles.",
             default = "error",
             values = ["error", "warn", "off"],
         ),
         "validation_exceptions": attr.string_list(doc = "Patterns of paths with accepted problems."),
-        "platform": attr.label(doc = "Platform for which the binary is built."),
-        "owner": attr.string(doc = "User id of every entry."),
+        "platform": attr.label(doc = "Platform to build the binary for."),
+        "owner": attr.string(doc = "User ID of every entry."),
         "owner_number": attr.int(doc = "The same, from a select of numbers.", default = _UNSET_NUMBER),
-        "group": attr.string(doc = "Group id of every entry."),
+        "group": attr.string(doc = "Group ID of every entry."),
         "group_number": attr.int(doc = "The same, from a select of numbers.", default = _UNSET_NUMBER),
         "_allowlist_function_transition": attr.label(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",

@@ -1,11 +1,11 @@
-//! Packs a binary that Bazel has built, and its runfiles, into layers: the engine without Bazel, for
-//! people and scripts. The layers are those that the Bazel rule makes of the same binary, and they are
-//! validated in the same way.
+//! Packs a binary built by Bazel, and its runfiles, into layers: the engine as a command-line tool. The
+//! layers are identical to those of the Bazel rule for the same binary, and are validated in the same
+//! way.
 //!
 //! | step | from → to |
 //! |---|---|
 //! | `runfiles` | the runfiles on disk → [`Manifest`] entries |
-//! | `out` | whether the layers can go where they should |
+//! | `out` | checks of the output directory |
 //! | this module | entries → layers under temporary names → validation → layers |
 //! | `report` | layers → a table, or JSON |
 
@@ -43,37 +43,37 @@ use crate::validate::{self, ListedLayer, Verdict};
 use crate::warnings;
 use bazel_worker::Cancel;
 
-/// More threads than this are a mistake: each holds some chunks of a layer in memory.
+/// More threads than this are a mistake: each keeps several chunks of a layer in memory.
 const MAX_JOBS: i64 = 1024;
 
 /// Packs a built binary and its runfiles into layers.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The binary that Bazel built, such as bazel-bin/app/server
+    /// Binary built by Bazel, such as bazel-bin/app/server
     #[arg(long, value_name = "PATH")]
     pub binary: PathBuf,
-    /// Where the layers go: DIR/<group>.tar.gz, .tar.zst or .tar. DIR may hold no other tars
+    /// Output directory, for DIR/<group>.tar.gz, .tar.zst or .tar; must not contain other tars
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// The runfiles tree, or any directory to take its place [default: PATH.runfiles]
+    /// Runfiles tree, or another directory to use instead [default: PATH.runfiles]
     #[arg(long, value_name = "DIR")]
     pub runfiles: Option<PathBuf>,
-    /// The binary's path below the root [default: what follows bazel-bin/ in PATH, or its last part]
+    /// Path of the binary below the root [default: the part of PATH after bazel-bin/, or its file name]
     #[arg(long, value_name = "PKG/BIN")]
     pub name: Option<String>,
     #[command(flatten)]
     pub settings: Settings,
     #[command(flatten)]
     pub validation: ValidationSettings,
-    /// Threads [default: the machine's processors]
+    /// Number of threads [default: number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_JOBS))]
     pub jobs: Option<u16>,
-    /// Print JSON, not a table
+    /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
 }
 
-/// Why nothing was packed, where no other module says it.
+/// Errors that no other module reports.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("--binary {}: {problem}", show_path(path))]
@@ -94,11 +94,11 @@ pub enum Error {
     Interrupted,
 }
 
-/// Packs the binary and returns the report to print. `bar` shows progress on stderr.
+/// Packs the binary and returns the report to print. With `bar`, shows progress on stderr.
 ///
 /// # Errors
 ///
-/// [`Error`], or that of another module. When cancelled, [`Error::Interrupted`].
+/// [`Error`], or that of another module. If cancelled, [`Error::Interrupted`].
 pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String> {
     check(options)?;
     let name = name(options)?;
@@ -130,11 +130,11 @@ fn pack(
     let entries = image.entries(manifest, inputs, |_| true)?;
     let bar = if bar { progress_bar(&entries) } else { ProgressBar::hidden() };
     let warn = |warning: &str| {
-        // If stderr cannot be written there is nobody to tell.
+        // An error on stderr cannot be reported anywhere.
         bar.suspend(|| drop(writeln!(io::stderr(), "pylayer: {warning}")));
     };
     let layers = divide(entries, &image.groups, &options.validation.dropped);
-    // With their patterns as they were given.
+    // Name the patterns as the user wrote them.
     for LayerGroup { name, pattern } in &options.settings.patterns.layer_groups {
         if !layers.iter().any(|(layer, _)| layer == name) {
             let packages: Vec<String> =
@@ -183,7 +183,7 @@ fn pack(
     Ok(rows)
 }
 
-/// Checks what can be known before anything is read.
+/// Checks the options, before any input is read.
 fn check(options: &Options) -> Result<(), Error> {
     let problem = match std::fs::metadata(&options.binary) {
         Ok(metadata) if metadata.is_file() => None,
@@ -197,7 +197,7 @@ fn check(options: &Options) -> Result<(), Error> {
     }
 }
 
-/// Two layers cannot have one name.
+/// Checks that no two layers have the same name.
 fn check_groups(options: &Options) -> Result<(), Error> {
     let groups = &options.settings.patterns.layer_groups;
     for (index, LayerGroup { name, .. }) in groups.iter().enumerate() {
@@ -211,7 +211,7 @@ fn check_groups(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// The items of each layer that has any and is not dropped, in image order.
+/// The items of each layer that is neither empty nor dropped, in image order.
 fn divide<'a>(
     items: Vec<ResolvedEntry>,
     groups: &'a LayerGroups,
@@ -228,7 +228,8 @@ fn divide<'a>(
     names.filter_map(|layer| layers.remove_entry(layer)).collect()
 }
 
-/// Says of an input that cannot be read where it belongs, and of a run that was cancelled that it was.
+/// Adds the image path of an input that cannot be read. Any error of a cancelled run becomes
+/// [`Error::Interrupted`].
 fn explain(error: anyhow::Error, manifest: &Manifest, cancel: &Cancel) -> anyhow::Error {
     if cancel.is_cancelled() {
         return Error::Interrupted.into();
@@ -259,7 +260,7 @@ fn name(options: &Options) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Where the executable is in the image.
+/// The executable's image path.
 fn executable(options: &Options, name: &[u8]) -> Result<ImagePath> {
     let root = options.settings.root.as_bytes();
     Ok(ImagePath::new(if root.is_empty() { name.to_vec() } else { [root, name].join(&b'/') })?)
@@ -287,7 +288,7 @@ fn below<'a>(path: &'a ImagePath, directory: &ImagePath) -> Option<&'a [u8]> {
     path.as_bytes().strip_prefix(directory.as_bytes())?.strip_prefix(b"/")
 }
 
-/// What the Bazel rule would have written: the executable and everything in its runfiles.
+/// The manifest that the Bazel rule would write: the executable and all its runfiles.
 fn manifest(options: &Options, executable: ImagePath, runfiles: &ImagePath) -> Result<Manifest> {
     let directory = runfiles::directory(&options.binary, options.runfiles.as_deref());
     let read = Runfiles::read(&options.binary, &directory)?;
@@ -302,7 +303,7 @@ fn manifest(options: &Options, executable: ImagePath, runfiles: &ImagePath) -> R
 }
 
 /// The path below Bazel's output directory (`bazel-bin/app/server` → `app/server`), without the
-/// repository of a binary of another module; else the file's name.
+/// repository if the binary is from another module. The file name if it is in no output directory.
 fn short_path(binary: &Path) -> Option<Vec<u8>> {
     let parts: Vec<&[u8]> = binary
         .components()
