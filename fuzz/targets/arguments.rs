@@ -1,5 +1,5 @@
-//! Arguments of actions, as lines of a flagfile: a parsed request can be written as arguments, and parses to
-//! the same request again.
+//! Arguments of actions, as lines of a flagfile: a parsed request, written as arguments again, parses to the
+//! same request.
 
 #![no_main]
 

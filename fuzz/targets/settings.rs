@@ -1,4 +1,4 @@
-//! Settings files: what is read can be written and read again, and messages are short.
+//! Settings files: parsed settings can be written and parsed again, and error messages are short.
 
 #![no_main]
 
@@ -35,7 +35,7 @@ fn groups(groups: &[LayerGroup]) -> Value {
 
 fn settings(settings: &Settings) -> Value {
     let Settings { patterns, root, compress, level, metadata, dedupe } = settings;
-    // Whether or not there is such a codec.
+    // The codec may be invalid.
     let _ = settings.codec();
     let Patterns { layer_groups, default_groups, exclude } = patterns;
     let Metadata { uid, gid, uname, gname, mtime, mode } = metadata;

@@ -187,7 +187,7 @@ fn links_to_what_is_excluded_are_left_out() {
         .symlink("app/venv/numpy/core/tests.py", "../../../pip/numpy/core/tests.py")
         .symlink("app/venv/wheel", "./x/..//numpy.whl")
         .symlink("app/venv/absolute", "/app/pip/numpy/core/tests/x.py")
-        // Through other links.
+        // These lead through other links.
         .symlink("app/venv/a", "b")
         .symlink("app/venv/b", "./c/x")
         .symlink("app/venv/c", "numpy/core/tests/y")

@@ -162,7 +162,7 @@ fn a_layer_that_no_group_makes_is_refused() {
     );
 }
 
-/// `sh` sets a limit and then executes the program.
+/// The program, run by `sh` after setting a resource limit.
 fn limited(workspace: &Workspace, limit: &str) -> Command {
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(crate::support::PYLAYER);
@@ -210,7 +210,7 @@ fn too_few_descriptors_are_named() {
     }
 }
 
-/// Two links in each directory to the next one, so the tree doubles at each level.
+/// Each directory has two links to the next one, so the tree doubles at each level.
 #[test]
 fn an_endless_tree_can_be_cancelled() {
     let workspace = Workspace::new();

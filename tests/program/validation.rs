@@ -30,7 +30,7 @@ impl Image {
         Image::with_options(&[])
     }
 
-    /// The same with more options for all actions.
+    /// The same image, with additional options for all actions.
     fn with_options(more: &[&str]) -> Image {
         let mut extension = [0; 64];
         extension[..6].copy_from_slice(b"\x7fELF\x02\x01");
@@ -182,7 +182,7 @@ fn a_dropped_group_is_not_missed() {
     let missing = "app/run.runfiles/py/bin/python3 belongs to layer interpreter but is in none";
     assert!(report.contains(&format!("{CONTENTS}{missing}")), "{report:#?}");
 
-    // Nor is it found through a link of another layer: the base image may have it.
+    // Nor are targets looked up through a link of another layer: the base image may have them.
     image.settings["dropped"] = json!(["interpreter"]);
     image.is_right();
 }
@@ -221,7 +221,7 @@ fn links_to_excluded_paths_in_no_layer_are_accepted() {
 fn the_manifests_of_all_layers_are_as_good_as_one() {
     let mut image = Image::new();
     let text = String::from_utf8(fs::read(image.workspace.path("manifest")).unwrap()).unwrap();
-    // The tree may belong to two layers.
+    // The tree's files may belong to two layers.
     let (tree, others): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("t\t"));
     let (first, second) = others.split_at(4);
     for (name, lines) in [("first", first), ("second", second)] {
@@ -238,7 +238,7 @@ fn the_manifests_of_all_layers_are_as_good_as_one() {
     assert!(run(&mut image, paths).status.success());
     fs::remove_file(image.workspace.path("out/report")).unwrap();
 
-    // A path that is in no manifest, because the rule has lost it, is detected by the count.
+    // A path that the rule has lost is in no manifest, and is detected by the count.
     let output = run(&mut image, paths + 1);
     let message = String::from_utf8(output.stderr).unwrap();
     let lost = format!("the binary has {} runfiles, but the manifests of its layers have {paths}", paths + 1);

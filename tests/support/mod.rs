@@ -1,4 +1,4 @@
-//! Runs the program as Bazel does, on real files, and reads its layers with other people's readers.
+//! Runs the program as Bazel does, on real files, and reads its layers with independent tar readers.
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
@@ -19,10 +19,10 @@ use sha2::{Digest, Sha256};
 
 pub const PYLAYER: &str = env!("CARGO_BIN_EXE_pylayer");
 
-/// Only a defect makes a test wait so long for an event, however busy the machine is.
+/// Longer than any event takes without a defect, even on a busy machine.
 const HANG: Duration = Duration::from_secs(600);
 
-/// Waits until `found` finds something.
+/// Waits until `found` returns a value.
 pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + HANG;
     loop {
@@ -34,7 +34,7 @@ pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A path of any bytes.
+/// A path of arbitrary bytes.
 pub fn path(bytes: &(impl AsRef<[u8]> + ?Sized)) -> &Path {
     Path::new(OsStr::from_bytes(bytes.as_ref()))
 }
@@ -46,7 +46,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-/// Bytes that repeat neither soon nor in step with any block size.
+/// Pseudorandom bytes without short or block-aligned periods.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -54,14 +54,14 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        // Half of the bits, so that there is something to compress.
+        // Half of the bits, so that the bytes are compressible.
         bytes.extend_from_slice(&(state & 0x0f0f_0f0f_0f0f_0f0f).to_le_bytes());
     }
     bytes.truncate(length);
     bytes
 }
 
-/// Random numbers: the same for a seed in every run.
+/// A pseudorandom number generator: the same numbers in every run for the same seed.
 pub struct Random(pub u64);
 
 impl Random {
@@ -79,7 +79,7 @@ impl Random {
     }
 }
 
-/// A number in the environment, by which long tests are made longer.
+/// A number from the environment, which can make long tests longer.
 pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
@@ -93,7 +93,7 @@ impl Manifest {
         Manifest::default()
     }
 
-    /// Adds a line of these fields.
+    /// Adds a line with these fields.
     pub fn line(mut self, kind: &str, fields: &[&[u8]]) -> Manifest {
         let mut line = kind.as_bytes().to_vec();
         for field in fields {
@@ -131,7 +131,7 @@ impl Manifest {
         self.line("e", &[image.as_ref()])
     }
 
-    /// Also the lines of `other`.
+    /// Appends the lines of `other`.
     pub fn and(mut self, other: Manifest) -> Manifest {
         self.0.extend(other.0);
         self
@@ -142,7 +142,7 @@ impl Manifest {
         self
     }
 
-    /// The lines in an order that has nothing to do with theirs.
+    /// The lines in a pseudorandom order.
     pub fn shuffled(mut self) -> Manifest {
         self.0.sort_by_key(|line| sha256(line));
         self
@@ -153,7 +153,7 @@ impl Manifest {
     }
 }
 
-/// What an action leaves in its directory of outputs.
+/// The outputs of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outputs {
     pub layer: Vec<u8>,
@@ -172,7 +172,7 @@ impl Outputs {
     }
 }
 
-/// The settings that `options` stand for (`--compress=zstd`), and those options that are no settings.
+/// Converts `options` such as `--compress=zstd` to settings. Also returns the options that are not settings.
 pub fn settings<'a>(options: &[&'a str]) -> (Value, Vec<&'a str>) {
     let mut settings = json!({});
     let (mut groups, mut exclude, mut others) = (Vec::new(), Vec::new(), Vec::new());
@@ -205,14 +205,14 @@ impl Workspace {
         Workspace::below(&std::env::temp_dir())
     }
 
-    /// A workspace in another file system, say.
+    /// A workspace in `directory`, for example in another file system.
     pub fn below(directory: &Path) -> Workspace {
         let workspace = Workspace(tempfile::tempdir_in(directory).unwrap());
         fs::create_dir(workspace.path("out")).unwrap();
         workspace
     }
 
-    /// A workspace whose layer takes long to write, with a last file that is read at the end.
+    /// A workspace whose layer takes long to write, with a small file that is read last.
     pub fn slow(megabytes: u64) -> (Workspace, Manifest) {
         let workspace = Workspace::new();
         workspace.sparse("in/large", megabytes << 20);
@@ -220,17 +220,17 @@ impl Workspace {
         (workspace, Manifest::new().file("large", "in/large").file("last", "in/last"))
     }
 
-    /// Waits until a layer is being written: something of it is in its temporary file.
+    /// Waits until a layer is being written, and its temporary file is no longer empty.
     pub fn wait_until_under_way(&self) {
         self.wait_for_file("the first bytes of a layer", |metadata| metadata.len() > 0);
     }
 
-    /// Waits until the inputs are known and the temporary file of a layer is there, empty or not.
+    /// Waits until the layer is planned, and its temporary file exists, empty or not.
     pub fn wait_until_planned(&self) {
         self.wait_for_file("a temporary file", |_| true);
     }
 
-    /// Waits for such a file in the directory of outputs.
+    /// Waits for a file in the output directory whose metadata satisfies `is_it`.
     fn wait_for_file(&self, what: &str, is_it: impl Fn(&fs::Metadata) -> bool) {
         wait_for(what, || {
             let mut entries = fs::read_dir(self.path("out")).unwrap();
@@ -244,7 +244,7 @@ impl Workspace {
         self.0.path().join(path(&exec))
     }
 
-    /// The workspace as the `sandbox_dir` of a worker that runs in the directory above.
+    /// The workspace as the `sandbox_dir` of a worker that runs in its parent directory.
     pub fn sandbox_dir(&self) -> String {
         self.0.path().file_name().unwrap().to_str().unwrap().to_string()
     }
@@ -263,7 +263,7 @@ impl Workspace {
         std::os::unix::fs::symlink(path(&target), self.new_path(exec)).unwrap();
     }
 
-    /// A file that occupies no disk.
+    /// Creates a file that takes no space on disk.
     pub fn sparse(&self, exec: impl AsRef<[u8]>, size: u64) {
         fs::File::create(self.new_path(exec)).unwrap().set_len(size).unwrap();
     }
@@ -276,8 +276,8 @@ impl Workspace {
         path
     }
 
-    /// The arguments of the action that writes the layer of `manifest`, after writing the manifest and
-    /// the settings. `options` are settings as `pylayer pack` takes them, and other arguments.
+    /// Writes the manifest and the settings, and returns the arguments of the action that writes the
+    /// layer. `options` are settings in the form of `pylayer pack`'s options, and other arguments.
     pub fn arguments(&self, manifest: &Manifest, options: &[&str]) -> Vec<String> {
         self.write("manifest", manifest.text());
         let (settings, options) = settings(options);
@@ -318,13 +318,13 @@ impl Workspace {
         Outputs::read(&self.path("out"))
     }
 
-    /// The plain tar of an action that succeeds without a warning, as all readers see it.
+    /// The members of the plain tar of an action that succeeds without a warning, as read by all readers.
     pub fn members(&self, manifest: &Manifest, options: &[&str]) -> Vec<readers::Member> {
         self.outputs(manifest, &[&["--compress=none"], options].concat());
         readers::members(&self.path("out/layer"))
     }
 
-    /// The message of an action that fails, and leaves nothing.
+    /// The message of an action that fails and leaves no files.
     pub fn error(&self, manifest: &Manifest, options: &[&str]) -> String {
         self.error_of(&mut self.command(&self.arguments(manifest, options)))
     }
@@ -336,21 +336,21 @@ impl Workspace {
         String::from_utf8(stderr).unwrap()
     }
 
-    /// As Bazel does before it runs an action again, and after it has moved them out of a sandbox.
+    /// Removes the outputs, as Bazel does before rerunning an action or after moving them out of a sandbox.
     pub fn remove_outputs(&self) {
         for output in OUTPUTS {
             let _ = fs::remove_file(self.path("out").join(output));
         }
     }
 
-    /// How many bytes the files in the directory of outputs have.
+    /// The total size of the files in the output directory.
     pub fn written(&self) -> u64 {
         let sizes =
             fs::read_dir(self.path("out")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
         sizes.sum()
     }
 
-    /// The names of the files in the directory of outputs.
+    /// The names of the files in the output directory.
     pub fn leftovers(&self) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(self.path("out"))
             .unwrap()
@@ -366,5 +366,5 @@ pub fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// What [`Workspace::arguments`] asks for, below `out`.
+/// The outputs of [`Workspace::arguments`], below `out`.
 pub const OUTPUTS: [&str; 3] = ["layer", "descriptor.json", "listing.mtree"];
