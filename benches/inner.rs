@@ -1,4 +1,4 @@
-//! The pure inner pieces, on one core and without a file: what a layer costs before its first byte is
+//! The pure functions, on one core and without file access: the cost of a layer before its first byte is
 //! read. `cargo bench --bench inner`, or `benches/run measure inner` for the rows of BENCHMARKS.md.
 
 use std::fmt::Write as _;
@@ -19,14 +19,14 @@ use pylayer::plan::{self, LayerPlan};
 use pylayer::settings::Settings;
 use pylayer::survey::Survey;
 
-/// As many as a binary has that holds several deep learning frameworks.
+/// As many as in a binary with several deep learning frameworks.
 const FILES: usize = 150_000;
-/// Files of a wheel; the wheels are `FILES` divided by this.
+/// Files per wheel.
 const FILES_OF_WHEEL: usize = 500;
-/// What Bazel sends for some 50,000 inputs.
+/// The size of Bazel's request with about 50,000 inputs.
 const REQUEST_BYTES: usize = 10 << 20;
 
-/// Groups as people write them: by wheel, by several wheels, by suffix.
+/// Typical groups: by wheel, by several wheels, by suffix.
 const USER_GROUPS: [(&str, &str); 6] = [
     ("torch", r"pip_deps_311_wheel_(7|8|9)/"),
     ("numpy", r"\.runfiles/[^/]*_wheel_1[0-9]/.*"),
@@ -36,7 +36,7 @@ const USER_GROUPS: [(&str, &str); 6] = [
     ("tests", r"/site-packages/.*/tests?/"),
 ];
 
-/// Paths as wheels have them: packages of eight modules, three folders deep.
+/// Paths as in wheels: packages of eight modules, three directories deep.
 fn image_path(number: usize) -> String {
     let (wheel, file) = (number / FILES_OF_WHEEL, number % FILES_OF_WHEEL);
     let (part, sub) = (file / 64, file / 8 % 8);
@@ -45,12 +45,12 @@ fn image_path(number: usize) -> String {
     )
 }
 
-/// Where Bazel has the file.
+/// The exec path of the file.
 fn exec_path(number: usize) -> String {
     image_path(number).replace("app/server.runfiles/", "external/")
 }
 
-/// A digest as Bazel sends it: hexadecimal text, of no meaning.
+/// A fake digest in Bazel's form, hexadecimal text.
 fn digest(number: usize) -> Bytes {
     let mut text = String::with_capacity(64);
     for word in 1..=4 {
@@ -153,7 +153,7 @@ fn decode_request(criterion: &mut Criterion) {
     });
 }
 
-/// A work request of at least `bytes` bytes, with its length before it.
+/// A length-prefixed work request of at least `bytes` bytes.
 fn request(bytes: usize) -> Vec<u8> {
     let mut request = Vec::with_capacity(bytes + 1024);
     for number in 0.. {

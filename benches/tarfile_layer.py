@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a .tar.gz with Python's tarfile as rules_pkg's pkg_tar does: gzip at level 6 by zlib, one thread.
+"""Writes a .tar.gz with Python's tarfile, like pkg_tar of rules_pkg: zlib at level 6, one thread.
 
 usage: tarfile_layer.py MANIFEST OUTPUT
 """

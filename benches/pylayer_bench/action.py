@@ -1,4 +1,4 @@
-"""The action that writes one layer: its arguments, its inputs, and the execution root in which it runs."""
+"""The action that writes one layer: its arguments, inputs and execution root."""
 
 import copy
 import dataclasses
@@ -13,19 +13,19 @@ from pylayer_bench.worker import work_request
 
 
 def layer_settings(codec: str = "gzip", level: int | None = None, *, dedupe: bool = True) -> str:
-    """The settings file for a layer of all files."""
+    """The settings file of a layer with all files."""
     groups = [{"name": "all", "pattern": ""}]
     return json.dumps({"patterns": {"layer_groups": groups}, "compress": codec, "level": level, "dedupe": dedupe})
 
 
 def layer_arguments(settings: str, manifest: str, output: str) -> list[str]:
-    """The arguments for one layer, with every output that the rule asks for."""
+    """The arguments for one layer, with all outputs that the rule requests."""
     inputs = ["--layer=all", f"--settings={settings}", f"--manifest={manifest}"]
     return [*inputs, f"--output=out/{output}", "--descriptor=out/layer.json", "--listing=out/layer.mtree"]
 
 
 class Execroot:
-    """A folder in which actions run, with the digests of their inputs, which Bazel knows too."""
+    """A folder in which actions run, and the digests of their inputs, which Bazel would send."""
 
     def __init__(self, folder: Path, corpus: Path, files: Iterable[File]):
         self.folder = folder
@@ -37,13 +37,13 @@ class Execroot:
                 self.digests[f"corpus/{file.image}"] = sha256(file.source.read_bytes())
 
     def write(self, path: str, content: bytes) -> None:
-        """Makes or changes an input."""
+        """Creates or changes an input."""
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / path).write_bytes(content)
         self.digests[path] = sha256(content)
 
     def remove_outputs(self) -> None:
-        """As Bazel does before an action."""
+        """Removes the outputs, as Bazel does before an action."""
         for output in (self.folder / "out").iterdir():
             output.unlink()
 
@@ -52,25 +52,25 @@ class Execroot:
 
 
 class Layer:
-    """An action that writes one layer. What is at each image path may be changed between requests."""
+    """An action that writes one layer. The files at image paths can be replaced between requests."""
 
     def __init__(
         self, execroot: Execroot, name: str, files: Iterable[File], codec: str = "gzip", level: int | None = None
     ):
         self.execroot, self.name, self.codec, self.level = execroot, name, codec, level
-        # By image path. The sources are paths below the execution root.
+        # By image path. Sources are relative to the execution root.
         self.files = {
             file.image: dataclasses.replace(file, source=Path("corpus", file.image)) if file.source else file
             for file in files
         }
 
     def replace(self, image: str, content: bytes) -> None:
-        """Puts `content` at `image`: the same exec path each time, as the output of another action."""
+        """Puts `content` at `image`, with the same exec path each time, like the output of another action."""
         self.execroot.write(f"edited/{image}", content)
         self.files[image] = File(image, Path("edited", image))
 
     def moved(self, name: str, old: str, new: str) -> "Layer":
-        """The layer with the same contents at other image paths."""
+        """A layer with the same contents at other image paths."""
         layer = copy.copy(self)
         moved = [dataclasses.replace(file, image=file.image.replace(old, new, 1)) for file in self.files.values()]
         layer.name, layer.files = name, {file.image: file for file in moved}
@@ -80,7 +80,7 @@ class Layer:
         return total_size(self.files.values(), self.execroot.folder)
 
     def request(self) -> bytes:
-        """The work request, as a worker reads it."""
+        """The work request, as sent to a worker."""
         settings, manifest = f"{self.name}.settings.json", f"{self.name}.manifest"
         self.execroot.write(settings, layer_settings(self.codec, self.level).encode())
         self.execroot.write(manifest, layer_manifest(self.files.values()).encode())

@@ -1,4 +1,4 @@
-"""What is in a layer, to check that the programs that are compared made the same."""
+"""The contents of a layer, to check that all compared programs wrote the same."""
 
 import hashlib
 import io
@@ -10,7 +10,7 @@ READERS = {".gz": ["gzip", "-dc"], ".zst": ["zstd", "-dc"], ".tar": ["cat"]}
 
 
 def members(layer: Path) -> dict[str, str]:
-    """The name of each member and the digest of its content, of whatever it is a hard link to, or its link text."""
+    """Each member's name, and the digest of its content (for a hard link, of its target's) or its link target."""
     plain = subprocess.run([*READERS[layer.suffix], layer], check=True, stdout=subprocess.PIPE).stdout
     found = {}
     with tarfile.open(fileobj=io.BytesIO(plain)) as tar:

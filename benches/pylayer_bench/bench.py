@@ -1,4 +1,4 @@
-"""What every part gets: the program, the corpus, a scratch folder, and the comparison of commands."""
+"""The context of every part: the program, the corpus, a scratch folder, and the comparison of commands."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ class Bench:
     corpus: Path
     scratch: Path
     rounds: int
-    # Whether the benchmarks are only checked: less of everything, and archives are compared.
+    # Only check the benchmarks: smaller inputs, and archives are compared.
     quick: bool
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ class Bench:
     def compare(
         self, corpus: Path, files: list[File], commands: dict[str, str], *, rounds: int = 0, jobs: int = 0
     ) -> list[Row]:
-        """Runs the commands one after another, round by round, each round beginning with another one."""
+        """Runs each command once per round. Each round starts with a different one."""
         rounds, jobs = rounds or self.rounds, jobs or cost.processors()
         rows = [Row(name, command, len(files), total_size(files), jobs) for name, command in commands.items()]
         out = self.scratch / "out"

@@ -51,7 +51,7 @@ def write_report(options: argparse.Namespace) -> None:
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """Not in /tmp, which may be in memory, and which Bazel's sandbox hides."""
+    """A folder outside /tmp, which may be in memory and is hidden by Bazel's sandbox."""
     return tempfile.TemporaryDirectory(prefix="benchmark-", dir=cache_folder())
 
 
@@ -60,7 +60,7 @@ def program_of(options: argparse.Namespace) -> Path:
 
 
 def run_parts(bench: Bench, parts: Iterable[str], path: Path) -> None:
-    """Replaces the tables of these parts in a file of results, which is saved after each part."""
+    """Replaces the tables of these parts in a results file, and saves it after each part."""
     results = Results.load(path) if path.exists() else Results()
     machine = describe_machine(bench.program, bench.scratch)
     for name in parts:
@@ -79,8 +79,8 @@ def part(name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="benches/run",
-        description="Measures pylayer side by side with the programs that it replaces.",
-        epilog="For Linux, with gawk, bsdtar, GNU tar, pigz and zstd. BENCHMARKS.md describes the method.",
+        description="Compares pylayer with the programs that it replaces.",
+        epilog="Requires Linux, gawk, bsdtar, GNU tar, pigz and zstd. BENCHMARKS.md describes the method.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -94,28 +94,26 @@ def main() -> None:
         command.epilog = "parts:\n" + "\n".join(f"  {name:<13}{module.__doc__}" for name, module in PARTS.items())
         summary = f"[default: {', '.join(default)}]"
         command.add_argument("parts", metavar="PART", nargs="*", type=part, default=default, help=summary)
-        command.add_argument("--pylayer", type=Path, metavar="PROGRAM", help="[default: the one that cargo builds]")
+        command.add_argument("--pylayer", type=Path, metavar="PROGRAM", help="[default: built by cargo]")
 
     def add_file(command: argparse.ArgumentParser, option: str, metavar: str, default: Path) -> None:
         summary = f"[default: {default.relative_to(REPOSITORY)}]"
         command.add_argument(option, type=Path, metavar=metavar, default=default, help=summary)
 
-    command = add_command("measure", measure, "measure parts, and write the results into BENCHMARKS.md")
+    command = add_command("measure", measure, "measure parts and write the results into BENCHMARKS.md")
     add_parts(command, list(PARTS))
     command.add_argument("--rounds", type=int, metavar="N", default=5, help="runs of each command [default: 5]")
-    command.add_argument(
-        "--corpus", type=Path, metavar="DIR", help="[default: the one that `benches/run corpus` makes]"
-    )
-    command.add_argument("--cpus", type=int, metavar="N", help="use the first N processors only [default: all]")
+    command.add_argument("--corpus", type=Path, metavar="DIR", help="[default: made by `benches/run corpus`]")
+    command.add_argument("--cpus", type=int, metavar="N", help="use only the first N processors [default: all]")
     add_file(command, "--results", "FILE", RESULTS)
 
-    command = add_command("check", check, "test the benchmarks: run parts once, on generated files")
+    command = add_command("check", check, "test the benchmarks by running parts once on generated files")
     add_parts(command, [name for name in PARTS if name not in SLOW_TO_CHECK])
 
-    command = add_command("corpus", print_corpus, "make the files that are packed (1.2 GB), and print where they are")
-    command.add_argument("folder", type=Path, metavar="DIR", nargs="?", help="[default: a folder of the user's cache]")
+    command = add_command("corpus", print_corpus, "make the corpus (1.2 GB) and print its path")
+    command.add_argument("folder", type=Path, metavar="DIR", nargs="?", help="[default: in the user's cache folder]")
 
-    command = add_command("report", write_report, "write results into BENCHMARKS.md and charts, without measuring")
+    command = add_command("report", write_report, "update BENCHMARKS.md and the charts without measuring")
     add_file(command, "--results", "FILE", RESULTS)
     add_file(command, "--markdown", "FILE", MARKDOWN)
     add_file(command, "--charts", "DIR", CHARTS)

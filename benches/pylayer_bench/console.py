@@ -8,6 +8,6 @@ def say(text: str) -> None:
 
 
 def check(truth: bool, message: str) -> None:
-    """Ends the program with `message` unless `truth`."""
+    """Exits with `message` unless `truth`."""
     if not truth:
         sys.exit(f"benches/run: {message}")

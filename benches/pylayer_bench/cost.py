@@ -1,9 +1,9 @@
-"""What a command costs, on a machine that does nothing else meanwhile.
+"""The cost of a command on an otherwise idle machine.
 
-As a program, `cost.py COMMAND` runs a shell command and prints its cost as JSON. That is a process of its own
-because Linux counts the memory of the process that starts a program towards the program's peak: the least is
-then that of this small process (some 10 MB), not that of the benchmarks with their lists of files. For the same
-reason this file imports no other module of the package.
+As a program, `cost.py COMMAND` runs a shell command and prints its cost as JSON. This is a separate process,
+because Linux counts the memory of the process that starts a program towards the program's peak. The minimum is
+then the size of this small process (about 10 MB), not that of the benchmarks with their lists of files. For the
+same reason, this file imports no other module of the package.
 """
 
 import json
@@ -15,19 +15,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Above this share of the machine, other processes change the figures by more than they spread by themselves.
+# Above this share of the machine, other processes change the results by more than their usual variation.
 MAX_FOREIGN = 0.06
-# /proc/stat counts in steps of 10 ms on each processor; over less time a share would mean nothing.
+# /proc/stat counts in steps of 10 ms per processor; over a shorter time, a share would be meaningless.
 MIN_SECONDS_TO_JUDGE = 0.5
 IDLE_SECONDS = 0.4
-# After this long the run begins anyway; whether it was disturbed is then seen by what else ran meanwhile.
+# After this time, the run starts anyway; the time of other processes then shows whether it was disturbed.
 MAX_WAIT_SECONDS = 120
 ATTEMPTS = 5
 
 
 @dataclass
 class Cost:
-    """Seconds, seconds of all processors, bytes. `busy` are the seconds that all processes worked."""
+    """Wall time and CPU time in seconds, and peak memory in bytes. `busy` is the CPU time of all processes."""
 
     wall: float
     cpu: float
@@ -36,7 +36,7 @@ class Cost:
 
 
 def busy_seconds() -> float:
-    """How long the machine's processors have worked since it started, for any process."""
+    """The CPU time of all processes since the machine started."""
     with open("/proc/stat") as stat:
         user, nice, system, _idle, _iowait, *others = map(int, stat.readline().split()[1:9])
     return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
@@ -47,11 +47,11 @@ def processors() -> int:
 
 
 def run(command: str, folder: Path, environment: dict[str, str]) -> Cost:
-    """Runs a shell command, which has to succeed."""
+    """Runs a shell command, which must succeed."""
     process = subprocess.run(
         [sys.executable, "-I", "-S", __file__, command],
         cwd=folder,
-        # In another locale bsdtar does not know how to write a name that is not ASCII.
+        # In other locales, bsdtar cannot write names that are not ASCII.
         env={**os.environ, "LC_ALL": "C.UTF-8", **environment},
         stdout=subprocess.PIPE,
     )
@@ -61,8 +61,8 @@ def run(command: str, folder: Path, environment: dict[str, str]) -> Cost:
 
 
 class IdleMachine:
-    """Waits until the machine is idle, and tells whether it stayed so. If not `patient`, never waits and
-    takes every figure, which shows only that the benchmarks work."""
+    """Waits until the machine is idle, and detects whether it stays idle. If not `patient`, never waits and
+    accepts every result, which only tests the benchmarks."""
 
     def __init__(self, patient: bool):
         self.patient = patient
@@ -79,7 +79,7 @@ class IdleMachine:
     def undisturbed(
         self, prepare: Callable[[], None], action: Callable[[], Cost], attempts: int = ATTEMPTS
     ) -> Cost | None:
-        """The cost of `action`, each time after `prepare`, the first time that nothing disturbs it."""
+        """Runs `prepare` and `action` until nothing disturbs the action, and returns its cost."""
         for _ in range(attempts):
             prepare()
             self.settle()
@@ -95,7 +95,7 @@ class IdleMachine:
 def main() -> None:
     output = os.open(os.devnull, os.O_WRONLY)
     busy, start = busy_seconds(), time.perf_counter()
-    # No splitting and no globbing: the commands read well without quotes around each variable.
+    # Without word splitting and globbing, the commands need no quotes around variables.
     arguments = ["bash", "-feuo", "pipefail", "-c", f"IFS=\n{sys.argv[1]}"]
     process = os.posix_spawnp("bash", arguments, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, output, 1)])
     _, status, usage = os.wait4(process, 0)

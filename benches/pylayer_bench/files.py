@@ -1,4 +1,4 @@
-"""The files that a layer is made of."""
+"""The files of a layer."""
 
 import os
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from pylayer_bench.corpus import BINARY, RUNFILES
 
 @dataclass(frozen=True)
 class File:
-    """A place in the image, and what is there: the content of a file, or a symlink's text."""
+    """An image path, and the content of a file or the target of a symlink."""
 
     image: str
     source: Path | None = None
@@ -18,7 +18,7 @@ class File:
 
 
 def files_of(corpus: Path) -> list[File]:
-    """What `pylayer pack` takes of CORPUS/app: all but wheels; links to absolute paths are followed."""
+    """The files of CORPUS/app that `pylayer pack` packs: all but wheels; absolute links are followed."""
     files = [File(BINARY, corpus / BINARY)]
     for folder, folders, names in os.walk(corpus / RUNFILES):
         for path in (Path(folder, name) for name in folders + names):
@@ -32,25 +32,25 @@ def files_of(corpus: Path) -> list[File]:
 
 
 def new_binary(folder: Path) -> Path:
-    """Makes a binary without runfiles in `folder`, which is returned."""
+    """Creates a binary without runfiles in `folder`, and returns `folder`."""
     (folder / RUNFILES).mkdir(parents=True)
     (folder / BINARY).write_text("#!/usr/bin/env python3\n")
     return folder
 
 
 def repository(file: File) -> str:
-    """The folder of the runfiles that holds the file: a wheel, the interpreter, the application."""
+    """The folder of the runfiles that contains the file: a wheel, the interpreter, or the application."""
     parts = file.image.split("/")
     return parts[2] if file.image.startswith(f"{RUNFILES}/") else ""
 
 
 def total_size(files: Iterable[File], root: Path = Path()) -> int:
-    """The bytes of all contents. `root` is what relative sources are relative to."""
+    """The total size of all contents. Relative sources are relative to `root`."""
     return sum((root / file.source).stat().st_size for file in files if file.source)
 
 
 def read_all(files: Iterable[File]) -> None:
-    """Reads everything once, so that it is in the page cache."""
+    """Reads all files once, so that they are in the page cache."""
     for file in files:
         if file.source:
             with file.source.open("rb", buffering=0) as content:

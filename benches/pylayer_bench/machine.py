@@ -1,4 +1,4 @@
-"""The machine: whether it has the programs that are compared, and how the results describe it."""
+"""The machine: a check for the compared programs, and its description in the results."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The lists of files that tell each program what to pack."""
+"""The lists of files that each program packs."""
 
 import json
 import os
@@ -31,13 +31,13 @@ def mtree(files: Iterable[File]) -> str:
             what = f"type=link link={escape(file.link)}"
         else:
             what = f"type=file content={escape(str(file.source))}"
-        # bsdtar takes a name without a slash as relative to the folder before it.
+        # bsdtar treats a name without a slash as relative to the preceding folder.
         lines.append(f"{escape(path)}{'' if '/' in path else '/'} {MTREE_COMMON} {what}\n")
     return "".join(lines)
 
 
 def tarfile_manifest(files: Iterable[File]) -> str:
-    """What tarfile_layer.py reads: the path of each folder, or of a file with its content or link."""
+    """The manifest for tarfile_layer.py: the path of each folder, or of a file with its content or link."""
     entries = [
         [path] if file is None else [path, str(file.source) if file.source else None, file.link]
         for path, file in _with_parents(files)
@@ -46,7 +46,7 @@ def tarfile_manifest(files: Iterable[File]) -> str:
 
 
 def _with_parents(files: Iterable[File]) -> Iterator[tuple[str, File | None]]:
-    """The folders, each once before what is in it, and the files."""
+    """The files, and the folders, each once before its contents."""
     seen = set()
     for file in files:
         parts = file.image.split("/")

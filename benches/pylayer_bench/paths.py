@@ -1,4 +1,4 @@
-"""Where things are in this repository and on this machine."""
+"""Paths in this repository and on this machine."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ CHARTS = RESULTS.parent
 
 
 def cache_folder() -> Path:
-    """${XDG_CACHE_HOME:-~/.cache}/pylayer. The XDG specification tells programs to ignore a relative path."""
+    """${XDG_CACHE_HOME:-~/.cache}/pylayer. A relative path is ignored, as the XDG specification requires."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     folder = (Path(cache) if cache.startswith("/") else Path.home() / ".cache") / "pylayer"
     folder.mkdir(parents=True, exist_ok=True)

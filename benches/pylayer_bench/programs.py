@@ -1,4 +1,4 @@
-"""The programs that are compared: how pylayer is built, and the command lines, as BENCHMARKS.md shows them."""
+"""The compared programs: the build of pylayer, and the command lines, as BENCHMARKS.md shows them."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 from pylayer_bench.action import layer_arguments, layer_settings
 from pylayer_bench.paths import REPOSITORY
 
-# As the original py_image_layer divides its manifest, here into one group that takes every path.
+# Divides the manifest like the original py_image_layer, here into one group with every path.
 AWK = r"""awk 'BEGIN { print "#mtree" } $1 !~ /\.whl$/ { sub(/^/, "./"); if ($1 ~ ".") print }' $MTREE > $OUT/spec"""
 BSDTAR_GZIP = f"{AWK} && bsdtar --create --gzip --options gzip:!timestamp --file $OUT/layer.tar.gz @$OUT/spec"
 BSDTAR_ZSTD = f"{AWK} && bsdtar --create --zstd --options zstd:compression-level=3 --file $OUT/layer.tar.zst @$OUT/spec"
@@ -21,7 +21,7 @@ ZSTD_DIGESTS = "sha256sum $OUT/layer.tar.zst && zstd -dc $OUT/layer.tar.zst | sh
 
 
 def pylayer(codec: str, level: int | None = None, *, dedupe: bool = False) -> str:
-    """One action, as a remote executor starts it, and its settings file."""
+    """An action, as started by a remote executor, and its settings file."""
     output = {"gzip": "layer.tar.gz", "zstd": "layer.tar.zst", "none": "layer.tar"}[codec]
     settings = f"echo '{layer_settings(codec, level, dedupe=dedupe)}' > settings.json"
     arguments = " ".join(layer_arguments("settings.json", "manifest", output))
@@ -44,7 +44,7 @@ COMMANDS = {
     "Python tarfile, gzip 6": "python3 benches/tarfile_layer.py $MANIFEST $OUT/layer.tar.gz",
 }
 
-# What the rows of each codec are compared with, without and with digests.
+# The baselines of each codec, without and with digests.
 BASELINES = {"gzip": "awk + bsdtar, gzip 6", "zstd": "awk + bsdtar, zstd 3", "none": "awk + bsdtar, none"}
 DIGEST_BASELINES = {
     "gzip": "awk + bsdtar, gzip 6, then digests",
@@ -58,7 +58,7 @@ def commands(*names: str) -> dict[str, str]:
 
 
 def build_pylayer() -> Path:
-    """Builds pylayer. Cargo prints where it puts the program."""
+    """Builds pylayer, and returns the path that Cargo prints."""
     command = ["cargo", "build", "--release", "--locked", "--message-format=json-render-diagnostics"]
     messages = subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True).stdout
     programs = [json.loads(line).get("executable") for line in messages.splitlines()]

@@ -1,4 +1,4 @@
-"""The file of results: for each table its rows, the date, and the machine on which they were measured."""
+"""The results file: for each table its rows, the date, and the machine on which they were measured."""
 
 import dataclasses
 import datetime
@@ -12,26 +12,26 @@ from pylayer_bench.cost import Cost
 
 @dataclass
 class Row:
-    """A line of a table: what each round cost."""
+    """A row of a table: the cost of each round."""
 
     name: str
     command: str
-    # What is packed.
+    # Of the input.
     files: int = 0
     bytes: int = 0
     jobs: int = 0
-    # Bytes of the layer.
+    # Of the layer, in bytes.
     size: int = 0
-    # How many layers Bazel wrote again.
+    # Number of layers that Bazel rebuilt.
     actions: int = 0
-    # Rounds without a figure, because other processes kept the machine busy.
+    # Number of rounds without a result, because other processes kept the machine busy.
     disturbed: int = 0
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     rss: list[int] = field(default_factory=list)
 
     def add(self, cost: Cost | None) -> None:
-        """Records a round; None is one that was disturbed."""
+        """Records a round; None if it was disturbed."""
         if cost is None:
             self.disturbed += 1
             return
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def ours(self) -> bool:
-        """Whether it is pylayer's, not that of a program which it replaces."""
+        """Whether the row is for pylayer, not for a program that it replaces."""
         return self.name.startswith("pylayer")
 
 
@@ -69,7 +69,7 @@ class Results:
         return cls(tables)
 
     def save(self, path: Path) -> None:
-        """A line for each row, so that a diff shows which rows were measured again."""
+        """Writes one line per row, so that a diff shows which rows were measured again."""
         texts = []
         for name, table in self.tables.items():
             head = json.dumps({"date": table.date, "machine": table.machine})
@@ -82,11 +82,11 @@ class Results:
         self.tables[name] = Table(datetime.date.today().isoformat(), machine, rows)
 
     def rows(self, table: str) -> list[Row]:
-        """Those that have a figure."""
+        """The rows that have a result."""
         return [row for row in self.tables[table].rows if row.wall] if table in self.tables else []
 
     def row(self, table: str, name: str) -> Row | None:
-        """The row of this name, which may have particulars in brackets behind it."""
+        """The row with this name, which may be followed by details in parentheses."""
         return next((row for row in self.rows(table) if row.name.partition(" (")[0] == name), None)
 
     def median(self, table: str, name: str, of: str = "wall") -> float | None:

@@ -1,4 +1,4 @@
-"""A persistent worker, and Bazel's side of the protocol that it speaks."""
+"""A persistent worker, and Bazel's side of the worker protocol."""
 
 import os
 import subprocess
@@ -23,18 +23,18 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def work_request(arguments: Iterable[str], inputs: Iterable[tuple[str, str]]) -> bytes:
-    """A WorkRequest with its length before it. `inputs` are paths and digests."""
+    """A length-prefixed WorkRequest. `inputs` are paths and digests."""
     message = b"".join(_field(1, argument.encode()) for argument in arguments)
     message += b"".join(_field(2, _field(1, os.fsencode(path)) + _field(2, digest.encode())) for path, digest in inputs)
     return _varint(len(message)) + message
 
 
 class Worker:
-    """A running worker, which ends with the `with` statement."""
+    """A running worker, which is stopped at the end of the `with` statement."""
 
     def __init__(self, program: Path, folder: Path):
         self.started = time.perf_counter()
-        # The log goes nowhere: a pipe that nobody reads would block the worker.
+        # The log is discarded: a full pipe would block the worker.
         self.process = subprocess.Popen(
             [program, "--persistent_worker"],
             cwd=folder,
@@ -43,18 +43,18 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        # Seconds from the start to the first byte of the last answer.
+        # Seconds from the start to the first byte of the latest response.
         self.first_byte = 0.0
 
     def ask(self, request: bytes) -> Cost:
-        """Sends a request and waits for the answer, which has to be a success."""
+        """Sends a request and waits for the response, which must be a success."""
         cpu, own, busy, start = self.cpu_seconds(), time.process_time(), busy_seconds(), time.perf_counter()
         rest = memoryview(request)
         while rest:
             rest = rest[self.process.stdin.write(rest) :]
         answer = self._answer()
         wall, busy, own = time.perf_counter() - start, busy_seconds() - busy, time.process_time() - own
-        # Fields that are 0 or empty are not sent: a success without a warning has none.
+        # Fields that are 0 or empty are not sent, so a success without a warning is empty.
         check(not answer, f"the worker's answer is {answer!r}")
         return Cost(wall, self.cpu_seconds() - cpu, self.peak_memory(), busy - own)
 

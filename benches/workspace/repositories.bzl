@@ -12,7 +12,7 @@ def _folder_impl(rctx):
     for child in rctx.path(rctx.attr.path).readdir():
         rctx.symlink(child, child.basename)
 
-    # As those of pip rules: what Bazel adds is not theirs.
+    # Like pip rules, without the files that Bazel adds.
     rctx.file("BUILD.bazel", _FILES.format(srcs = 'glob(["**"], exclude = ["BUILD.bazel", "REPO.bazel"])'))
 
 _folder = repository_rule(_folder_impl, attrs = {"path": attr.string()})
@@ -30,7 +30,7 @@ def _program_impl(rctx):
 _program = repository_rule(_program_impl, attrs = {"program": attr.string()})
 
 def _repositories_impl(mctx):
-    # Not in this file, a change of which makes all repositories anew.
+    # Kept out of this file, because a change to it would recreate all repositories.
     folders = json.decode(mctx.read(Label("//:repositories.json")))
     for name, path in folders.items():
         _folder(name = name, path = path)

@@ -1,4 +1,4 @@
-"""The parts of the benchmarks, a module each. `measure` returns the rows of a part's tables, by the tables' names."""
+"""The parts of the benchmarks, one module each. `measure` returns the rows of a part's tables, by table name."""
 
 from pylayer_bench.parts import analysis, cold, incremental, inner, scaling, scenarios, startup
 
@@ -11,5 +11,5 @@ PARTS = {
     "scenarios": scenarios,
     "analysis": analysis,
 }
-# The criterion benchmarks take minutes to compile and have checks of their own; Bazel takes a minute to set up.
+# The criterion benchmarks take minutes to compile and are tested separately; Bazel takes a minute to set up.
 SLOW_TO_CHECK = ("inner", "scenarios", "analysis")

@@ -1,4 +1,4 @@
-"""What py_image_layer adds to Bazel's analysis of a binary with 100,000 runfiles."""
+"""The analysis time that py_image_layer adds to a binary with 100,000 runfiles."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from pylayer_bench.paths import REPOSITORY
 from pylayer_bench.results import Row
 
 PYTHON = "python_3_11_x86_64-unknown-linux-gnu"
-# What a round analyses, by the target.
+# The row names, by the target that a round analyzes.
 ROWS = {
     "//:server": "the binary alone",
     "//:layers": "the binary and its layers",
@@ -81,14 +81,14 @@ def measure(bench: Bench) -> dict[str, list[Row]]:
     workspace = Workspace(scratch / "workspace", scratch / "output")
     rows = {target: Row(name, f"bazel build --nobuild {target}", files) for target, name in ROWS.items()}
     try:
-        # Loads everything, so that the commands below only analyse.
+        # Loads everything, so that the commands below only analyze.
         say("  everything is loaded")
         workspace.build("--nobuild", *rows)
         for number in range(bench.rounds):
             for target, row in rows.items():
                 bench.machine.settle()
                 start = time.monotonic()
-                # A configuration that Bazel has not seen: nothing is analysed for it yet.
+                # A configuration that is new to Bazel, for which nothing is analyzed yet.
                 workspace.build("--nobuild", f"--action_env=ROUND={number}{target}", target)
                 row.wall.append(round(time.monotonic() - start, 6))
     finally:
@@ -97,13 +97,13 @@ def measure(bench: Bench) -> dict[str, list[Row]]:
 
 
 def names(count: int, folder: str) -> list[str]:
-    """Paths in packages of some 8 modules each, three folders deep, as wheels have them."""
+    """Paths as in wheels: packages of 8 modules each, three folders deep."""
     paths = [f"{folder}/part_{i // 64}/sub_{i // 8 % 8}/module_{i % 8}_{i * 7919 % 1000}.py" for i in range(count)]
     return [path if i % 8 else path.rpartition("/")[0] + "/__init__.py" for i, path in enumerate(paths)]
 
 
 def make_workspace(bench: Bench, folder: Path) -> int:
-    """A binary of an interpreter, wheels and its own modules. Returns how many files these have."""
+    """Creates a binary with an interpreter, wheels and its own modules. Returns the number of files."""
     wheels, modules, modules_of_wheel = (3, 50, 10) if bench.quick else (150, 5_000, 600)
     repositories = {PYTHON: names(modules, "lib/python3.11")}
     for number in range(wheels):

@@ -1,4 +1,4 @@
-"""One layer of the whole corpus, from nothing, by every program."""
+"""A cold layer of the whole corpus, by every program."""
 
 from pylayer_bench.bench import Bench
 from pylayer_bench.files import files_of

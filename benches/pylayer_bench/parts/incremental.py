@@ -1,4 +1,4 @@
-"""Requests to a worker whose inputs change between them as they do between builds."""
+"""Requests to a worker, with changes to the inputs in between, as between builds."""
 
 from pylayer_bench.action import Execroot, Layer
 from pylayer_bench.bench import Bench
@@ -26,7 +26,7 @@ def measure(bench: Bench) -> dict[str, list[Row]]:
 
 
 class WorkerRounds:
-    """Workers that are asked for layers of the corpus, and what each kind of request cost."""
+    """Requests to workers for layers of the corpus, and the cost of each kind of request."""
 
     def __init__(self, bench: Bench):
         self.bench = bench
@@ -41,13 +41,13 @@ class WorkerRounds:
         request = layer.request()
         row = self.rows.setdefault(name, Row(name, "benches/run measure incremental"))
         row.files, row.bytes = len(layer.files), layer.total_size()
-        # Once: what is new to the worker will not be new again.
+        # Only once: the worker caches what is new to it.
         prepare = self.execroot.remove_outputs
         row.add(self.bench.machine.undisturbed(prepare, lambda: worker.ask(request), attempts=1))
         row.size = self.execroot.output_size()
 
     def whole_image(self, number: int, codec: str) -> None:
-        """All of the corpus in one layer, which is the worst case: an edit moves what sorts behind it."""
+        """The whole corpus in one layer, which is the worst case: an edit moves everything that sorts after it."""
         image = Layer(self.execroot, "image", self.files, *CODECS[codec])
         edited = {"first": BINARY[:-1], "in the middle": f"{middle(self.files).image}_", "last": f"{RUNFILES}z"}
         wheel = medium_wheel(self.files)
@@ -77,7 +77,7 @@ class WorkerRounds:
             self.record(f"{codec}, the second image, cold", worker, other)
 
     def application(self, number: int) -> None:
-        """The small layers that a developer waits for."""
+        """Small layers, as developers wait for them."""
         modules = [file for file in self.files if repository(file) == "_main"]
         layer = Layer(self.execroot, "application", modules, *CODECS["gzip 6"])
         tiny = Layer(self.execroot, "tiny", modules[:10], *CODECS["gzip 6"])
@@ -92,7 +92,7 @@ class WorkerRounds:
 
 
 def middle(files: list[File]) -> File:
-    """The file before which half of the bytes are."""
+    """The file in the middle, by bytes."""
     rest = total_size(files) / 2
     for file in files:
         rest -= file.source.stat().st_size if file.source else 0
@@ -102,7 +102,7 @@ def middle(files: list[File]) -> File:
 
 
 def medium_wheel(files: list[File]) -> list[File]:
-    """The wheel larger than five sixths of them; the median one has only 50 KB."""
+    """The wheel that is larger than five sixths of the wheels; the median one has only 50 KB."""
     wheels: dict[str, list[File]] = {}
     for file in files:
         if "pip_deps" in repository(file):

@@ -1,4 +1,4 @@
-"""What a request costs before it reads a file, by the criterion benchmarks of benches/inner.rs."""
+"""The cost of a request before it reads a file, from the criterion benchmarks in benches/inner.rs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Layers of more files, of more bytes, and by more threads."""
+"""Layers with more files, more bytes, and more threads."""
 
 import functools
 import os
@@ -35,24 +35,24 @@ def more_files(bench: Bench) -> list[Row]:
 
 
 def more_bytes(bench: Bench) -> dict[str, list[Row]]:
-    """Two tables, which share the files: of 2,000 files of 5 MB, layers below 10 GB take the first ones."""
+    """Two tables from the same 2,000 files of 5 MB; layers of less than 10 GB use the first ones."""
     by_bytes = []
     file_size, biggest = (5_000, 100_000) if bench.quick else (5_000_000, 10_000_000_000)
     large = bench.folder("large")
-    # Twice: the files, and at worst a layer that is not compressed at all.
+    # Twice the size, for the files and, at worst, a layer that does not compress.
     if shutil.disk_usage(large).free < 2 * biggest:
         biggest = 1_000_000_000
         say(f" too little room below {bench.scratch} for layers of 8 and 10 GB")
     for number in range(biggest // file_size):
         write_large(large / f"file_{number:04}", file_size)
-    # What is still to be written to the disk would disturb.
+    # Pending writes to the disk would disturb the measurements.
     os.sync()
     sizes = (10_000, 50_000) if bench.quick else (10**6, 10**7, 10**8, 10**9, 8 * 10**9)
     for size in sizes:
         if size <= biggest:
             say(f" {size:,} bytes")
             folder = linked(bench.folder(f"large_{size}"), large, size, file_size)
-            # A single round of the largest, which takes minutes: its figures hardly vary.
+            # A single round of the largest, which takes minutes and hardly varies.
             rounds = 1 if size > 1_000_000_000 else 0
             by_bytes += bench.compare(folder, files_of(folder), WITH_BASELINE, rounds=rounds)
     folder = linked(bench.folder("large_memory"), large, biggest, file_size)
@@ -65,7 +65,7 @@ def more_threads(bench: Bench) -> list[Row]:
     rows = []
     for jobs in [2**power for power in range(10) if 2**power <= processors()]:
         say(f" {jobs} threads")
-        # The program has as many threads as it has processors.
+        # The program starts one thread per available processor.
         only = f"taskset --cpu-list 0-{jobs - 1} $PYLAYER"
         fewer = {name: command.replace("$PYLAYER", only) for name, command in BOTH_CODECS.items()}
         rows += bench.compare(bench.corpus, files_of(bench.corpus), fewer, jobs=jobs)
@@ -73,7 +73,7 @@ def more_threads(bench: Bench) -> list[Row]:
 
 
 def linked(folder: Path, large: Path, size: int, file_size: int) -> Path:
-    """A binary with so many bytes of runfiles, which are links to files elsewhere, as Bazel makes them."""
+    """A binary with runfiles of this size, which are links to files elsewhere, as Bazel creates them."""
     new_binary(folder)
     if size < file_size:
         write_large(folder / RUNFILES / "file", size)
@@ -84,7 +84,7 @@ def linked(folder: Path, large: Path, size: int, file_size: int) -> Path:
 
 
 def write_many_small(folder: Path, count: int) -> None:
-    """Files of some 1 KB that compress like source code, 100 in each folder."""
+    """Writes files of about 1 KB that compress like source code, 100 per folder."""
     words = [f"word_{number}" for number in range(500)]
     chance = random.Random(count)
     for number in range(count):
@@ -95,14 +95,14 @@ def write_many_small(folder: Path, count: int) -> None:
 
 @functools.cache
 def _text_pool() -> bytes:
-    """Words of no meaning: 4 MB, more than the windows of gzip and of zstd's level 3."""
+    """4 MB of random words, more than the windows of gzip and of zstd at level 3."""
     chance = random.Random(0)
     words = [f"{chance.getrandbits(40):x}" for _ in range(3000)]
     return " ".join(chance.choices(words, k=380_000)).encode()
 
 
 def write_large(path: Path, size: int) -> None:
-    """A file of which a quarter does not compress and the rest does, as in native libraries. No holes."""
+    """Writes a file that is a quarter incompressible, like a native library. It has no holes."""
     chance, pool = random.Random(path.name), _text_pool()
     with path.open("wb") as out:
         while out.tell() < size:

@@ -1,4 +1,4 @@
-"""Builds with Bazel after a change: what it executes, and how long it takes."""
+"""Bazel builds after a change: the executed actions, and the time."""
 
 import itertools
 import json
@@ -20,11 +20,11 @@ from pylayer_bench.corpus import RUNFILES
 from pylayer_bench.paths import REPOSITORY
 from pylayer_bench.results import Row
 
-# What makes the layers, and the package of benches/workspace with its targets.
+# The programs that write the layers, and their packages in benches/workspace.
 SIDES = {"pylayer": "//pylayer", "awk + bsdtar": "//awk_bsdtar"}
 LAYER_MNEMONICS = ("PyImageLayer", "Tar")
 
-# What a data service needs. With the interpreter some 500 MB, so that builds take seconds.
+# The wheels of a typical data service. With the interpreter, about 500 MB, so that builds take seconds.
 WHEELS = """
 aiohttp anyio certifi cffi cryptography fastapi fonttools grpcio kiwisolver matplotlib numpy pandas pillow protobuf
 pydantic pydantic_core pyyaml requests scikit_learn scipy sqlalchemy starlette urllib3 uvicorn
@@ -46,7 +46,7 @@ def measure(bench: Bench) -> dict[str, list[Row]]:
             say("  caches are filled")
             for side in sides:
                 side.fill_caches()
-            # First, because an updated wheel is not in the caches.
+            # These run first, because the caches do not contain an updated wheel.
             table.run([scenario for scenario in SCENARIOS if scenario.cache])
             for side in sides:
                 side.workspace.build(*OPTIONS, *side.labels("layers"))
@@ -64,7 +64,7 @@ def measure(bench: Bench) -> dict[str, list[Row]]:
 
 
 class Binary:
-    """A workspace with a binary of the corpus's files. Each change can be made any number of times."""
+    """A workspace with a binary made of the corpus. Each change can be made any number of times."""
 
     def __init__(self, folder: Path, corpus: Path):
         self.folder = folder
@@ -72,7 +72,7 @@ class Binary:
         runfiles = corpus / RUNFILES
         shutil.copytree(runfiles / "_main" / "services", folder / "app" / "services")
         self.modules = sorted(folder.glob("app/services/**/*.py"))
-        # By the last part of their names, which no version of Bazel changes.
+        # By the last part of their names, which is the same in all versions of Bazel.
         self.repositories = {path.name.rpartition("~")[2]: path for path in runfiles.iterdir() if path.name != "_main"}
         wheels = [name for name in self.repositories if name.startswith("pip_deps_")]
         if chosen := {name for name in wheels if name.removeprefix("pip_deps_311_") in WHEELS}:
@@ -106,7 +106,7 @@ class Binary:
         path.rename(path.with_name(f"renamed_{path.name}"))
 
     def update_a_wheel(self) -> None:
-        """Another version comes in another folder."""
+        """Replaces the wheel with another version, in a new folder."""
         number = next(self.numbers)
         newer = self.folder.parent / f"wheel_{number}"
         shutil.copytree(self.repositories[self.updated_wheel], newer)
@@ -116,7 +116,7 @@ class Binary:
         self.write_repositories()
 
     def compress_by(self, codec: str) -> None:
-        """Changes one of the targets of either side."""
+        """Changes one of the targets on each side."""
         for package in SIDES.values():
             file = self.folder / package.removeprefix("//") / "BUILD.bazel"
             text = file.read_text()
@@ -133,7 +133,7 @@ def append(path: Path, text: str) -> None:
 class Scenario:
     name: str
     change: Callable[[Binary], None]
-    # With an empty output base and this cache.
+    # If set, the build has an empty output base and this cache.
     cache: str = ""
     targets: tuple[str, ...] = ("layers",)
 
@@ -158,7 +158,7 @@ SCENARIOS = [
 
 
 class Side:
-    """One way to make the layers, with a Bazel server of its own."""
+    """One of the compared programs, with its own Bazel server."""
 
     def __init__(self, name: str, binary: Binary, scratch: Path, remote_cache: str):
         self.name, self.package, self.folder = name, SIDES[name], binary.folder
@@ -182,7 +182,7 @@ class Side:
         return self.empty if scenario.cache else self.workspace
 
     def forget(self) -> None:
-        """Leaves nothing of the empty output base."""
+        """Empties the output base of `empty` again."""
         self.empty.shutdown()
         # Bazel's outputs are read-only.
         subprocess.run(["chmod", "-R", "u+w", self.empty.output_user_root], check=True)
@@ -195,12 +195,12 @@ class Side:
 
 
 def executed(result: Result) -> int:
-    """How many processes ran, as Bazel sums it up."""
+    """The number of processes that ran, from Bazel's summary."""
     return sum(count for how, count in result.processes.items() if how != "internal" and not how.endswith("hit"))
 
 
 class Scenarios:
-    """The builds after a change: first once with the execution log, from then on timed."""
+    """The builds after a change: the first one with the execution log, the others timed."""
 
     def __init__(self, bench: Bench, binary: Binary, sides: list[Side]):
         self.bench, self.binary, self.sides = bench, binary, sides
@@ -229,7 +229,7 @@ class Scenarios:
             return
         self.binary.compress_by("gzip")
         for side in self.sides:
-            # So that no worker is left that has compressed the same before.
+            # No worker may remain that has compressed the same files before.
             side.workspace.build(*side.command(scenario), "--worker_quit_after_build")
 
     def count(self, scenario: Scenario) -> None:
@@ -255,7 +255,7 @@ class Scenarios:
 
 
 def check_same_files(sides: list[Side]) -> None:
-    """The same but for Bazel's file of repository names, which the original leaves out."""
+    """Compares all files but `_repo_mapping`, which the original does not pack."""
 
     def files_of(side: Side) -> dict[str, dict[str, str]]:
         return {

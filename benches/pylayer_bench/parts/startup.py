@@ -1,4 +1,4 @@
-"""From the start of a worker to the first byte of its answer to a request for one small file."""
+"""The time from the start of a worker to the first byte of its response to a request for one small file."""
 
 import dataclasses
 

@@ -1,7 +1,7 @@
 """Writes results into BENCHMARKS.md and into charts.
 
-The text of BENCHMARKS.md is written by hand. A table stands between `<!-- table: NAME -->` and `<!-- end -->`, and
-only what is between these lines is replaced.
+The text of BENCHMARKS.md is written by hand. Only the tables, between the lines `<!-- table: NAME -->` and
+`<!-- end -->`, are replaced.
 """
 
 import re

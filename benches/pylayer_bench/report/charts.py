@@ -1,4 +1,4 @@
-"""The charts of the report: what each of them shows."""
+"""The contents of the report's charts."""
 
 from pylayer_bench.report.quantities import amount, seconds
 from pylayer_bench.report.svg import Bar, Line, bars, lines
@@ -6,7 +6,7 @@ from pylayer_bench.results import Results, Row
 
 
 def draw(results: Results) -> dict[str, str]:
-    """The charts as SVG, by name: those of which there are results."""
+    """The charts that have results, as SVG, by name."""
     charts = {}
     if rows := results.rows("cold"):
         shown = [bar(row, row.name, f", {amount(row.size)}", ours=row.ours) for row in rows]

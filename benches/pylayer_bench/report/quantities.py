@@ -1,4 +1,4 @@
-"""How the report writes quantities."""
+"""The format of quantities in the report."""
 
 import math
 
@@ -6,7 +6,7 @@ MIB = 1 << 20
 
 
 def seconds(value: float) -> str:
-    """Three digits of a time."""
+    """A time with three significant digits."""
     for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
         if value * factor >= 1 or unit == "µs":
             digits = max(0, 2 - math.floor(math.log10(max(value * factor, 1))))

@@ -1,4 +1,4 @@
-"""Bar charts and line charts as SVG, readable on a light and on a dark page. No script, no font of their own."""
+"""Bar charts and line charts as SVG, for light and dark pages. They contain no scripts and no fonts."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ STYLE = """
       .quiet { fill: #9198a1; }
     }
 """
-# Room for the labels of a bar chart, and for the values behind the bars.
+# Widths of the labels of a bar chart, and of the values after the bars.
 LABELS, VALUES = 350, 150
 BAR, GAP, TOP = 18, 8, 56
 
@@ -44,7 +44,7 @@ class Bar:
 
 
 def bars(title: str, description: str, rows: list[Bar]) -> str:
-    """A bar for each row, from the same zero."""
+    """One bar per row, on a common scale that starts at zero."""
     scale = (WIDTH - LABELS - VALUES) / max(row.value for row in rows)
     body = []
     for number, row in enumerate(rows):
@@ -67,7 +67,7 @@ class Line:
 
 
 def lines(title: str, description: str, series: list[Line], x_text: Callable, y_text: Callable) -> str:
-    """Lines on logarithmic axes, with a grid at the powers of ten. `x_text` and `y_text` name a value."""
+    """Lines on logarithmic axes, with a grid at the powers of ten. `x_text` and `y_text` format the labels."""
     left, right, bottom, height = 90, WIDTH - 190, 380, 420
     points = [point for line in series for point in line.points]
     ranges = [

@@ -1,4 +1,4 @@
-"""The tables of the report, in Markdown, by the names that BENCHMARKS.md has for them."""
+"""The tables of the report, in Markdown, by their names in BENCHMARKS.md."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from pylayer_bench.results import Results, Row
 
 
 def markdown(head: list[str], body: list[list[str]]) -> str:
-    """The first column is text, the others are numbers."""
+    """A table whose first column is text, and whose other columns are numbers."""
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *body]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -24,7 +24,7 @@ def targets_table(results: Results) -> str:
 
 
 def machine_table(results: Results) -> str:
-    """One line for all tables that were measured alike."""
+    """One paragraph for all tables with the same date and machine."""
     found: dict[tuple, list[str]] = {}
     for name, table in results.tables.items():
         found.setdefault((table.date, *table.machine.items()), []).append(name)
@@ -63,7 +63,7 @@ def incremental_table(results: Results) -> str:
 
 
 def scaling_table(results: Results, name: str, title: str, size_of: Callable[[Row], str]) -> str:
-    """A line for each size, with the programs beside each other."""
+    """One row per size, with the programs side by side."""
     rows = results.rows(name)
     # The first row of each program.
     first = {row.name: row for row in reversed(rows)}
@@ -86,7 +86,7 @@ def scaling_table(results: Results, name: str, title: str, size_of: Callable[[Ro
 
 
 def scenarios_table(results: Results) -> str:
-    """A line for each scenario, with both programs beside each other."""
+    """One row per scenario, with both programs side by side."""
     found: dict[str, dict[str, Row]] = {}
     for row in results.rows("scenarios"):
         scenario, _, program = row.name.rpartition(": ")

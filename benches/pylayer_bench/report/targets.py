@@ -1,4 +1,4 @@
-"""The targets: bounds of what pylayer may cost, and what was measured."""
+"""The targets: bounds on pylayer's cost, and the measured values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Target:
     show: Callable[[float], str]
 
     def cells(self) -> list[str]:
-        """A line of the table."""
+        """A row of the table."""
         wanted = f"{'≥' if self.at_least else '≤'} {self.show(self.bound)}"
         if self.measured is None:
             return [self.what, wanted, "", "not measured"]
@@ -56,7 +56,7 @@ def targets(results: Results) -> list[Target]:
         size("zstd 3: size of bsdtar's", 1.01, "pylayer, zstd 3", zstd),
         speed("none: speed of awk + bsdtar's, which makes no digest", 1, "pylayer, none", none),
     ]
-    # At the default codec.
+    # With the default codec.
     whole = warm("gzip 6, cold")
     found.append(share("worker: nothing changed, of cold", 0.05, warm("gzip 6, nothing changed"), whole))
     for place in ("first", "in the middle", "last"):
@@ -76,7 +76,7 @@ def targets(results: Results) -> list[Target]:
     alone, layers = (results.median("analysis", name) for name in ("the binary alone", "the binary and its layers"))
     adds = None if alone is None or layers is None else layers - alone
     found.append(at_most("what layers in eight groups add to the analysis of 100,000 files", 2, adds))
-    # Of 2,000 files and 10 GB, or it was not measured.
+    # Rows with less than 10 GB are from a machine without the disk space.
     for row in (row for row in results.rows("memory") if row.bytes >= 10e9):
         what = f"{row.name}: peak memory of a layer of 10 GB"
         found.append(Target(what, False, 300 * MIB, row.median("rss"), mib))

@@ -1,4 +1,4 @@
-"""An executable with runfiles, which is all that either rule asks of a `py_binary`."""
+"""An executable with runfiles, which is all that either rule requires of a `py_binary`."""
 
 def _binary_impl(ctx):
     executable = ctx.actions.declare_file(ctx.label.name)

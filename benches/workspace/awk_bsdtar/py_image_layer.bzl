@@ -1,17 +1,17 @@
-"""`py_image_layer` as the original did it: one manifest, divided by awk, from which bsdtar makes each layer.
+"""`py_image_layer` like the original: one manifest, divided by awk, from which bsdtar makes each layer.
 
-Bazel writes the manifest of the binary and all its runfiles; one awk program puts each of its lines into the
-manifest of the first group whose pattern is found in the path; a bsdtar for each group has all runfiles as
-inputs, since only its manifest says which of them it reads.
+Bazel writes the manifest of the binary and all its runfiles. An awk program puts each line into the manifest of
+the first group whose pattern matches the path. The bsdtar action of each group has all runfiles as inputs, since
+only its manifest says which of them it reads.
 """
 
-# Those of the original's later releases.
+# From later releases of the original.
 _DEFAULT_GROUPS = {
     "interpreter": "\\\\.runfiles/[^/]*python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*/",
     "packages": "\\\\.runfiles/.*/site-packages",
 }
 
-# Extensions and bsdtar's options.
+# File extensions and bsdtar options.
 _COMPRESSION = {
     "gzip": (".tar.gz", ["--gzip", "--options", "gzip:!timestamp"]),
     "zstd": (".tar.zst", ["--zstd"]),
@@ -32,10 +32,10 @@ BEGIN {{
 """
 
 def _lines(path, content):
-    """The lines of a file and of the folders in which it is, each of which is written once."""
+    """The lines of a file and of its parent directories, which are deduplicated later."""
     path, parts, lines = _escape(path), path.split("/"), []
     for depth in range(1, len(parts)):
-        # bsdtar takes a name without a slash as relative to the folder before it.
+        # bsdtar treats a name without a slash as relative to the preceding directory.
         folder = _escape("/".join(parts[:depth])) + ("/" if depth == 1 else "")
         lines.append("{} {} type=dir".format(folder, _COMMON))
     return lines + ["{} {} type=file content={}".format(path, _COMMON, _escape(content))]
