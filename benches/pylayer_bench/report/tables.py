@@ -43,7 +43,7 @@ def cold_table(results: Results) -> str:
         speed = [times(other and other.median() / row.median()) for other in (same, digested)]
         size = [f"{row.size:,}", percent(same and row.size / same.size - 1)]
         body.append([row.name, *cost, *speed, *size])
-    head = ["", "wall", "min … max", "CPU", "peak memory", "speed of bsdtar's", "… then digests", "bytes", "size"]
+    head = ["", "wall", "min … max", "CPU", "peak memory", "speedup over bsdtar", "… with digests", "bytes", "size"]
     return markdown(head, body) + commands(results.rows("cold"))
 
 
@@ -58,7 +58,7 @@ def incremental_table(results: Results) -> str:
         speed = times(baseline / row.median()) if baseline and codec == "gzip 6" else ""
         cost = [seconds(row.median()), spread(row.wall), mib(row.median("rss"))]
         body.append([row.name, f"{row.files:,}", *cost, share, speed])
-    head = ["", "files", "wall", "min … max", "peak memory", "of cold", "speed of bsdtar's whole layer"]
+    head = ["", "files", "wall", "min … max", "peak memory", "share of cold", "speedup over bsdtar's whole layer"]
     return markdown(head, body)
 
 
@@ -81,7 +81,7 @@ def scaling_table(results: Results, name: str, title: str, size_of: Callable[[Ro
             line.append(times(ours and baseline and baseline.median() / ours.median()))
         body.append(line)
     head = [title, *[column for program in programs for column in (program, "runs", "peak memory")]]
-    head += ["speed of bsdtar's"] * versus
+    head += ["speedup over bsdtar"] * versus
     return markdown(head, body) + commands([first[program] for program in programs])
 
 
@@ -98,9 +98,9 @@ def scenarios_table(results: Results) -> str:
         cost = [cell for row in (ours, baseline) for cell in (seconds(row.median()), spread(row.wall))]
         speed = times(baseline.median() / ours.median())
         body.append([scenario, str(ours.actions), str(baseline.actions), *cost, speed])
-    head = ["", "layers by pylayer", "by awk + bsdtar"]
+    head = ["", "layers rebuilt by pylayer", "by awk + bsdtar"]
     head += [column for program in programs for column in (f"{program}, wall", "min … max")]
-    return markdown([*head, "speed of bsdtar's"], body)
+    return markdown([*head, "speedup over bsdtar"], body)
 
 
 def plain_table(results: Results, name: str) -> str:

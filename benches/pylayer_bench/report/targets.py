@@ -47,23 +47,23 @@ def targets(results: Results) -> list[Target]:
 
     gzip, zstd, none = BASELINES["gzip"], BASELINES["zstd"], BASELINES["none"]
     found = [
-        speed("gzip 6: speed of awk + bsdtar's gzip", 5, "pylayer, gzip 6", gzip),
-        speed("… with both digests made by either", 6, "pylayer, gzip 6", DIGEST_BASELINES["gzip"]),
-        speed("gzip 1: speed of awk + bsdtar's gzip 6", 9, "pylayer, gzip 1", gzip),
-        size("gzip 6: size of bsdtar's", 1, "pylayer, gzip 6", gzip),
-        share("gzip 6: CPU time of bsdtar's", 0.4, cold("pylayer, gzip 6", "cpu"), cold(gzip, "cpu")),
-        speed("zstd 3: speed of awk + bsdtar's", 1.6, "pylayer, zstd 3", zstd),
-        size("zstd 3: size of bsdtar's", 1.01, "pylayer, zstd 3", zstd),
-        speed("none: speed of awk + bsdtar's, which makes no digest", 1, "pylayer, none", none),
+        speed("gzip 6: speedup over awk + bsdtar", 5, "pylayer, gzip 6", gzip),
+        speed("… with both digests on either side", 6, "pylayer, gzip 6", DIGEST_BASELINES["gzip"]),
+        speed("gzip 1: speedup over awk + bsdtar, gzip 6", 9, "pylayer, gzip 1", gzip),
+        size("gzip 6: size relative to bsdtar", 1, "pylayer, gzip 6", gzip),
+        share("gzip 6: CPU time relative to bsdtar", 0.4, cold("pylayer, gzip 6", "cpu"), cold(gzip, "cpu")),
+        speed("zstd 3: speedup over awk + bsdtar", 1.6, "pylayer, zstd 3", zstd),
+        size("zstd 3: size relative to bsdtar", 1.01, "pylayer, zstd 3", zstd),
+        speed("none: speedup over awk + bsdtar, which computes no digest", 1, "pylayer, none", none),
     ]
     # With the default codec.
     whole = warm("gzip 6, cold")
-    found.append(share("worker: nothing changed, of cold", 0.05, warm("gzip 6, nothing changed"), whole))
+    found.append(share("worker: nothing changed, share of cold", 0.05, warm("gzip 6, nothing changed"), whole))
     for place in ("first", "in the middle", "last"):
         edited = warm(f"gzip 6, 10 KB edited that sort {place}")
-        found.append(share(f"worker: 10 KB edited that sort {place}, of cold", 0.2, edited, whole))
+        found.append(share(f"worker: 10 KB edited that sort {place}, share of cold", 0.2, edited, whole))
     second = warm("gzip 6, a second image with the same wheels"), warm("gzip 6, the second image, cold")
-    found.append(share("worker: second image with the same wheels, of its cold", 0.35, *second))
+    found.append(share("worker: second image with the same wheels, share of its cold", 0.35, *second))
     for step in ("10 KB edited", "nothing changed"):
         name = f"application layer, {step}"
         found.append(at_most(f"worker: {name}", 0.015, warm(name)))
@@ -75,7 +75,7 @@ def targets(results: Results) -> list[Target]:
     found.append(at_most(start, 0.01, results.median("startup", start)))
     alone, layers = (results.median("analysis", name) for name in ("the binary alone", "the binary and its layers"))
     adds = None if alone is None or layers is None else layers - alone
-    found.append(at_most("what layers in eight groups add to the analysis of 100,000 files", 2, adds))
+    found.append(at_most("analysis time added by eight layer groups, 100,000 files", 2, adds))
     # Rows with less than 10 GB are from a machine without the disk space.
     for row in (row for row in results.rows("memory") if row.bytes >= 10e9):
         what = f"{row.name}: peak memory of a layer of 10 GB"
