@@ -225,7 +225,7 @@ impl Handler for Engine {
         let outcome = exec_path::sandbox_dir(&request.sandbox_dir)
             .map_err(|error| anyhow!("invalid sandbox_dir in the work request: {error}"))
             .and_then(|base| self.run(&request.arguments, base, &digests, cancel));
-        // stderr is the worker's log, which Bazel shows with --worker_verbose.
+        // stderr is the worker's log file. --worker_verbose raises the verbosity of requests.
         if self.log || request.verbosity > 0 {
             let result = match &outcome {
                 Ok(Outcome { summary, .. }) => summary.clone(),

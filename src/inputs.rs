@@ -7,7 +7,7 @@
 //!
 //! The exception is outputs for which Bazel 7 does not say whether they are declared symlinks. A link on
 //! disk is treated as one only if that is certain. If it is neither certain nor ruled out, the action
-//! fails: see [`Inputs::declared_text`].
+//! fails: see `Inputs::declared_text`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata, OpenOptions};

@@ -24,7 +24,7 @@ use tracing_subscriber::prelude::*;
 #[command(
     version,
     about,
-    after_help = "Bazel itself runs `pylayer --persistent_worker` or `pylayer @flagfile`. With `--trace=FILE` before anything else, FILE becomes a trace in Chrome's format."
+    after_help = "Bazel itself runs `pylayer --persistent_worker` or `pylayer @flagfile`. With `--trace=FILE`, each of them writes a trace in Chrome's format to FILE."
 )]
 struct CommandLine {
     #[command(subcommand)]

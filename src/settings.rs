@@ -17,8 +17,8 @@ use crate::metadata::Metadata;
 use crate::show::{show, show_path};
 use crate::tables::CODECS;
 
-/// The minimum size in bytes of files that are deduplicated. For smaller ones, the two headers cost as
-/// much as the content would.
+/// The minimum size in bytes of files that are deduplicated. Smaller ones save little, and one-shot runs
+/// would have to hash them.
 pub const DEDUPE_FROM: u64 = 4096;
 
 /// Everything that determines the bytes of an image's layers, except their manifests and files.
@@ -78,7 +78,7 @@ pub struct ValidationSettings {
     /// What to do if the layers do not match the runfiles, or a link dangles
     #[arg(long, default_value = "error", value_name = "HOW")]
     pub validation: Validation,
-    /// Accept dangling links whose paths match REGEX
+    /// Accept problems at paths that match REGEX
     #[arg(long = "validation-exception", value_name = "REGEX", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub validation_exceptions: Vec<String>,
     /// `e_machine` of the image's platform, if known. In JSON, the name of the processor.

@@ -13,7 +13,8 @@ def partition(runfiles, patterns):
     Args:
         runfiles: what `image_runfiles` returns.
         patterns: a struct of `groups` (names and patterns in matching order), `exclude` (patterns) and
-            `dropped` (names of groups).
+            `dropped` (names of groups). For `actions.bzl`, it also has the two parts of `groups`, `own_groups` and
+            `default_groups`.
 
     Returns:
         A dict from layers to structs of `files` and `inputs` (lists of File), `lines` (manifest lines of

@@ -2,7 +2,7 @@
 
 As a program, `cost.py COMMAND` runs a shell command and prints its cost as JSON. This is a separate process,
 because Linux counts the memory of the process that starts a program towards the program's peak. The minimum is
-then the size of this small process (about 10 MB), not that of the benchmarks with their lists of files. For the
+then the size of this small process (about 13 MiB), not that of the benchmarks with their lists of files. For the
 same reason, this file imports no other module of the package.
 """
 

@@ -52,7 +52,7 @@ pub struct Options {
     /// Binary built by Bazel, such as bazel-bin/app/server
     #[arg(long, value_name = "PATH")]
     pub binary: PathBuf,
-    /// Output directory, for DIR/<group>.tar.gz, .tar.zst or .tar; must not contain other tars
+    /// Output directory, for DIR/GROUP.tar.gz, .tar.zst or .tar; must not contain other tars
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Runfiles tree, or another directory to use instead [default: PATH.runfiles]
