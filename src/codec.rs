@@ -41,8 +41,8 @@ pub enum Error {
     Unknown { name: String, known: String },
     #[error("{codec} has no compression level {level}; use {from} to {to}")]
     Level { codec: &'static str, level: u8, from: u8, to: u8 },
-    #[error("a plain tar has no compression level; remove it or set gzip or zstd")]
-    LevelOfNone,
+    #[error("compression \"{0}\" has no levels; remove the level")]
+    NoLevels(String),
 }
 
 impl Codec {
@@ -52,7 +52,7 @@ impl Codec {
             return Err(Error::Unknown { name: show(name.as_bytes()), known: names() });
         };
         let level = match (row.levels, level) {
-            (None, Some(_)) => return Err(Error::LevelOfNone),
+            (None, Some(_)) => return Err(Error::NoLevels(row.name.clone())),
             (None, None) => 0,
             (Some(Levels { lowest, highest, .. }), Some(level)) if !(lowest..=highest).contains(&level) => {
                 return Err(Error::Level { codec: &row.name, level, from: lowest, to: highest });
@@ -357,7 +357,7 @@ mod tests {
         let bad = |name, level| Codec::new(name, level).unwrap_err().to_string();
         assert_eq!(bad("gzip", Some(10)), "gzip has no compression level 10; use 0 to 9");
         assert!(bad("zstd", Some(0)).contains("1 to 22"));
-        assert!(bad("none", Some(1)).contains("no compression level"));
+        assert!(bad("none", Some(1)).contains("has no levels"));
         assert!(bad("bzip2", None).contains("gzip, zstd or none"));
     }
 }

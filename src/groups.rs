@@ -62,7 +62,7 @@ pub struct Patterns {
     #[arg(skip)]
     pub default_groups: Vec<LayerGroup>,
     /// Exclude paths that match REGEX
-    #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
     pub exclude: Vec<String>,
 }
 
@@ -98,7 +98,7 @@ fn parse_layer_group(value: &str) -> Result<LayerGroup, String> {
             Err(format!("an empty pattern matches every path; write {name}=. if that is meant"))
         }
         Some((name, pattern)) => Ok(LayerGroup::new(parse_layer_name(name)?, pattern)),
-        None => Err("expected NAME=PATTERN".to_string()),
+        None => Err("expected NAME=REGEX".to_string()),
     }
 }
 
@@ -467,7 +467,7 @@ mod tests {
     fn names_of_layers_are_names_of_files() {
         assert_eq!(parse_layer_group("numpy=a=b.*"), Ok(LayerGroup::new("numpy", "a=b.*")));
         for (value, problem) in [
-            ("x", "expected NAME=PATTERN"),
+            ("x", "expected NAME=REGEX"),
             ("x=", "write x=. if that is meant"),
             ("=x", "an empty string cannot be the name of a layer"),
             ("../x=a", "../x cannot be the name of a layer"),

@@ -47,8 +47,8 @@ fn main() -> ExitCode {
         Some(Ok(guard)) => Some(guard),
         Some(Err(error)) => return fail(error),
     };
-    if take(&mut arguments, b"--persistent_worker").is_some() {
-        let log = take(&mut arguments, b"--stats").is_some();
+    if take_flag(&mut arguments, "--persistent_worker") {
+        let log = take_flag(&mut arguments, "--stats");
         let budget = match take(&mut arguments, b"--cache_mib=").map(|mib| parse_mib(&mib)) {
             None => default_cache_bytes(),
             Some(Some(bytes)) => bytes,
@@ -64,11 +64,28 @@ fn main() -> ExitCode {
         Some(first) if first.starts_with(b"@") || first.starts_with(b"--") && first.contains(&b'=') => {
             run_once(&arguments)
         }
-        _ => match CommandLine::parse_from(command_line(&arguments)).command {
-            Command::Pack(options) => pack(&options),
+        _ => match CommandLine::try_parse_from(command_line(&arguments)) {
+            Ok(CommandLine { command: Command::Pack(options) }) => pack(&options),
+            Err(error) if error.use_stderr() => {
+                // Lines of usual length are printed as they are, in colours on a terminal.
+                let text = error.render().to_string();
+                if text.lines().any(|line| line.len() > MAX_LINE_BYTES) {
+                    let text: String = text.lines().map(|line| show(line.as_bytes()) + "\n").collect();
+                    // If stderr cannot be written, nothing can be reported.
+                    let _ = std::io::stderr().write_all(text.as_bytes());
+                    return ExitCode::from(USAGE_ERROR);
+                }
+                error.exit()
+            }
+            Err(error) => error.exit(),
         },
     }
 }
+
+/// Longer lines of messages about the command line are shortened: they repeat what was given.
+const MAX_LINE_BYTES: usize = 500;
+/// The exit code for mistakes in the command line.
+const USAGE_ERROR: u8 = 2;
 
 /// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG, which is handled like any
 /// other error. By default, the signal kills the process before it can clean up.
@@ -113,6 +130,12 @@ fn trace(file: &Bytes) -> Result<tracing_chrome::FlushGuard, String> {
     let (layer, guard) = ChromeLayerBuilder::new().writer(out).include_args(true).build();
     tracing_subscriber::registry().with(layer).init();
     Ok(guard)
+}
+
+/// Removes the argument `flag` and returns whether it was there.
+fn take_flag(arguments: &mut Vec<Bytes>, flag: &str) -> bool {
+    let index = arguments.iter().position(|argument| argument == flag);
+    index.map(|index| arguments.remove(index)).is_some()
 }
 
 /// Removes the first argument that begins with `prefix`, and returns the rest of it.

@@ -22,11 +22,11 @@ const READ_BITS: u32 = 0o444;
 #[serde(default, deny_unknown_fields)]
 pub struct Metadata {
     /// User ID of every entry
-    #[arg(long, default_value_t = Metadata::default().uid, value_name = "N", value_parser = parse_id)]
+    #[arg(long, default_value_t = Metadata::default().uid, value_name = "N", value_parser = parse_id, allow_negative_numbers = true)]
     #[serde(deserialize_with = "id")]
     pub uid: u32,
     /// Group ID of every entry
-    #[arg(long, default_value_t = Metadata::default().gid, value_name = "N", value_parser = parse_id)]
+    #[arg(long, default_value_t = Metadata::default().gid, value_name = "N", value_parser = parse_id, allow_negative_numbers = true)]
     #[serde(deserialize_with = "id")]
     pub gid: u32,
     /// User name of every entry [default: none]
@@ -38,7 +38,7 @@ pub struct Metadata {
     #[serde(deserialize_with = "owner_name")]
     pub gname: String,
     /// Time of every entry, in seconds since 1970
-    #[arg(long, default_value_t = Metadata::default().mtime, value_name = "SECONDS", value_parser = parse_mtime)]
+    #[arg(long, default_value_t = Metadata::default().mtime, value_name = "SECONDS", value_parser = parse_mtime, allow_negative_numbers = true)]
     #[serde(deserialize_with = "mtime")]
     pub mtime: u64,
     /// Permissions of files, in octal; ELF images and scripts (`#!`) get an execute bit for each read bit
@@ -95,9 +95,14 @@ impl std::fmt::Display for ModeRule {
     }
 }
 
+/// `value`, if there is nothing but digits in it: Rust also parses a sign.
+fn digits(value: &str) -> Option<&str> {
+    value.bytes().all(|byte| byte.is_ascii_digit()).then_some(value)
+}
+
 /// A user or group ID.
 fn parse_id(value: &str) -> Result<u32, String> {
-    let id = value.parse().ok().filter(|id| *id <= MAX_ID);
+    let id = digits(value).and_then(|value| value.parse().ok()).filter(|id| *id <= MAX_ID);
     id.ok_or_else(|| format!("expected a whole number from 0 to {MAX_ID}"))
 }
 
@@ -109,7 +114,7 @@ fn parse_owner_name(value: &str) -> Result<String, String> {
 
 /// Seconds since 1970.
 fn parse_mtime(value: &str) -> Result<u64, String> {
-    let seconds = value.parse().ok().filter(|seconds| *seconds <= MAX_MTIME);
+    let seconds = digits(value).and_then(|value| value.parse().ok()).filter(|seconds| *seconds <= MAX_MTIME);
     seconds.ok_or_else(|| {
         format!(
             "expected whole seconds since 1970, at most {MAX_MTIME}, the latest time that tar readers support"
@@ -122,7 +127,7 @@ fn parse_mode(value: &str) -> Result<ModeRule, String> {
     if value == "detect" {
         return Ok(ModeRule::DETECT);
     }
-    match u32::from_str_radix(value, 8) {
+    match u32::from_str_radix(digits(value).unwrap_or_default(), 8) {
         Ok(bits) if bits <= 0o7777 => Ok(ModeRule(bits)),
         _ => Err("expected octal permission bits such as 0755, or detect".to_string()),
     }
@@ -176,10 +181,10 @@ mod tests {
             assert!(parse_mtime(mtime).unwrap_err().starts_with("expected whole seconds"), "{mtime}");
         }
         assert_eq!(parse_id("4294967294"), Ok(u32::MAX - 1));
-        for id in ["4294967295", "-1", "1x", ""] {
+        for id in ["4294967295", "-1", "+1", "1x", ""] {
             assert_eq!(parse_id(id).unwrap_err(), "expected a whole number from 0 to 4294967294", "{id}");
         }
-        for mode in ["0888", "10000", "-1", ""] {
+        for mode in ["0888", "10000", "-1", "+755", ""] {
             assert!(parse_mode(mode).unwrap_err().contains("octal"), "{mode}");
         }
         assert!(parse_owner_name("a\0b").unwrap_err().contains("NUL"));

@@ -34,7 +34,7 @@ pub struct Settings {
     pub root: String,
     #[arg(long, default_value_t = Settings::default().compress, value_name = "NAME", help = codec::names())]
     pub compress: String,
-    #[arg(long, value_name = "N", help = codec::levels())]
+    #[arg(long, value_name = "N", help = codec::levels(), allow_negative_numbers = true)]
     pub level: Option<u8>,
     #[command(flatten)]
     pub metadata: Metadata,
@@ -79,7 +79,7 @@ pub struct ValidationSettings {
     #[arg(long, default_value = "error", value_name = "HOW")]
     pub validation: Validation,
     /// Accept problems at paths that match REGEX
-    #[arg(long = "validation-exception", value_name = "REGEX", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long = "validation-exception", value_name = "REGEX", allow_hyphen_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub validation_exceptions: Vec<String>,
     /// `e_machine` of the image's platform, if known. In JSON, the name of the processor.
     #[arg(skip)]
@@ -124,11 +124,15 @@ pub struct Error {
 /// Parses the content of the settings file `file`.
 pub fn parse<T: DeserializeOwned>(file: &Path, content: &[u8]) -> Result<T, Error> {
     let error = |problem| Error { file: file.to_path_buf(), problem };
+    // serde reads structs from arrays, too.
+    if content.trim_ascii_start().starts_with(b"[") {
+        return Err(error("expected a JSON object".to_string()));
+    }
     let mut json = serde_json::Deserializer::from_slice(content);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|invalid| {
         let problem = show(invalid.inner().to_string().as_bytes());
         match invalid.path().to_string() {
-            place if place == "." => error(problem),
+            place if place == "." || place == "?" => error(problem),
             place => error(format!("{}: {problem}", show(place.as_bytes()))),
         }
     })?;
@@ -239,6 +243,8 @@ mod tests {
         for (json, expected) in [
             ("", "layers.settings.json: EOF while parsing"),
             ("{} x", "layers.settings.json: trailing characters"),
+            (r#"{"level": 1,}"#, "layers.settings.json: trailing comma"),
+            ("[]", "layers.settings.json: expected a JSON object"),
             (r#"{"colour": 1}"#, "layers.settings.json: colour: unknown field `colour`, expected one of"),
             (r#"{"root": "/a/../b"}"#, "root: image path \"a/../b\": `.` and `..` are not allowed"),
             (r#"{"level": 256}"#, "level: invalid value: integer `256`, expected u8"),

@@ -116,7 +116,9 @@ def _parse_options(value, compress, found):
             return "--options {} has no effect on a plain tar; remove it or set compress".format(repr(option))
         if module and module != compress:
             return "--options {} has no effect with compress = \"{}\"".format(repr(option), compress)
-        levels = _LEVELS[compress]
+        levels = _LEVELS.get(compress)
+        if not levels:
+            return "{} has no compression levels; remove --options {}".format(compress, repr(option))
         if int(number) < levels["lowest"] or int(number) > levels["highest"]:
             return "{} has compression levels from {lowest} to {highest}, not {}".format(compress, number, **levels)
         found["level"] = number

@@ -29,7 +29,7 @@ use tracing::info_span;
 use self::report::Row;
 use self::runfiles::Runfiles;
 use crate::descriptor::Descriptor;
-use crate::groups::{self, LayerGroup, LayerGroups};
+use crate::groups::{self, Exceptions, LayerGroup, LayerGroups};
 use crate::image_path::ImagePath;
 use crate::inputs::{self, Content, Digests, Inputs, KnownFiles, Links, ResolvedEntry};
 use crate::layer::Image;
@@ -109,6 +109,8 @@ pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String> {
     manifest.entries.retain(|entry| !is_unneeded_wheel(&entry.path, &runfiles, &found));
     let patterns = options.settings.patterns.for_binary(&runfiles, &found);
     let groups = Arc::new(LayerGroups::compile(&patterns)?);
+    // Compiled again for the validation, which comes after all the work.
+    Exceptions::compile(&options.validation.validation_exceptions)?;
     let image = Image::new(Settings { patterns, ..options.settings.clone() }, groups)?;
     let rows = pack(options, &image, &manifest, &found, bar, cancel);
     let rows = rows.map_err(|error| explain(error, &manifest, cancel))?;

@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::show::show_path;
+use crate::tables::CODECS;
 
-/// File extensions of tars, from this program and others.
-const TARS: [&str; 9] =
-    [".tar", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tgz", ".tzst", ".txz", ".tbz2"];
+/// File extensions of tars that only other programs write.
+const OTHER_TARS: [&str; 6] = [".tar.xz", ".tar.bz2", ".tgz", ".tzst", ".txz", ".tbz2"];
 
 /// Why layers cannot be written to a directory.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,8 @@ pub fn prepare(out: &Path, names: &[String]) -> Result<(), Error> {
     for entry in std::fs::read_dir(out).map_err(error)? {
         let entry = entry.map_err(error)?;
         let (name, is_directory) = (entry.file_name(), entry.file_type().map_err(error)?.is_dir());
-        let is_layer = TARS.iter().any(|extension| name.as_bytes().ends_with(extension.as_bytes()));
+        let mut extensions = CODECS.iter().map(|row| row.extension.as_str()).chain(OTHER_TARS);
+        let is_layer = extensions.any(|extension| name.as_bytes().ends_with(extension.as_bytes()));
         // Renaming a file over a directory fails, which would only show after other layers are in place.
         let is_ours = !is_directory && names.iter().any(|ours| name == ours.as_str());
         if is_layer && !is_ours {

@@ -158,13 +158,13 @@ BY_THE_PROGRAM = {
 BY_PACK = {
     "regex": (["--layer-group=torch=tor(ch"], 'the pattern of layer group "torch", "tor(ch" is not a valid regular'),
     "exclude": (["--exclude=["], 'the exclude pattern "[" is not a valid regular expression: unclosed character class'),
-    "group": (["--layer-group=torch"], "expected NAME=PATTERN"),
+    "group": (["--layer-group=torch"], "expected NAME=REGEX"),
     "group_slash": (["--layer-group=../torch=x"], "../torch cannot be the name of a layer: use letters, digits"),
     "root": (["--root=/a/../b"], "`.` and `..` are not allowed in an image path"),
     "compress": (["--compress=xz"], 'unknown compression "xz"; use gzip, zstd or none'),
     "level_gzip": (["--level=10"], "gzip has no compression level 10; use 0 to 9"),
     "level_zstd": (["--compress=zstd", "--level=0"], "zstd has no compression level 0; use 1 to 22"),
-    "level_of_none": (["--compress=none", "--level=1"], "a plain tar has no compression level"),
+    "level_of_none": (["--compress=none", "--level=1"], 'compression "none" has no levels; remove the level'),
     "owner": (["--uid=app"], "invalid value 'app' for '--uid <N>'"),
     "runfiles": (["--runfiles=/nowhere"], "/nowhere is not there; build the binary with runfiles"),
 }

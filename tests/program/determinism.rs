@@ -430,3 +430,30 @@ fn layers_of_all_codecs_at_once_do_not_disturb_each_other() {
     }
     worker.close();
 }
+
+/// A change of these digests is a change of every image; see CONTRIBUTING.md.
+#[test]
+fn the_bytes_of_layers_are_pinned() {
+    let workspace = Workspace::new();
+    let mut manifest = Manifest::new();
+    for number in 0..400u64 {
+        // Runs of small files, files with chunks of their own, and files of several parts.
+        let size = match number % 40 {
+            0 if number < 80 => 3_000_000,
+            0 | 1 => 100_000,
+            other => other * 97,
+        };
+        let exec = format!("in/{number}");
+        workspace.write(&exec, noise(number, size as usize));
+        manifest = manifest.file(format!("app/{}/{number}.py", number % 7), exec);
+    }
+    manifest = manifest.symlink("app/link", "1/1.py").empty("app/__init__.py");
+    for (codec, digest) in [
+        ("none", "f972844cbd651fdc1d134baa4ac85ff5b21c8f2dc72e80d632e93088d59ac58f"),
+        ("gzip", "f3ea967fb620301156eae572821fcf057c0c759948f76e9116243d9e3fef0043"),
+        ("zstd", "da8a06e9d10ad0042402ba53bd64deb496f87d696b1bad18a893b6cb70973928"),
+    ] {
+        let layer = workspace.outputs(&manifest, &[&format!("--compress={codec}")]).layer;
+        assert_eq!(sha256(&layer), digest, "{codec}");
+    }
+}

@@ -598,3 +598,30 @@ fn single_links_can_be_excepted_from_validation() {
     let stderr = String::from_utf8(output.unwrap().stderr).unwrap();
     assert!(stderr.starts_with("pylayer: no problem was found at a path that matches \"/x$\""), "{stderr}");
 }
+
+#[test]
+fn messages_about_the_command_line_are_short() {
+    let workspace = Workspace::new();
+    let long = "x".repeat(100_000);
+    for arguments in [
+        &["pack", "--mode", &long][..],
+        &["pack", "--layer-group", &long],
+        &["pack", "--uid", "-1"],
+        &["pack", &long],
+        &[&long],
+    ] {
+        let mut command = Command::new(PYLAYER);
+        let Output { status, stdout, stderr } =
+            command.args(arguments).current_dir(workspace.path("")).output().unwrap();
+        assert_eq!((status.code(), &*stdout), (Some(2), &b""[..]));
+        assert!(stderr.starts_with(b"error: ") && stderr.len() < 2000, "{} bytes", stderr.len());
+    }
+}
+
+#[test]
+fn a_wrong_exception_is_found_before_the_work() {
+    let workspace = built();
+    let message = error(&mut pack(&workspace, &["--validation-exception=("]));
+    assert!(message.contains("\"(\" is not a valid regular expression"), "{message}");
+    assert!(layers(&workspace).is_empty());
+}
