@@ -1,6 +1,6 @@
 //! Runs one action of the Bazel rule, from its arguments to its outputs: writes a layer, validates all
-//! layers, or warns about groups without files. Persistent workers and one-shot processes, started by
-//! Bazel or a remote executor, run the same code.
+//! layers, warns about groups without files, or configures a launcher. Persistent workers and one-shot
+//! processes, started by Bazel or a remote executor, run the same code.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -18,12 +18,15 @@ use crate::descriptor::Descriptor;
 use crate::exec_path;
 use crate::groups::{LayerGroups, Patterns};
 use crate::inputs::{Digests, Inputs, KnownFiles, LastingContent, Links};
+use crate::launcher;
 use crate::layer::Image;
 use crate::manifest::Manifest;
 use crate::output::{self, Output};
 use crate::pipeline::{Pool, Times};
-use crate::request::{self, ActionRequest, LayerRequest, UnusedGroupsRequest, ValidationRequest};
-use crate::settings::{self, Settings, UnusedGroups, Validation, ValidationSettings};
+use crate::request::{
+    self, ActionRequest, LauncherRequest, LayerRequest, UnusedGroupsRequest, ValidationRequest,
+};
+use crate::settings::{self, LauncherSettings, Settings, UnusedGroups, Validation, ValidationSettings};
 use crate::show::{show, show_path};
 use crate::validate::{self, ListedLayer, Verdict};
 use crate::warnings;
@@ -87,6 +90,7 @@ impl Engine {
             ActionRequest::Layer(request) => self.write_layer(request, &flagfiles, inputs),
             ActionRequest::Validation(request) => self.validate_layers(request, &flagfiles, inputs),
             ActionRequest::UnusedGroups(request) => report_unused_groups(request, &flagfiles, inputs),
+            ActionRequest::Launcher(request) => configure_launcher(request, &flagfiles, inputs),
         }
     }
 
@@ -277,6 +281,21 @@ fn report_unused_groups(
     let lines: String = warnings.iter().map(|line| format!("{line}\n")).collect();
     Output::keep([Output::with_content(&inputs.base.join(report), lines.as_bytes())?])?;
     Ok(Outcome { summary: format!("{} layer groups without files", layer_groups.len()), warnings })
+}
+
+/// Writes the executable of a Python binary.
+fn configure_launcher(request: LauncherRequest, flagfiles: &[PathBuf], inputs: Inputs) -> Result<Outcome> {
+    let LauncherRequest { launcher: template, settings: path, output } = request;
+    check_outputs(&[&output], flagfiles.iter().chain([&template, &path]).map(PathBuf::as_path))?;
+    let settings: LauncherSettings = read_settings(&path, inputs)?;
+    let (content, _) = inputs.read(&template)?;
+    let executable = launcher::configure(&content, &settings).map_err(|error| {
+        let of_settings = matches!(error, launcher::Error::Value { .. } | launcher::Error::TooLarge { .. });
+        anyhow!("{}: {error}", show_path(if of_settings { &path } else { &template }))
+    })?;
+    let output = Output::executable(&inputs.base.join(output), &executable)?;
+    Output::keep([output])?;
+    Ok(Outcome { summary: format!("launcher of {}", show(settings.main.as_bytes())), warnings: Vec::new() })
 }
 
 /// Rejects outputs with the same path, and outputs that are an input or inside one.

@@ -24,6 +24,7 @@
 //! | [`warnings`] | warnings about valid layers (pure) |
 //! | [`layer`] | settings, manifest and files → a written layer |
 //! | [`validate`] | manifests and listings of all layers → problems of the image |
+//! | [`launcher`] | the launcher of a Python binary + settings → its executable (pure) |
 //! | [`action`] | arguments of a Bazel action → its outputs |
 //! | [`pack`] | a built binary and its runfiles on disk → all layers, validated |
 
@@ -38,6 +39,7 @@ pub mod groups;
 pub mod header;
 pub mod image_path;
 pub mod inputs;
+pub mod launcher;
 pub mod layer;
 pub mod listing;
 pub mod manifest;

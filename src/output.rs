@@ -13,9 +13,9 @@
 //! - After locking a file, check that its name still refers to it. Between opening and locking, the
 //!   previous holder may have renamed or removed it, and the name may belong to another file by now.
 
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,6 +73,15 @@ impl Output {
     pub fn with_content(path: &Path, content: &[u8]) -> Result<Output, Error> {
         let mut output = Output::create(path)?;
         output.file.write_all(content).map_err(|error| Error { path: path.to_path_buf(), error })?;
+        Ok(output)
+    }
+
+    /// Creates an output with this content that everyone may execute.
+    pub fn executable(path: &Path, content: &[u8]) -> Result<Output, Error> {
+        let output = Output::with_content(path, content)?;
+        // Of the file, not of its name, and whatever the umask is.
+        let changed = output.file.set_permissions(Permissions::from_mode(0o755));
+        changed.map_err(|error| Error { path: path.to_path_buf(), error })?;
         Ok(output)
     }
 

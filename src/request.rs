@@ -64,17 +64,30 @@ pub struct UnusedGroupsRequest {
     pub settings: PathBuf,
 }
 
+/// One action: configure the launcher of a Python binary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LauncherRequest {
+    /// Exec path of the launcher that is not configured.
+    pub launcher: PathBuf,
+    /// Exec path of the [`LauncherSettings`](crate::settings::LauncherSettings).
+    pub settings: PathBuf,
+    /// Exec path of the executable.
+    pub output: PathBuf,
+}
+
 /// The arguments of any action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActionRequest {
     Layer(LayerRequest),
     Validation(ValidationRequest),
     UnusedGroups(UnusedGroupsRequest),
+    Launcher(LauncherRequest),
 }
 
 impl ActionRequest {
     /// Parses argument lines such as `--layer=default`. An action with `--validation=…` validates, one
-    /// with `--unused_groups=…` warns about groups, any other writes a layer.
+    /// with `--unused_groups=…` warns about groups, one with `--launcher=…` configures a launcher, any
+    /// other writes a layer.
     pub fn parse<'a>(arguments: impl IntoIterator<Item = &'a [u8]>) -> Result<ActionRequest, Error> {
         let mut manifests = Vec::new();
         let mut listings = Vec::new();
@@ -100,6 +113,12 @@ impl ActionRequest {
             })
         } else if let Some(report) = options.output("unused_groups")? {
             ActionRequest::UnusedGroups(UnusedGroupsRequest { report, settings: options.input("settings")? })
+        } else if options.0.contains_key("launcher") {
+            ActionRequest::Launcher(LauncherRequest {
+                launcher: options.input("launcher")?,
+                settings: options.input("settings")?,
+                output: options.output("output")?.ok_or(Error::Missing("output"))?,
+            })
         } else {
             ActionRequest::Layer(LayerRequest {
                 layer: options.layer()?,
@@ -196,6 +215,7 @@ mod tests {
     const LAYER: [&str; 4] = ["--layer=default", "--settings=s", "--manifest=m", "--output=o"];
     const VALIDATION: [&str; 4] =
         ["--validation=report", "--settings=s", "--validation_settings=v", "--manifest=m"];
+    const LAUNCHER: [&str; 3] = ["--launcher=l", "--settings=s", "--output=o"];
 
     fn parse(arguments: &[&str], more: &[&str]) -> Result<ActionRequest, String> {
         let arguments = arguments.iter().chain(more).map(|argument| argument.as_bytes());
@@ -225,6 +245,8 @@ mod tests {
         let unused = UnusedGroupsRequest { report: "r".into(), settings: "s".into() };
         let arguments = ["--unused_groups=r", "--settings=s"];
         assert_eq!(parse(&arguments, &[]), Ok(ActionRequest::UnusedGroups(unused)));
+        let launcher = LauncherRequest { launcher: "l".into(), settings: "s".into(), output: "o".into() };
+        assert_eq!(parse(&LAUNCHER, &[]), Ok(ActionRequest::Launcher(launcher)));
     }
 
     #[test]
@@ -247,6 +269,12 @@ mod tests {
             let name = missing.split_once('=').unwrap().0;
             assert_eq!(parse(&others, &[]), Err(format!("argument {name}=… is missing")));
         }
+        for missing in &LAUNCHER[1..] {
+            let others: Vec<&str> = LAUNCHER.into_iter().filter(|argument| argument != missing).collect();
+            let name = missing.split_once('=').unwrap().0;
+            assert_eq!(parse(&others, &[]), Err(format!("argument {name}=… is missing")));
+        }
+        assert!(parse(&LAUNCHER, &["--layer=x"]).unwrap_err().contains("unknown argument \"--layer\""));
         assert!(parse(&VALIDATION, &["--layer_listing=a"]).unwrap_err().contains("expected LAYER=PATH"));
     }
 }

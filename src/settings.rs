@@ -3,6 +3,7 @@
 //!
 //! A settings file contains one JSON object (docs/formats.md). An absent setting has its default value.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum};
@@ -111,6 +112,29 @@ pub struct UnusedGroups {
     pub layer_groups: Vec<LayerGroup>,
     /// Normalized names of the packages in the runfiles.
     pub packages: Vec<String>,
+}
+
+/// What the launcher of a Python binary starts, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LauncherSettings {
+    /// The virtual environment, below the runfiles directory.
+    pub venv: String,
+    /// The main file, below the runfiles directory.
+    pub main: String,
+    /// The interpreter, below the virtual environment.
+    #[serde(default = "interpreter")]
+    pub interpreter: String,
+    /// Arguments of the interpreter before the main file.
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// Variables that are set unless the environment has them.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+fn interpreter() -> String {
+    "bin/python3".to_string()
 }
 
 /// A malformed settings file.
@@ -236,6 +260,21 @@ mod tests {
             paths: Some(7),
         };
         assert_eq!(parse::<ValidationSettings>(Path::new("x"), json.as_bytes()).unwrap(), expected);
+
+        let json = r#"{"venv": "_main/_a.venv", "main": "_main/a.py"}"#;
+        let mut expected = LauncherSettings {
+            venv: "_main/_a.venv".to_string(),
+            main: "_main/a.py".to_string(),
+            interpreter: "bin/python3".to_string(),
+            options: Vec::new(),
+            env: BTreeMap::new(),
+        };
+        assert_eq!(parse::<LauncherSettings>(Path::new("x"), json.as_bytes()).unwrap(), expected);
+        let json = r#"{"venv": "_main/_a.venv", "main": "_main/a.py", "interpreter": "bin/python3.13t", "options": ["-I", "-B"], "env": {"A": "é"}}"#;
+        expected.interpreter = "bin/python3.13t".to_string();
+        expected.options = vec!["-I".to_string(), "-B".to_string()];
+        expected.env.insert("A".to_string(), "é".to_string());
+        assert_eq!(parse::<LauncherSettings>(Path::new("x"), json.as_bytes()).unwrap(), expected);
     }
 
     #[test]
@@ -268,6 +307,14 @@ mod tests {
         let message =
             parse::<ValidationSettings>(Path::new("x"), br#"{"cpu": "z80"}"#).unwrap_err().to_string();
         assert!(message.starts_with("x: cpu: \"z80\" is not a known processor"), "{message}");
+        for (json, expected) in [
+            (r#"{"venv": "v"}"#, "x: missing field `main`"),
+            (r#"{"venv": "v", "main": "m", "env": {"A": 1}}"#, "x: env.A: invalid type: integer `1`"),
+            (r#"{"venv": "v", "main": "m", "isolated": true}"#, "x: isolated: unknown field `isolated`"),
+        ] {
+            let message = parse::<LauncherSettings>(Path::new("x"), json.as_bytes()).unwrap_err().to_string();
+            assert!(message.starts_with(expected), "{message}");
+        }
         let long = "a".repeat(100_000);
         for json in [
             format!(r#"{{"{long}": 1}}"#),
