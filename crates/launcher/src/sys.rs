@@ -320,6 +320,10 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
 mod memory {
     use core::ffi::c_char;
 
+    /// How many bytes are set at once. New paths are 4 KiB of zeros; set byte by byte, those of a start
+    /// would take a quarter of the launcher's time.
+    const BLOCK: usize = size_of::<u128>();
+
     /// # Safety
     ///
     /// As in C: `n` bytes can be read at `from` and written at `to`, and do not overlap.
@@ -357,9 +361,17 @@ mod memory {
     /// As in C: `n` bytes can be written at `to`.
     #[unsafe(no_mangle)]
     unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
-        for index in 0..n {
+        let block = u128::from_ne_bytes([byte as u8; BLOCK]);
+        let mut index = 0;
+        while n - index >= BLOCK {
+            // SAFETY: `index + BLOCK <= n`.
+            unsafe { to.add(index).cast::<u128>().write_unaligned(block) };
+            index += BLOCK;
+        }
+        while index < n {
             // SAFETY: `index < n`.
             unsafe { *to.add(index) = byte as u8 };
+            index += 1;
         }
         to
     }
