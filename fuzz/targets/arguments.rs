@@ -10,7 +10,8 @@ use std::path::{Component, Path};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use pylayer::request::{
-    ActionRequest, LayerRequest, UnusedGroupsRequest, ValidationRequest, flagfile, flagfile_arguments,
+    ActionRequest, LauncherRequest, LayerRequest, UnusedGroupsRequest, ValidationRequest, flagfile,
+    flagfile_arguments,
 };
 
 fuzz_target!(|content: &[u8]| {
@@ -30,6 +31,7 @@ fuzz_target!(|content: &[u8]| {
         ActionRequest::Layer(request) => written.layer(request),
         ActionRequest::Validation(request) => written.validation(request),
         ActionRequest::UnusedGroups(request) => written.unused_groups(request),
+        ActionRequest::Launcher(request) => written.launcher(request),
     }
     let written: Vec<Bytes> = flagfile_arguments(&written.0.into()).collect();
     assert_eq!(ActionRequest::parse(written.iter().map(Bytes::as_ref)).unwrap(), request);
@@ -79,6 +81,13 @@ impl Written {
         if let Some(listing) = listing {
             self.path("listing", listing);
         }
+    }
+
+    fn launcher(&mut self, request: &LauncherRequest) {
+        let LauncherRequest { launcher, settings, output } = request;
+        self.path("launcher", launcher);
+        self.path("settings", settings);
+        self.path("output", output);
     }
 
     fn unused_groups(&mut self, request: &UnusedGroupsRequest) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use pylayer::groups::{LayerGroup, Patterns};
 use pylayer::metadata::Metadata;
-use pylayer::settings::{Settings, UnusedGroups, Validation, ValidationSettings, parse};
+use pylayer::settings::{LauncherSettings, Settings, UnusedGroups, Validation, ValidationSettings, parse};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ fuzz_target!(|content: &[u8]| {
     round_trip(content, settings);
     round_trip(content, validation_settings);
     round_trip(content, unused_groups);
+    round_trip(content, launcher_settings);
 });
 
 fn round_trip<T: DeserializeOwned + PartialEq + std::fmt::Debug>(content: &[u8], json: impl Fn(&T) -> Value) {
@@ -79,4 +80,9 @@ fn validation_settings(settings: &ValidationSettings) -> Value {
 fn unused_groups(settings: &UnusedGroups) -> Value {
     let UnusedGroups { layer_groups, packages } = settings;
     json!({"layer_groups": groups(layer_groups), "packages": packages})
+}
+
+fn launcher_settings(settings: &LauncherSettings) -> Value {
+    let LauncherSettings { venv, main, interpreter, options, env } = settings;
+    json!({"venv": venv, "main": main, "interpreter": interpreter, "options": options, "env": env})
 }
