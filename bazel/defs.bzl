@@ -30,11 +30,16 @@ load(
     _PYCACHE = "PYCACHE",
     _SLIM_INTERPRETER = "SLIM_INTERPRETER",
 )
-load("//bazel/private:toolchain.bzl", _py_image_layer_toolchain = "py_image_layer_toolchain")
+load(
+    "//bazel/private:toolchain.bzl",
+    _py_image_layer_toolchain = "py_image_layer_toolchain",
+    _py_launcher_toolchain = "py_launcher_toolchain",
+)
 
 pip_package = _pip_package
 py_image_layer = _py_image_layer
 py_image_layer_toolchain = _py_image_layer_toolchain
+py_launcher_toolchain = _py_launcher_toolchain
 
 # Patterns for `exclude`. SLIM_INTERPRETER is the list of all of them.
 INTERPRETER_DESKTOP = _INTERPRETER_DESKTOP

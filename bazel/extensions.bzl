@@ -1,7 +1,7 @@
-"""The module extension that provides the `pylayer` program.
+"""The module extension that provides the `pylayer` program and the launcher of Python binaries.
 
-By default, the program is built from this module's source with the host's cargo. A root module can change
-that with one tag, or with several `prebuilt` tags for several execution platforms:
+By default, both are built from this module's source with the host's Rust. A root module can change that with
+one tag, or with several `prebuilt` tags for several platforms:
 
 ```starlark
 pylayer = use_extension("@rules_pylayer//bazel:extensions.bzl", "pylayer")
@@ -20,17 +20,28 @@ load(
 _REPOSITORY = "pylayer_toolchains"
 
 _source = tag_class(
-    doc = "Build the program from this module's source with the host's cargo. This is the default.",
+    doc = "Build the program and the launcher from this module's source with the host's Rust. This is the default.",
 )
 
 _path = tag_class(
     doc = "Use a program that is installed on the machine.",
-    attrs = {"path": attr.string(mandatory = True, doc = "Absolute path.")},
+    attrs = {
+        "launcher": attr.string(
+            doc = """\
+Absolute path of the launcher, not configured, for Linux on the host's CPU. By default, the launcher is built from
+this module's source if the host has rustc.""",
+        ),
+        "path": attr.string(mandatory = True, doc = "Absolute path."),
+    },
 )
 
 _prebuilt = tag_class(
-    doc = "Download the program. One tag per execution platform.",
+    doc = "Download the program, and optionally the launcher. One tag per platform.",
     attrs = {
+        "launcher_sha256": attr.string(doc = "SHA-256 of the launcher, in hexadecimal. Required with `launcher_url`."),
+        "launcher_url": attr.string(
+            doc = "The URL of the launcher, not configured. Only for Linux. By default, there is no launcher.",
+        ),
         "platform": attr.string(
             doc = "The platform that it runs on.",
             mandatory = True,
@@ -53,14 +64,16 @@ def _pylayer_impl(mctx):
             name = _REPOSITORY,
             urls = {tag.platform: tag.url for tag in tags.prebuilt},
             sha256 = {tag.platform: tag.sha256 for tag in tags.prebuilt},
+            launcher_urls = {tag.platform: tag.launcher_url for tag in tags.prebuilt if tag.launcher_url},
+            launcher_sha256 = {tag.platform: tag.launcher_sha256 for tag in tags.prebuilt if tag.launcher_sha256},
         )
     elif tags.path:
-        pylayer_path_repository(name = _REPOSITORY, path = tags.path[0].path)
+        pylayer_path_repository(name = _REPOSITORY, path = tags.path[0].path, launcher = tags.path[0].launcher)
     else:
         pylayer_source_repository(name = _REPOSITORY)
 
 pylayer = module_extension(
     implementation = _pylayer_impl,
-    doc = "Provides the `pylayer` program.",
+    doc = "Provides the `pylayer` program and the launcher of Python binaries.",
     tag_classes = {"path": _path, "prebuilt": _prebuilt, "source": _source},
 )

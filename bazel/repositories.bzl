@@ -16,21 +16,42 @@ load(
     "pylayer_source_repository",
 )
 
-def pylayer_register_toolchains(name = "pylayer_toolchains", path = None, urls = None, sha256 = None):
-    """Provides and registers the `pylayer` program.
+def pylayer_register_toolchains(
+        name = "pylayer_toolchains",
+        path = None,
+        urls = None,
+        sha256 = None,
+        launcher = None,
+        launcher_urls = None,
+        launcher_sha256 = None):
+    """Provides and registers the `pylayer` program and the launcher of Python binaries.
 
-    It is built from source with the host's cargo, unless `path` or `urls` is given.
+    They are built from source with the host's Rust, unless `path` or `urls` is given.
 
     Args:
-        name: Name of the repository that contains it.
+        name: Name of the repository that contains them.
         path: Absolute path of an installed program.
         urls: URLs of the program, by platform: `{"linux-x86_64": "…"}`.
         sha256: SHA-256 of the downloads, by platform.
+        launcher: With `path`, the absolute path of the launcher, not configured, for Linux on the host's CPU. By
+            default, the launcher is built from source if the host has rustc.
+        launcher_urls: With `urls`, URLs of the launcher, by target platform. By default, there is no launcher.
+        launcher_sha256: SHA-256 of these downloads, by platform.
     """
+    if launcher and (urls or not path):
+        fail("pylayer_register_toolchains: launcher requires path")
+    if (launcher_urls or launcher_sha256) and not urls:
+        fail("pylayer_register_toolchains: launcher_urls and launcher_sha256 require urls")
     if urls:
-        pylayer_prebuilt_repository(name = name, urls = urls, sha256 = sha256)
+        pylayer_prebuilt_repository(
+            name = name,
+            urls = urls,
+            sha256 = sha256,
+            launcher_urls = launcher_urls,
+            launcher_sha256 = launcher_sha256,
+        )
     elif path:
-        pylayer_path_repository(name = name, path = path)
+        pylayer_path_repository(name = name, path = path, launcher = launcher)
     else:
         pylayer_source_repository(name = name)
     native.register_toolchains("@{}//:all".format(name))
