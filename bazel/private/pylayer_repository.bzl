@@ -107,13 +107,19 @@ def _build_launchers(rctx):
     rustc = rctx.which("rustc")
     if not rustc:
         return [], {platform: "rustc is not on the PATH" for platform in _LAUNCHER_TARGETS}
+
+    # Where cargo runs, because rustup chooses the toolchain by the directory.
+    directory = str(source)
     built, missing = [], {}
     for platform, target in _LAUNCHER_TARGETS.items():
         rctx.report_progress("rustc: the launcher for " + platform)
+        library = rctx.execute([rustc, "--print", "target-libdir", "--target", target], working_directory = directory)
+        if library.return_code == 0:
+            # Exists if the target's `core` library is installed, which may happen later.
+            rctx.watch(library.stdout.strip())
         result = rctx.execute(
             ["/bin/sh", crate.get_child("build"), "--target", target, rctx.path(_launcher(platform))],
-            # Where cargo runs, because rustup chooses the toolchain by the directory.
-            working_directory = str(source),
+            working_directory = directory,
             environment = {"LINKER": "", "RUSTC": str(rustc)},
         )
         if result.return_code:
