@@ -23,7 +23,7 @@ PLAIN_OUTPUT = ["--color=no", "--curses=no", "--noshow_progress"]
 
 PATH_TOOLCHAIN = """
 pylayer = use_extension("@rules_pylayer//bazel:extensions.bzl", "pylayer")
-pylayer.path(path = "{program}")
+pylayer.path(launcher = "{launcher}", path = "{program}")
 """
 
 
@@ -160,13 +160,19 @@ def copy_workspace(source: Path, folder: Path) -> Path:
         file = folder / name
         if file.exists():
             text = re.sub(r'path = "[./]+"', f'path = "{CHECKOUT}"', file.read_text())
-            file.write_text(text.replace("/path/to/pylayer", str(program())))
+            text = text.replace("/path/to/pylayer", str(program()))
+            file.write_text(text.replace("/path/to/launcher", str(launcher())))
     module = folder / "MODULE.bazel"
     if module.exists():
-        module.write_text(module.read_text() + PATH_TOOLCHAIN.format(program=program()))
+        module.write_text(module.read_text() + PATH_TOOLCHAIN.format(launcher=launcher(), program=program()))
     return folder
 
 
 def program() -> Path:
     """The `pylayer` program under test."""
     return Path(os.environ["PYLAYER_BIN"]).resolve()
+
+
+def launcher() -> Path:
+    """The launcher of Python binaries under test, not configured."""
+    return Path(os.environ["PYLAYER_LAUNCHER"]).resolve()

@@ -1,6 +1,7 @@
 """The README's first command, in the example itself, with the program built from source."""
 
 import os
+import platform
 import re
 import subprocess
 from collections.abc import Iterator
@@ -51,3 +52,11 @@ def test_it_prints_the_layers_and_workers_write_them() -> None:
     assert re.findall(r"^  (bazel-bin/\S+)$", output, re.MULTILINE) == PRINTED
     assert re.search(r"^INFO: \d+ processes: .*\b4 worker\b", output, re.MULTILINE), output
     assert all(Path(EXAMPLE, layer).stat().st_size for layer in PRINTED)
+
+
+def test_it_builds_the_launcher_too() -> None:
+    run()
+    command = ["../../tools/bazel", "info", "output_base"]
+    output_base = subprocess.check_output(command, cwd=EXAMPLE, text=True, timeout=TIMEOUT).strip()
+    name = f"launcher_linux-{platform.machine()}_program"
+    assert list(Path(output_base).glob(f"external/*pylayer_toolchains/{name}"))

@@ -1,5 +1,8 @@
 """A workspace with a `WORKSPACE` file and no `MODULE.bazel`."""
 
+import platform
+import re
+
 import pytest
 
 from conftest import WORKSPACES
@@ -30,3 +33,25 @@ def test_a_file_of_another_repository_is_there_once_at_its_own_place(workspace) 
 def test_a_repository_of_a_wheel_is_in_the_layer_of_packages(workspace) -> None:
     (six,) = [path for path in workspace.layers("//app:layers")["packages"].paths if path.endswith("/six.py")]
     assert six
+
+
+def test_the_launcher_is_a_toolchain(workspace) -> None:
+    result = workspace.run("query", "kind(py_launcher_toolchain, @pylayer_toolchains//:all)")
+    assert result.output == f"@pylayer_toolchains//:launcher_linux-{platform.machine()}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ('launcher = "/launcher"', "launcher requires path"),
+        ('path = "/pylayer", launcher_urls = {"linux-x86_64": "file:///launcher"}', "launcher_urls and launcher_sha256 require urls"),
+    ],
+    ids=["launcher", "launcher_urls"],
+)
+def test_a_launcher_requires_a_program_from_the_same_place(workspace, arguments: str, message: str) -> None:
+    file = workspace.folder / "WORKSPACE"
+    original = file.read_text()
+    file.write_text(re.sub(r"(?s)(?<=\npylayer_register_toolchains\().*?\)", arguments + ")", original))
+    result = workspace.build("//app:layers", check=False)
+    file.write_text(original)
+    assert f"pylayer_register_toolchains: {message}" in result.log

@@ -38,6 +38,8 @@ def measure(bench: Bench) -> dict[str, list[Row]]:
     scratch = bench.folder("scenarios")
     # For copy_workspace.
     os.environ["PYLAYER_BIN"] = str(bench.program)
+    os.environ["PYLAYER_LAUNCHER"] = str(scratch / "launcher")
+    subprocess.run([REPOSITORY / "crates/launcher/build", scratch / "launcher"], check=True)
     binary = Binary(copy_workspace(REPOSITORY / "benches/workspace", scratch / "workspace"), bench.corpus)
     with server(scratch / "remote_cache") as remote_cache:
         sides = [Side(name, binary, scratch, remote_cache) for name in SIDES]
