@@ -16,11 +16,21 @@ load(
     "pylayer_prebuilt_repository",
     "pylayer_source_repository",
 )
+load("//bazel/private/python:repository.bzl", "pylayer_python_repository")
 
 _REPOSITORY = "pylayer_toolchains"
 
 _source = tag_class(
     doc = "Build the program and the launcher from this module's source with the host's Rust. This is the default.",
+)
+
+_py_info = tag_class(
+    doc = "Reads and returns one more provider like PyInfo, that of a rule set which is not part of every build.",
+    attrs = {
+        "bzl": attr.label(doc = "The file that exports the provider.", mandatory = True),
+        "depsets": attr.string_list(doc = "Fields, besides `imports` and `transitive_sources`, that get an empty depset."),
+        "symbol": attr.string(doc = "The provider's name in the file.", default = "PyInfo"),
+    },
 )
 
 _path = tag_class(
@@ -53,6 +63,13 @@ _prebuilt = tag_class(
 )
 
 def _pylayer_impl(mctx):
+    py_infos = [tag for module in mctx.modules for tag in module.tags.py_info]
+    pylayer_python_repository(
+        name = "pylayer_python",
+        interpreters = Label("@pythons_hub//:interpreters.bzl"),
+        providers = [json.encode([str(tag.bzl), tag.symbol, tag.depsets]) for tag in py_infos],
+    )
+
     # Only the root module can know the machines that run its actions.
     roots = [module for module in mctx.modules if module.is_root]
     tags = roots[0].tags if roots else struct(source = [], path = [], prebuilt = [])
@@ -75,5 +92,5 @@ def _pylayer_impl(mctx):
 pylayer = module_extension(
     implementation = _pylayer_impl,
     doc = "Provides the `pylayer` program and the launcher of Python binaries.",
-    tag_classes = {"path": _path, "prebuilt": _prebuilt, "source": _source},
+    tag_classes = {"path": _path, "prebuilt": _prebuilt, "py_info": _py_info, "source": _source},
 )

@@ -1,22 +1,11 @@
 """The actions of an image: writing a layer, validating all layers, and warning about unused groups."""
 
 load(":manifest.bzl", "write_manifest")
+load(":program.bzl", "LAYER_MNEMONIC", "arguments", "run_program", "set_values", "write_settings")
 load(":tables.bzl", "CODECS")
-load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 
 # File extensions of layers, by the value of `compress`.
 EXTENSIONS = {"" if row["name"] == "none" else row["name"]: row["extension"] for row in CODECS}
-
-_LAYER_MNEMONIC = "PyImageLayer"
-
-_EXECUTION_REQUIREMENTS = {
-    "supports-multiplex-sandboxing": "1",
-    "supports-multiplex-workers": "1",
-    "supports-worker-cancellation": "1",
-    "supports-workers": "1",
-    # One worker process serves all kinds of actions, so they share its caches.
-    "worker-key-mnemonic": _LAYER_MNEMONIC,
-}
 
 def write_image_settings(ctx, settings, patterns):
     """Declares the action that writes the settings of all layers.
@@ -29,7 +18,7 @@ def write_image_settings(ctx, settings, patterns):
     Returns:
         The file.
     """
-    return _write_settings(ctx, "settings", {
+    return write_settings(ctx, "settings", {
         "patterns": {
             "layer_groups": _layer_groups(patterns.own_groups),
             "default_groups": _layer_groups(patterns.default_groups),
@@ -38,7 +27,7 @@ def write_image_settings(ctx, settings, patterns):
         "root": settings.root,
         "compress": settings.compress or "none",
         "level": settings.level,
-        "metadata": _set({
+        "metadata": set_values({
             "uid": settings.owner,
             "gid": settings.group,
             "uname": settings.owner_name,
@@ -68,19 +57,19 @@ def write_layer(ctx, settings, image, layer, members):
     listing = ctx.actions.declare_file(base + ".mtree")
     manifest = write_manifest(ctx, base, members)
 
-    args = _arguments(ctx)
+    args = arguments(ctx)
     args.add(layer, format = "--layer=%s")
     args.add(image, format = "--settings=%s")
     args.add(manifest, format = "--manifest=%s")
     args.add(output, format = "--output=%s")
     args.add(descriptor, format = "--descriptor=%s")
     args.add(listing, format = "--listing=%s")
-    _run(
+    run_program(
         ctx,
         args,
         inputs = members.files + members.inputs + [manifest, image],
         outputs = [output, descriptor, listing],
-        mnemonic = _LAYER_MNEMONIC,
+        mnemonic = LAYER_MNEMONIC,
         progress_message = "Writing image layer %{output}",
         resource_set = _resources,
     )
@@ -111,21 +100,21 @@ def validate_layers(ctx, settings, patterns, image, runfiles, layers, left_out):
         manifests.append(write_manifest(ctx, ctx.label.name + ".left_out", left_out))
     paths = {path: None for _, path in runfiles.files} | {entry.path: None for entry in runfiles.extra}
 
-    validation_settings = _write_settings(ctx, "validation", {
+    validation_settings = write_settings(ctx, "validation", {
         "dropped": patterns.dropped,
         "validation": ctx.attr.validation,
         "validation_exceptions": settings.validation_exceptions,
         "cpu": runfiles.cpu,
         "paths": len(paths),
     })
-    args = _arguments(ctx)
+    args = arguments(ctx)
     args.add(report, format = "--validation=%s")
     args.add(image, format = "--settings=%s")
     args.add(validation_settings, format = "--validation_settings=%s")
     args.add_all(manifests, format_each = "--manifest=%s")
     for layer, files in layers.items():
         args.add(files.listing, format = "--layer_listing=" + layer + "=%s")
-    _run(
+    run_program(
         ctx,
         args,
         # The only runfiles needed are trees, to list their files.
@@ -151,14 +140,14 @@ def report_unused_groups(ctx, groups, packages):
         The report.
     """
     report = ctx.actions.declare_file(ctx.label.name + ".unused_groups")
-    settings = _write_settings(ctx, "unused_groups", {
+    settings = write_settings(ctx, "unused_groups", {
         "layer_groups": _layer_groups(groups),
         "packages": sorted(packages),
     })
-    args = _arguments(ctx)
+    args = arguments(ctx)
     args.add(report, format = "--unused_groups=%s")
     args.add(settings, format = "--settings=%s")
-    _run(
+    run_program(
         ctx,
         args,
         inputs = [settings],
@@ -168,31 +157,8 @@ def report_unused_groups(ctx, groups, packages):
     )
     return report
 
-def _write_settings(ctx, kind, settings):
-    """Declares the action that writes settings as JSON; `None` means the default value."""
-    file = ctx.actions.declare_file("{}.{}.json".format(ctx.label.name, kind))
-    ctx.actions.write(file, json.encode(_set(settings)) + "\n")
-    return file
-
-def _set(settings):
-    return {name: value for name, value in settings.items() if value != None}
-
 def _layer_groups(groups):
     return [{"name": name, "pattern": pattern} for name, pattern in groups]
-
-def _arguments(ctx):
-    """Arguments in a flagfile. Bazel expands lines that begin with @, so every line begins with --."""
-    return ctx.actions.args().set_param_file_format("multiline").use_param_file("@%s", use_always = True)
-
-def _run(ctx, args, **kwargs):
-    """Declares an action that runs the program, in a worker if possible."""
-    ctx.actions.run(
-        executable = ctx.toolchains[TOOLCHAIN_TYPE].pylayer,
-        arguments = [args],
-        execution_requirements = _EXECUTION_REQUIREMENTS,
-        toolchain = TOOLCHAIN_TYPE,
-        **kwargs
-    )
 
 def _resources(os, inputs):  # buildifier: disable=unused-variable
     """The resources of one layer: the program's threads share the processors among all layers."""

@@ -159,7 +159,11 @@ def copy_workspace(source: Path, folder: Path) -> Path:
     for name in "MODULE.bazel", "WORKSPACE":
         file = folder / name
         if file.exists():
-            text = re.sub(r'path = "[./]+"', f'path = "{CHECKOUT}"', file.read_text())
+            text = re.sub(
+                r'path = "((?:\.\./)+[^"]*|\.\.(?:/\.\.)*)"',
+                lambda match: f'path = "{(source / match[1]).resolve()}"',
+                file.read_text(),
+            )
             text = text.replace("/path/to/pylayer", str(program()))
             file.write_text(text.replace("/path/to/launcher", str(launcher())))
     module = folder / "MODULE.bazel"

@@ -15,21 +15,21 @@ ELF = b"\x7fELF"
 MERGED = ["bin", "lib", "lib64", "sbin"]
 
 
-def base_layer(layers_root: Path, python: str, path: Path) -> Path:
+def base_layer(layers_root: Path, python: str | None, path: Path) -> Path:
     """Writes a tar with everything that the files below `layers_root` need from a system.
 
     The launcher of a native `py_binary` starts with the `python3` on the PATH, which finds and runs the
     right interpreter. Here, `python3` is a link to the image's own (`python`), the only one in the image.
+    Without `python`, the tar contains only libraries.
     """
-    env = Path(shutil.which("env")).resolve()
-    files = {"usr/bin/env": env}
-    for library in shared_libraries([env, *elf_files(layers_root)]):
+    files = {"usr/bin/env": Path(shutil.which("env")).resolve()} if python else {}
+    for library in shared_libraries([*files.values(), *elf_files(layers_root)]):
         if not library.resolve().is_relative_to(layers_root):  # the others are in the layers
             place = library.relative_to("/")
             files[str(place if place.parts[0] == "usr" else "usr" / place)] = library.resolve()
-    links = {name: f"usr/{name}" for name in MERGED} | {"usr/bin/python3": python}
+    links = {name: f"usr/{name}" for name in MERGED} | ({"usr/bin/python3": python} if python else {})
 
-    folders = {"dev", "etc", "proc", "tmp", "usr/sbin"}
+    folders = {"dev", "etc", "proc", "tmp", "usr/sbin"} if python else {f"usr/{name}" for name in MERGED}
     folders |= {str(parent) for file in [*files, *links] for parent in PurePosixPath(file).parents}
     with tarfile.open(path, "w") as tar:
         for folder in sorted(folders - {"."}):

@@ -1,0 +1,88 @@
+"""The virtual environment of a binary: declared files and links in its runfiles."""
+
+load("//bazel/private:runfiles.bzl", "runfiles_path")
+load(":distributions.bzl", "DistributionsInfo")
+load(":layout.bzl", "lay_out")
+
+# An empty `home` makes every version of CPython since 3.8 find its library from the link `bin/python3`, and from 3.11
+# on also for environments that `python -m venv` makes inside this one. Without the second line, packages that the
+# interpreter came with could be imported.
+_PYVENV_CFG = """\
+home =
+include-system-site-packages = false
+"""
+
+# For a directory whose contents are not known. `exec` runs the line with the variables of site.addpackage.
+_ADD_DIRECTORY = "import site; site.addsitedir(sitedir + {path}, known_paths)"
+
+def declare_environment(ctx, runtime, dependencies, imports, extra = {}):
+    """Declares the virtual environment.
+
+    Args:
+        ctx: the rule's context.
+        runtime: what `python_runtime` returns.
+        dependencies: targets whose distributions it has.
+        imports: depset of import roots, relative to the runfiles directory.
+        extra: dict from paths in site-packages to Files.
+
+    Returns:
+        A struct of
+        path: of the environment, relative to the runfiles directory;
+        runfiles: of the environment;
+        duplicates: as in `lay_out`.
+    """
+    workspace = ctx.workspace_name
+    name = "_{}.venv".format(ctx.label.name)
+    if "/" in ctx.label.name:
+        parent, _, base = ctx.label.name.rpartition("/")
+        name = "{}/_{}.venv".format(parent, base)
+    venv = "/".join([part for part in [ctx.label.workspace_name or workspace, ctx.label.package, name] if part])
+    made = []
+
+    def link(path, target):
+        file = ctx.actions.declare_symlink(name + "/" + path)
+        ctx.actions.symlink(output = file, target_path = target)
+        made.append(file)
+
+    def write(path, content):
+        file = ctx.actions.declare_file(name + "/" + path)
+        ctx.actions.write(file, content)
+        made.append(file)
+
+    def from_(path, target):
+        """The relative path from a place in the environment to a runfile."""
+        return "../" * (venv + "/" + path).count("/") + target
+
+    write("pyvenv.cfg", _PYVENV_CFG)
+    python = runtime.path or from_("bin/python3", runfiles_path(runtime.interpreter.short_path, workspace))
+    link("bin/python3", python)
+    link("bin/python", "python3")
+    link("bin/python" + runtime.version.removesuffix("t"), "python3")
+
+    site_packages = "lib/python{}/site-packages".format(runtime.version)
+    infos = [target[DistributionsInfo] for target in dependencies if DistributionsInfo in target]
+    records = depset(transitive = [info.site_packages for info in infos], order = "preorder").to_list()
+    layout = lay_out(records, workspace)
+    up = from_(site_packages + "/", "")
+    for path, target in layout.links.items():
+        place = "{}/{}".format(site_packages, path)
+        link(place, "../" * path.count("/") + up + target)
+
+    known = {record.path: None for record in records}
+    opaque = depset(transitive = [info.opaque for info in infos], order = "preorder").to_list()
+    lines = [up + workspace]
+    lines += [up + root for root in imports.to_list() if root not in known and root not in opaque and root != workspace]
+    lines.append(up.removesuffix("/"))
+    lines += [_ADD_DIRECTORY.format(path = repr("/" + up + root)) for root in opaque]
+    write(site_packages + "/_first_party.pth", "\n".join(lines) + "\n")
+
+    start = "{}/{}/".format(venv, site_packages)
+    files = layout.files | extra
+    return struct(
+        path = venv,
+        runfiles = ctx.runfiles(
+            files = made,
+            root_symlinks = {start + path: file for path, file in files.items()},
+        ),
+        duplicates = layout.duplicates,
+    )

@@ -1,0 +1,108 @@
+"""The rules of `py_binary` and `py_test`."""
+
+load("//bazel/private:runfiles.bzl", "runfiles_path")
+load("//bazel/private:toolchain.bzl", "LAUNCHER_TOOLCHAIN_TYPE", "TOOLCHAIN_TYPE")
+load(":environment.bzl", "declare_environment")
+load(":launcher.bzl", "write_launcher")
+load(":main.bzl", "find_main")
+load(":runtime.bzl", "PYTHON_TOOLCHAIN_TYPE", "python_runtime")
+load(":sources.bzl", "DATA_DOC", "SOURCE_ATTRIBUTES", "collect", "library_providers")
+load(":version.bzl", "to_outer_python_versions", "to_python_version")
+load(":virtual.bzl", "resolve", "virtual_info")
+
+# -B: writes no caches into the runfiles. -I: nothing from the environment, the current directory or the user's
+# packages can be imported. -P: nor can what is next to the main file.
+_ISOLATED = ["-B", "-I"]
+_NOT_ISOLATED = ["-B", "-P"]
+
+# The first version with -P.
+_SAFE_PATH_MINOR = 11
+
+def _py_executable_impl(ctx):
+    runtime = python_runtime(ctx, ctx.attr.python_version)
+    main = find_main(ctx.label, ctx.files.srcs, ctx.attr.main, ctx.file.main_file)
+    virtual = virtual_info([], {}, ctx.attr.deps)
+    resolved = resolve(ctx.label, virtual, ctx.attr.resolutions)
+    dependencies = ctx.attr.deps + resolved
+    collected = collect(ctx, dependencies, ctx.attr.data)
+    environment = declare_environment(ctx, runtime, dependencies, collected.imports)
+
+    options = _ISOLATED if ctx.attr.isolated else _NOT_ISOLATED
+    if not ctx.attr.isolated and int(runtime.version.removesuffix("t").split(".")[1]) < _SAFE_PATH_MINOR:
+        options = [option for option in options if option != "-P"]
+    env = _environment_variables(ctx)
+    executable = ctx.actions.declare_file(ctx.label.name)
+    write_launcher(
+        ctx,
+        executable,
+        venv = environment.path,
+        main = runfiles_path(main.short_path, ctx.workspace_name),
+        options = options + ctx.attr.interpreter_options,
+        env = env if ctx.attr.env_in_launcher else {},
+    )
+    runfiles = ctx.runfiles(files = [main], transitive_files = runtime.files)
+    return [
+        DefaultInfo(
+            executable = executable,
+            files = depset([executable]),
+            runfiles = runfiles.merge_all([collected.runfiles, environment.runfiles]),
+        ),
+        RunEnvironmentInfo(
+            environment = {
+                "BAZEL_TARGET": str(ctx.label).lstrip("@"),
+                "BAZEL_TARGET_NAME": ctx.label.name,
+                "BAZEL_WORKSPACE": ctx.workspace_name,
+            } | env,
+            inherited_environment = ctx.attr.env_inherit,
+        ),
+    ] + library_providers(ctx, collected, virtual, ["main_file"])
+
+def _environment_variables(ctx):
+    return {
+        name: ctx.expand_make_variables("env", ctx.expand_location(value, ctx.attr.data, short_paths = False), {})
+        for name, value in ctx.attr.env.items()
+    }
+
+_EXECUTABLE_ATTRIBUTES = SOURCE_ATTRIBUTES | {
+    "data": attr.label_list(doc = DATA_DOC, allow_files = True, cfg = to_outer_python_versions),
+    "env": attr.string_dict(doc = "Variables that `bazel run` and `bazel test` set."),
+    "env_in_launcher": attr.bool(doc = "Whether the program also sets `env` itself, unless a variable is set."),
+    "env_inherit": attr.string_list(doc = "Variables that `bazel run` and `bazel test` pass on."),
+    "interpreter_options": attr.string_list(doc = "Options of the interpreter."),
+    "isolated": attr.bool(doc = "Whether variables such as PYTHONPATH have no effect.", default = True),
+    "main": attr.string(doc = "The end of the path of the main file, which is in `srcs`."),
+    "main_file": attr.label(doc = "The main file.", allow_single_file = True),
+    "package_collisions": attr.string(
+        doc = "What to do if two distributions have a file of the same path.",
+        default = "error",
+        values = ["error", "warning", "ignore"],
+    ),
+    "python_version": attr.string(doc = "The version of Python, X.Y or X.Y.Z."),
+    "_allowlist_function_transition": attr.label(
+        default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+    ),
+}
+
+_TOOLCHAINS = [
+    TOOLCHAIN_TYPE,
+    config_common.toolchain_type(LAUNCHER_TOOLCHAIN_TYPE, mandatory = False),
+    config_common.toolchain_type(PYTHON_TOOLCHAIN_TYPE, mandatory = False),
+]
+
+py_binary = rule(
+    implementation = _py_executable_impl,
+    doc = "A Python program.",
+    attrs = _EXECUTABLE_ATTRIBUTES,
+    cfg = to_python_version,
+    executable = True,
+    toolchains = _TOOLCHAINS,
+)
+
+py_test = rule(
+    implementation = _py_executable_impl,
+    doc = "A Python test.",
+    attrs = _EXECUTABLE_ATTRIBUTES,
+    cfg = to_python_version,
+    test = True,
+    toolchains = _TOOLCHAINS,
+)

@@ -1,0 +1,68 @@
+"""What libraries and binaries have in common: their attributes, and what these mean."""
+
+load(":distributions.bzl", "distributions", "import_roots")
+load(":py_info.bzl", "PY_INFO_PROVIDERS", "new_py_infos", "py_info")
+
+# Targets in `deps` need not be Python: libraries of C++ and files become runfiles.
+SOURCE_ATTRIBUTES = {
+    "srcs": attr.label_list(doc = "Python source files.", allow_files = True),
+    "deps": attr.label_list(
+        doc = "What the sources import: targets of any rule set for Python.",
+        allow_files = True,
+        aspects = [distributions],
+    ),
+    "imports": attr.string_list(doc = "Directories to import from, relative to the package."),
+    "resolutions": attr.label_keyed_string_dict(
+        doc = "Targets for virtual dependencies.",
+        aspects = [distributions],
+        providers = PY_INFO_PROVIDERS,
+    ),
+}
+
+DATA_DOC = "Files and targets that are needed when the program runs."
+
+def own_imports(ctx):
+    """The import roots of a target itself, relative to the runfiles directory."""
+    roots = import_roots(ctx.label, ctx.attr.imports, ctx.workspace_name)
+
+    # Modules of another repository are imported by their path in it, as those of the main repository are.
+    return roots + ([ctx.label.workspace_name] if ctx.label.workspace_name else [])
+
+def collect(ctx, dependencies, data):
+    """Combines a target with its dependencies.
+
+    Args:
+        ctx: the rule's context.
+        dependencies: list of the targets that it imports from.
+        data: list of the targets that it needs when it runs.
+
+    Returns:
+        A struct of the depsets `sources` and `imports`, and `runfiles`.
+    """
+    infos = [info for info in [py_info(target) for target in dependencies] if info]
+    sources = depset(
+        ctx.files.srcs,
+        transitive = [info.transitive_sources for info in infos],
+        order = "postorder",
+    )
+    imports = depset(own_imports(ctx), transitive = [info.imports for info in infos])
+    runfiles = ctx.runfiles(
+        transitive_files = depset(transitive = [sources] + [target[DefaultInfo].files for target in dependencies + data]),
+    )
+    return struct(
+        sources = sources,
+        imports = imports,
+        runfiles = runfiles.merge_all([target[DefaultInfo].default_runfiles for target in dependencies + data]),
+    )
+
+def library_providers(ctx, collected, virtual, extra_source_attributes = []):
+    """The providers that libraries and binaries return for those that depend on them."""
+    return new_py_infos(collected.sources, collected.imports) + [
+        virtual,
+        coverage_common.instrumented_files_info(
+            ctx,
+            source_attributes = ["srcs"] + extra_source_attributes,
+            dependency_attributes = ["data", "deps", "resolutions"],
+            extensions = ["py"],
+        ),
+    ]
