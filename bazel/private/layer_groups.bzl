@@ -66,6 +66,18 @@ def for_binary(pattern, runfiles, found):
         expanded += _directories(start, repositories + [tree]) + rest
     return expanded
 
+def directories_pattern(runfiles, directories):
+    """The pattern for everything in some directories.
+
+    Args:
+        runfiles: the runfiles directory's image path.
+        directories: list of paths relative to it.
+
+    Returns:
+        The regular expression.
+    """
+    return _directories("^\\./" + _literal(runfiles) + "/", [_literal(directory) for directory in sorted(directories)])
+
 def _directories(start, patterns):
     return start + "(" + "|".join(patterns) + ")/"
 

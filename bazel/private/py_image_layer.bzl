@@ -2,10 +2,12 @@
 
 load(":actions.bzl", "EXTENSIONS", "report_unused_groups", "validate_layers", "write_image_settings", "write_layer")
 load(":binary_closure.bzl", "binary_closure")
+load(":image_config.bzl", "CONFIG_PARTS", "config_group", "write_image_config")
 load(
     ":layer_groups.bzl",
     "DEFAULT_GROUP",
     "DEFAULT_GROUPS",
+    "directories_pattern",
     "for_binary",
     "image_order",
     "is_line",
@@ -14,6 +16,7 @@ load(
 )
 load(":partition.bzl", "NO_LAYER", "partition")
 load(":platform_transition.bzl", "platform_transition")
+load(":py_binary_info.bzl", "PyBinaryInfo")
 load(":runfiles.bzl", "image_runfiles")
 load(":tables.bzl", "CODECS")
 load(":tar_args.bzl", "parse_tar_args")
@@ -159,6 +162,13 @@ def py_image_layer(
             output_group = layer,
             **common
         )
+    for part in CONFIG_PARTS:
+        native.filegroup(
+            name = "{}.{}".format(name, part),
+            srcs = [name],
+            output_group = config_group(part),
+            **common
+        )
     return ["{}_{}".format(name, layer) for layer in layers]
 
 def _join(patterns):
@@ -213,12 +223,16 @@ def _py_image_layer_impl(ctx):
     binary = ctx.attr.binary[0] if type(ctx.attr.binary) == "list" else ctx.attr.binary
     runfiles = image_runfiles(binary, settings.root, ctx.workspace_name)
     directory = runfiles.prefix.removesuffix("/")
-    groups = [(name, for_binary(pattern, directory, runfiles.found)) for name, pattern in raw_groups]
-    is_default = [pair in DEFAULT_GROUPS for pair in raw_groups]
+    own_groups = [
+        (name, for_binary(pattern, directory, runfiles.found))
+        for name, pattern in raw_groups
+        if (name, pattern) not in DEFAULT_GROUPS
+    ]
+    default_groups = _default_groups(binary, directory, runfiles.found, [pair for pair in raw_groups if pair in DEFAULT_GROUPS])
     patterns = struct(
-        own_groups = [group for group, default in zip(groups, is_default) if not default],
-        default_groups = [group for group, default in zip(groups, is_default) if default],
-        groups = groups,
+        own_groups = own_groups,
+        default_groups = default_groups,
+        groups = own_groups + default_groups,
         exclude = [for_binary(pattern, directory, runfiles.found) for pattern in settings.exclude],
         dropped = ctx.attr.dropped,
     )
@@ -239,14 +253,36 @@ def _py_image_layer_impl(ctx):
         validation.append(validate_layers(ctx, settings, patterns, image, runfiles, in_image, members[NO_LAYER]))
     if unused:
         validation.append(report_unused_groups(ctx, unused, runfiles.found.packages.keys()))
+    config = {
+        part: depset([file] if file else [])
+        for part, file in write_image_config(ctx, binary, runfiles).items()
+    }
+
+    # A layer group may be called `config`.
+    layers = {"config": depset(transitive = config.values())} | {layer: depset([files.layer]) for layer, files in written.items()}
     return [
         DefaultInfo(files = depset([files.layer for files in in_image.values()], order = "preorder")),
         OutputGroupInfo(
             descriptors = depset([files.descriptor for files in in_image.values()]),
             listings = depset([files.listing for files in in_image.values()]),
             _validation = depset(validation),
-            **{layer: depset([files.layer]) for layer, files in written.items()}
+            **(layers | {config_group(part): files for part, files in config.items()})
         ),
+    ]
+
+def _default_groups(binary, directory, found, groups):
+    """The default groups for a binary. One that says what it consists of needs no patterns for names."""
+    if PyBinaryInfo not in binary:
+        return [(name, for_binary(pattern, directory, found)) for name, pattern in groups]
+    directories = {
+        "interpreter": binary[PyBinaryInfo].interpreters.to_list(),
+        "packages": binary[PyBinaryInfo].distributions.to_list(),
+    }
+    names = {name: None for name, _ in groups}
+    return [
+        (name, directories_pattern(directory, members))
+        for name, members in directories.items()
+        if name in names and members
     ]
 
 def _groups(ctx):

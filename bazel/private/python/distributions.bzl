@@ -3,6 +3,7 @@
 An aspect looks at each target once, however many binaries depend on it.
 """
 
+load("//bazel/private:py_binary_info.bzl", "PyBinaryInfo")
 load("//bazel/private:runfiles.bzl", "runfiles_path")
 load(":py_info.bzl", "py_info")
 
@@ -14,6 +15,8 @@ path: relative to the runfiles directory;
 entries: tuple of (name, tuple of Files) for everything directly in the directory;
 native_directories: tuple of the directories in it that contain shared objects, at any depth, relative to it;
 has_libraries: whether it contains libraries that shared objects of other distributions may need.""",
+        "directories": "depset of paths: the repositories of distributions, or their site-packages in the main one, including those in `data`",
+        "interpreters": "depset of paths: the directories of the interpreters of binaries in `data`",
         "opaque": "depset of paths of directories whose contents are not known, because they are in tree artifacts",
     },
 )
@@ -47,6 +50,21 @@ def import_roots(label, imports, workspace):
         roots.append("/".join([repository] + parts))
     return roots
 
+def distribution_directory(root, workspace):
+    """The directory whose files belong to a distribution.
+
+    Wheels are in repositories of their own. In the main repository, other files may be next to their site-packages.
+
+    Args:
+        root: the site-packages directory.
+        workspace: name of the main repository in the runfiles.
+
+    Returns:
+        The repository, or `root`.
+    """
+    repository = root.partition("/")[0]
+    return root if repository == workspace else repository
+
 def _distributions_impl(target, ctx):
     dependencies = [
         dependency
@@ -54,6 +72,9 @@ def _distributions_impl(target, ctx):
         for dependency in _targets(getattr(ctx.rule.attr, attribute, None))
     ]
     infos = [dependency[DistributionsInfo] for dependency in dependencies if DistributionsInfo in dependency]
+    data = _targets(getattr(ctx.rule.attr, "data", None))
+    all_infos = infos + [dependency[DistributionsInfo] for dependency in data if DistributionsInfo in dependency]
+    binaries = [target[PyBinaryInfo]] if PyBinaryInfo in target else []
     found = []
     opaque = []
     for root in _own_site_packages(target, ctx, dependencies):
@@ -62,7 +83,10 @@ def _distributions_impl(target, ctx):
             found.append(record)
         else:
             opaque.append(root)
+    directories = [distribution_directory(root, ctx.workspace_name) for root in [record.path for record in found] + opaque]
     return [DistributionsInfo(
+        directories = depset(directories, transitive = [info.directories for info in all_infos]),
+        interpreters = depset(transitive = [info.interpreters for info in all_infos + binaries]),
         site_packages = depset(found, transitive = [info.site_packages for info in infos], order = "preorder"),
         opaque = depset(opaque, transitive = [info.opaque for info in infos], order = "preorder"),
     )]
@@ -73,7 +97,7 @@ _DEPENDENCIES = ["deps", "actual", "resolutions"]
 distributions = aspect(
     implementation = _distributions_impl,
     doc = "Collects `DistributionsInfo`.",
-    attr_aspects = _DEPENDENCIES,
+    attr_aspects = _DEPENDENCIES + ["data"],
     provides = [DistributionsInfo],
 )
 

@@ -1,12 +1,14 @@
 """The rules of `py_binary` and `py_test`."""
 
+load("//bazel/private:py_binary_info.bzl", "PyBinaryInfo")
 load("//bazel/private:runfiles.bzl", "runfiles_path")
 load("//bazel/private:toolchain.bzl", "LAUNCHER_TOOLCHAIN_TYPE", "TOOLCHAIN_TYPE")
+load(":distributions.bzl", "DistributionsInfo")
 load(":environment.bzl", "declare_environment")
 load(":launcher.bzl", "write_launcher")
 load(":main.bzl", "find_main")
 load(":runtime.bzl", "PYTHON_TOOLCHAIN_TYPE", "python_runtime")
-load(":sources.bzl", "DATA_DOC", "SOURCE_ATTRIBUTES", "collect", "library_providers")
+load(":sources.bzl", "DATA", "SOURCE_ATTRIBUTES", "collect", "library_providers")
 load(":version.bzl", "to_outer_python_versions", "to_python_version")
 load(":virtual.bzl", "resolve", "virtual_info")
 
@@ -41,6 +43,7 @@ def _py_executable_impl(ctx):
         env = env if ctx.attr.env_in_launcher else {},
     )
     runfiles = ctx.runfiles(files = [main], transitive_files = runtime.files)
+    infos = [target[DistributionsInfo] for target in dependencies + ctx.attr.data if DistributionsInfo in target]
     return [
         DefaultInfo(
             executable = executable,
@@ -55,16 +58,30 @@ def _py_executable_impl(ctx):
             } | env,
             inherited_environment = ctx.attr.env_inherit,
         ),
+        PyBinaryInfo(
+            args = [
+                word
+                for argument in ctx.attr.args
+                for word in ctx.tokenize(_expand(ctx, "args", argument))
+            ],
+            distributions = depset(transitive = [info.directories for info in infos]),
+            env = env,
+            interpreters = depset(
+                [runtime.directory] if runtime.directory else [],
+                transitive = [info.interpreters for info in infos],
+            ),
+        ),
     ] + library_providers(ctx, collected, virtual, ["main_file"])
 
 def _environment_variables(ctx):
-    return {
-        name: ctx.expand_make_variables("env", ctx.expand_location(value, ctx.attr.data, short_paths = False), {})
-        for name, value in ctx.attr.env.items()
-    }
+    return {name: _expand(ctx, "env", value) for name, value in ctx.attr.env.items()}
+
+def _expand(ctx, attribute, value):
+    """Expands `$(location …)` and variables."""
+    return ctx.expand_make_variables(attribute, ctx.expand_location(value, ctx.attr.data), {})
 
 _EXECUTABLE_ATTRIBUTES = SOURCE_ATTRIBUTES | {
-    "data": attr.label_list(doc = DATA_DOC, allow_files = True, cfg = to_outer_python_versions),
+    "data": attr.label_list(cfg = to_outer_python_versions, **DATA),
     "env": attr.string_dict(doc = "Variables that `bazel run` and `bazel test` set."),
     "env_in_launcher": attr.bool(doc = "Whether the program also sets `env` itself, unless a variable is set."),
     "env_inherit": attr.string_list(doc = "Variables that `bazel run` and `bazel test` pass on."),

@@ -1,6 +1,6 @@
 """The rule `py_library`."""
 
-load(":sources.bzl", "DATA_DOC", "SOURCE_ATTRIBUTES", "collect", "library_providers")
+load(":sources.bzl", "DATA", "SOURCE_ATTRIBUTES", "collect", "library_providers")
 load(":virtual.bzl", "virtual_info")
 
 def _py_library_impl(ctx):
@@ -15,7 +15,7 @@ py_library = rule(
     implementation = _py_library_impl,
     doc = "Python sources that others import.",
     attrs = SOURCE_ATTRIBUTES | {
-        "data": attr.label_list(doc = DATA_DOC, allow_files = True),
+        "data": attr.label_list(**DATA),
         "virtual_deps": attr.string_list(doc = "Names of distributions for which the binary chooses a target."),
     },
 )

@@ -1,6 +1,7 @@
 """The Python runtime that the toolchain gives to a binary."""
 
 load("@pylayer_python//:defs.bzl", "REGISTERED_INTERPRETERS")
+load("//bazel/private:runfiles.bzl", "runfiles_path")
 
 PYTHON_TOOLCHAIN_TYPE = "@bazel_tools//tools/python:toolchain_type"
 
@@ -20,6 +21,7 @@ def python_runtime(ctx, asked):
         interpreter: the File, or `None` for an interpreter of the machine;
         path: absolute path of an interpreter of the machine, or `None`;
         files: depset of all files of the runtime;
+        directory: of the interpreter, relative to the runfiles directory, or `None`;
         coverage_tool: the File of the package `coverage`, or `None`;
         coverage_files: depset of what that needs.
     """
@@ -48,16 +50,20 @@ def python_runtime(ctx, asked):
     return struct(
         version = version,
         interpreter = runtime.interpreter,
+        directory = _directory(runtime.interpreter, ctx.workspace_name) if runtime.interpreter else None,
         path = None if runtime.interpreter else runtime.interpreter_path,
         files = depset([runtime.interpreter], transitive = [files]) if runtime.interpreter else depset(),
         coverage_tool = getattr(runtime, "coverage_tool", None),
         coverage_files = getattr(runtime, "coverage_files", None) or depset(),
     )
 
+def _directory(interpreter, workspace):
+    """The directory with `bin` and `lib`."""
+    return runfiles_path(interpreter.short_path, workspace).rpartition("/")[0].rpartition("/")[0]
+
 def _version_of_files(interpreter, files):
     """The version in the path of the standard library, next to the interpreter's `bin` directory."""
-    directory = interpreter.short_path.rpartition("/")[0]
-    prefix = (directory.rpartition("/")[0] if "/" in directory else "") + "/lib/python"
+    prefix = interpreter.short_path.rpartition("/")[0].rpartition("/")[0] + "/lib/python"
     for file in files.to_list():
         if file.basename == "os.py" and file.short_path.startswith(prefix):
             version, _, rest = file.short_path.removeprefix(prefix).partition("/")

@@ -19,7 +19,12 @@ SOURCE_ATTRIBUTES = {
     ),
 }
 
-DATA_DOC = "Files and targets that are needed when the program runs."
+# Settings of the attribute `data`, whose transition differs.
+DATA = {
+    "allow_files": True,
+    "aspects": [distributions],
+    "doc": "Files and targets that are needed when the program runs.",
+}
 
 def own_imports(ctx):
     """The import roots of a target itself, relative to the runfiles directory."""
