@@ -12,8 +12,7 @@ py_binary(
 ```
 """
 
-load("//bazel/private/python:macros.bzl", _py_binary = "py_binary", _py_test = "py_test")
-load("//bazel/private/python:py_library.bzl", _py_library = "py_library")
+load("//bazel/private/python:macros.bzl", _py_binary = "py_binary", _py_library = "py_library", _py_test = "py_test")
 load("//bazel/private/python:virtual.bzl", _resolutions = "resolutions")
 
 py_binary = _py_binary

@@ -29,6 +29,9 @@ DEFAULT_GROUPS = _joined(DEFAULT_GROUP_PATTERNS)
 # Patterns for the names of repositories, since the contents of tree artifacts are not known.
 _REPOSITORY_NAMES = {row["holds"]: row["pattern"] for row in REPOSITORY_NAMES}
 
+# A pattern that matches nothing.
+_NO_PATH = "[^\\s\\S]"
+
 _PIP_PACKAGE = "{pip_package:"
 _NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_."
 
@@ -67,7 +70,7 @@ def for_binary(pattern, runfiles, found):
     return expanded
 
 def directories_pattern(runfiles, directories):
-    """The pattern for everything in some directories.
+    """The pattern for everything in some directories, if any.
 
     Args:
         runfiles: the runfiles directory's image path.
@@ -76,6 +79,8 @@ def directories_pattern(runfiles, directories):
     Returns:
         The regular expression.
     """
+    if not directories:
+        return _NO_PATH
     return _directories("^\\./" + _literal(runfiles) + "/", [_literal(directory) for directory in sorted(directories)])
 
 def _directories(start, patterns):

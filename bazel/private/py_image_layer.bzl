@@ -282,7 +282,7 @@ def _default_groups(binary, directory, found, groups):
     return [
         (name, directories_pattern(directory, members))
         for name, members in directories.items()
-        if name in names and members
+        if name in names
     ]
 
 def _groups(ctx):

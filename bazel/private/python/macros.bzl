@@ -1,7 +1,18 @@
-"""The macros `py_binary` and `py_test`."""
+"""The macros `py_binary`, `py_test` and `py_library`."""
 
 load(":py_executable.bzl", _py_binary = "py_binary", _py_test = "py_test")
+load(":py_library.bzl", _py_library = "py_library")
 load(":virtual.bzl", "label_keyed")
+
+def py_library(name, resolutions = None, **kwargs):
+    """Python sources that others import.
+
+    Args:
+        name: Name of the target.
+        resolutions: Targets for virtual dependencies: a dict from names of distributions to labels.
+        **kwargs: Other attributes.
+    """
+    _py_library(name = name, resolutions = label_keyed(resolutions), **kwargs)
 
 def py_binary(name, main = None, resolutions = None, **kwargs):
     """A Python program with its own virtual environment, started by a native launcher.

@@ -76,7 +76,7 @@ def label_keyed(value):
     """Converts the attribute `resolutions`.
 
     Args:
-        value: a dict from names to labels, or what `resolutions` returns.
+        value: a dict from names to labels or from labels to names, or what `resolutions` returns.
 
     Returns:
         A dict from labels to names.
@@ -85,4 +85,10 @@ def label_keyed(value):
         return {}
     if type(value) == "struct":
         return value.to_label_keyed_dict()
-    return {label: name for name, label in value.items()}
+    return {
+        key if _is_label(key) else label: label if _is_label(key) else key
+        for key, label in value.items()
+    }
+
+def _is_label(key):
+    return type(key) != "string" or key.startswith((":", "@", "//"))

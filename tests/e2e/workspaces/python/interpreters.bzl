@@ -1,0 +1,44 @@
+"""Interpreters that are registered for one version of Python, as users register their own."""
+
+_BUILD = """\
+load("@rules_python//python:defs.bzl", "py_runtime", "py_runtime_pair")
+
+py_runtime(
+    name = "runtime",
+    files = glob(["bin/**", "lib/**"]),
+    interpreter = "bin/python3",
+    python_version = "PY3",
+)
+
+py_runtime_pair(
+    name = "runtimes",
+    py3_runtime = ":runtime",
+)
+
+config_setting(
+    name = "version",
+    flag_values = {{"@rules_pylayer//bazel:{flag}": "{version}"}},
+)
+
+toolchain(
+    name = "toolchain",
+    target_settings = [":version"],
+    toolchain = ":runtimes",
+    toolchain_type = "@rules_python//python:toolchain_type",
+)
+"""
+
+def _stand_in_interpreter_impl(rctx):
+    minor = ".".join(rctx.attr.version.split(".")[:2])
+    rctx.file("bin/python3", "#!/bin/sh\necho stand-in {} \"$@\"\n".format(minor))
+    rctx.file("lib/python{}/os.py".format(minor), "")
+    rctx.file("BUILD.bazel", _BUILD.format(
+        flag = "python_version" if rctx.attr.version != minor else "python_minor_version",
+        version = rctx.attr.version,
+    ))
+
+stand_in_interpreter = repository_rule(
+    implementation = _stand_in_interpreter_impl,
+    attrs = {"version": attr.string()},
+    doc = "A script in the place of an interpreter.",
+)
