@@ -12,10 +12,11 @@ py_binary(
 ```
 """
 
-load("//bazel/private/python:macros.bzl", _py_binary = "py_binary", _py_library = "py_library", _py_test = "py_test")
+load("//bazel/private/python:macros.bzl", _py_binary = "py_binary", _py_library = "py_library", _py_pytest_main = "py_pytest_main", _py_test = "py_test")
 load("//bazel/private/python:virtual.bzl", _resolutions = "resolutions")
 
 py_binary = _py_binary
 py_library = _py_library
+py_pytest_main = _py_pytest_main
 py_test = _py_test
 resolutions = _resolutions

@@ -15,7 +15,7 @@ include-system-site-packages = false
 # For a directory whose contents are not known. `exec` runs the line with the variables of site.addpackage.
 _ADD_DIRECTORY = "import site; site.addsitedir(sitedir + {path}, known_paths)"
 
-def declare_environment(ctx, runtime, dependencies, imports, extra = {}):
+def declare_environment(ctx, runtime, dependencies, imports, texts = {}, site_files = {}):
     """Declares the virtual environment.
 
     Args:
@@ -23,7 +23,9 @@ def declare_environment(ctx, runtime, dependencies, imports, extra = {}):
         runtime: what `python_runtime` returns.
         dependencies: targets whose distributions it has.
         imports: depset of import roots, relative to the runfiles directory.
-        extra: dict from paths in site-packages to Files.
+        texts: dict from paths in the environment to the contents of further files; `{site_packages}` at the start of a
+            path stands for that directory, and `{venv}` in a content for the path of the environment.
+        site_files: dict from paths in site-packages to Files.
 
     Returns:
         A struct of
@@ -76,8 +78,11 @@ def declare_environment(ctx, runtime, dependencies, imports, extra = {}):
     lines += [_ADD_DIRECTORY.format(path = repr("/" + up + root)) for root in opaque]
     write(site_packages + "/_first_party.pth", "\n".join(lines) + "\n")
 
+    for path, text in texts.items():
+        write(path.replace("{site_packages}", site_packages), text.replace("{venv}", venv))
+
     start = "{}/{}/".format(venv, site_packages)
-    files = layout.files | extra
+    files = layout.files | site_files
     return struct(
         path = venv,
         runfiles = ctx.runfiles(

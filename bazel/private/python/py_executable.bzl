@@ -3,12 +3,14 @@
 load("//bazel/private:py_binary_info.bzl", "PyBinaryInfo")
 load("//bazel/private:runfiles.bzl", "runfiles_path")
 load("//bazel/private:toolchain.bzl", "LAUNCHER_TOOLCHAIN_TYPE", "TOOLCHAIN_TYPE")
+load(":coverage.bzl", "COVERAGE_ATTRIBUTES", "LCOV_MERGER", "coverage_files")
 load(":distributions.bzl", "DistributionsInfo")
 load(":environment.bzl", "declare_environment")
 load(":launcher.bzl", "write_launcher")
 load(":main.bzl", "find_main")
 load(":runtime.bzl", "PYTHON_TOOLCHAIN_TYPE", "python_runtime")
 load(":sources.bzl", "DATA", "SOURCE_ATTRIBUTES", "collect", "library_providers")
+load(":test_runner.bzl", "RUNNER_ATTRIBUTES", "test_runner")
 load(":version.bzl", "to_outer_python_versions", "to_python_version")
 load(":virtual.bzl", "resolve", "virtual_info")
 
@@ -22,12 +24,21 @@ _SAFE_PATH_MINOR = 11
 
 def _py_executable_impl(ctx):
     runtime = python_runtime(ctx, ctx.attr.python_version)
-    main = find_main(ctx.label, ctx.files.srcs, ctx.attr.main, ctx.file.main_file)
+    runner = test_runner(ctx)
+    main = runner.main if runner else find_main(ctx.label, ctx.files.srcs, ctx.attr.main, ctx.file.main_file)
+    coverage = coverage_files(ctx, runtime)
     virtual = virtual_info([], {}, ctx.attr.deps)
     resolved = resolve(ctx.label, virtual, ctx.attr.resolutions)
     dependencies = ctx.attr.deps + resolved
     collected = collect(ctx, dependencies, ctx.attr.data)
-    environment = declare_environment(ctx, runtime, dependencies, collected.imports)
+    environment = declare_environment(
+        ctx,
+        runtime,
+        dependencies,
+        collected.imports,
+        texts = coverage.texts | (runner.texts if runner else {}),
+        site_files = coverage.site_files,
+    )
 
     options = _ISOLATED if ctx.attr.isolated else _NOT_ISOLATED
     if not ctx.attr.isolated and int(runtime.version.removesuffix("t").split(".")[1]) < _SAFE_PATH_MINOR:
@@ -42,7 +53,10 @@ def _py_executable_impl(ctx):
         options = options + ctx.attr.interpreter_options,
         env = env if ctx.attr.env_in_launcher else {},
     )
-    runfiles = ctx.runfiles(files = [main], transitive_files = runtime.files)
+    runfiles = ctx.runfiles(
+        files = [main] + (runner.files if runner else []),
+        transitive_files = depset(transitive = [runtime.files, coverage.files]),
+    )
     infos = [target[DistributionsInfo] for target in dependencies + ctx.attr.data if DistributionsInfo in target]
     return [
         DefaultInfo(
@@ -80,7 +94,7 @@ def _expand(ctx, attribute, value):
     """Expands `$(location …)` and variables."""
     return ctx.expand_make_variables(attribute, ctx.expand_location(value, ctx.attr.data), {})
 
-_EXECUTABLE_ATTRIBUTES = SOURCE_ATTRIBUTES | {
+_EXECUTABLE_ATTRIBUTES = SOURCE_ATTRIBUTES | COVERAGE_ATTRIBUTES | {
     "data": attr.label_list(cfg = to_outer_python_versions, **DATA),
     "env": attr.string_dict(doc = "Variables that `bazel run` and `bazel test` set."),
     "env_in_launcher": attr.bool(doc = "Whether the program also sets `env` itself, unless a variable is set."),
@@ -118,7 +132,7 @@ py_binary = rule(
 py_test = rule(
     implementation = _py_executable_impl,
     doc = "A Python test.",
-    attrs = _EXECUTABLE_ATTRIBUTES,
+    attrs = _EXECUTABLE_ATTRIBUTES | RUNNER_ATTRIBUTES | LCOV_MERGER,
     cfg = to_python_version,
     test = True,
     toolchains = _TOOLCHAINS,
