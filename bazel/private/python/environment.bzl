@@ -30,6 +30,7 @@ def declare_environment(ctx, runtime, dependencies, imports, texts = {}, site_fi
     Returns:
         A struct of
         path: of the environment, relative to the runfiles directory;
+        directory: the same, relative to the package;
         runfiles: of the environment;
         duplicates: as in `lay_out`.
     """
@@ -85,6 +86,7 @@ def declare_environment(ctx, runtime, dependencies, imports, texts = {}, site_fi
     files = layout.files | site_files
     return struct(
         path = venv,
+        directory = name,
         runfiles = ctx.runfiles(
             files = made,
             root_symlinks = {start + path: file for path, file in files.items()},

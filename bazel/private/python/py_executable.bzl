@@ -40,21 +40,21 @@ def _py_executable_impl(ctx):
         site_files = coverage.site_files,
     )
 
-    options = _ISOLATED if ctx.attr.isolated else _NOT_ISOLATED
-    if not ctx.attr.isolated and int(runtime.version.removesuffix("t").split(".")[1]) < _SAFE_PATH_MINOR:
-        options = [option for option in options if option != "-P"]
+    options = _interpreter_options(ctx, runtime)
     env = _environment_variables(ctx)
     executable = ctx.actions.declare_file(ctx.label.name)
     write_launcher(
         ctx,
         executable,
+        kind = "launcher",
         venv = environment.path,
         main = runfiles_path(main.short_path, ctx.workspace_name),
-        options = options + ctx.attr.interpreter_options,
+        options = options,
         env = env if ctx.attr.env_in_launcher else {},
     )
+    scripts = [_console_script(ctx, name, environment, options) for name in ctx.attr.console_scripts]
     runfiles = ctx.runfiles(
-        files = [main] + (runner.files if runner else []),
+        files = [main] + scripts + (runner.files if runner else []) + (ctx.files._console_script if scripts else []),
         transitive_files = depset(transitive = [runtime.files, coverage.files]),
     )
     infos = [target[DistributionsInfo] for target in dependencies + ctx.attr.data if DistributionsInfo in target]
@@ -87,6 +87,27 @@ def _py_executable_impl(ctx):
         ),
     ] + library_providers(ctx, collected, virtual, ["main_file"])
 
+def _interpreter_options(ctx, runtime):
+    options = _ISOLATED if ctx.attr.isolated else _NOT_ISOLATED
+    if int(runtime.version.removesuffix("t").split(".")[1]) < _SAFE_PATH_MINOR:
+        options = [option for option in options if option != "-P"]
+    return options + ctx.attr.interpreter_options
+
+def _console_script(ctx, name, environment, options):
+    """Declares `bin/{name}` in the environment: a launcher with another main file."""
+    if not name or "/" in name:
+        fail("{}: console_scripts has {}, which is not the name of a console script".format(ctx.label, repr(name)))
+    script = ctx.actions.declare_file("{}/bin/{}".format(environment.directory, name))
+    write_launcher(
+        ctx,
+        script,
+        kind = "bin.{}.launcher".format(name),
+        venv = environment.path,
+        main = runfiles_path(ctx.file._console_script.short_path, ctx.workspace_name),
+        options = options + ["-X", "console_script=" + name],
+    )
+    return script
+
 def _environment_variables(ctx):
     return {name: _expand(ctx, "env", value) for name, value in ctx.attr.env.items()}
 
@@ -96,6 +117,7 @@ def _expand(ctx, attribute, value):
 
 _EXECUTABLE_ATTRIBUTES = SOURCE_ATTRIBUTES | COVERAGE_ATTRIBUTES | {
     "data": attr.label_list(cfg = to_outer_python_versions, **DATA),
+    "console_scripts": attr.string_list(doc = "Console scripts of dependencies that are put into the environment's `bin`."),
     "env": attr.string_dict(doc = "Variables that `bazel run` and `bazel test` set."),
     "env_in_launcher": attr.bool(doc = "Whether the program also sets `env` itself, unless a variable is set."),
     "env_inherit": attr.string_list(doc = "Variables that `bazel run` and `bazel test` pass on."),
@@ -109,6 +131,7 @@ _EXECUTABLE_ATTRIBUTES = SOURCE_ATTRIBUTES | COVERAGE_ATTRIBUTES | {
         values = ["error", "warning", "ignore"],
     ),
     "python_version": attr.string(doc = "The version of Python, X.Y or X.Y.Z."),
+    "_console_script": attr.label(default = ":console_script.py", allow_single_file = True),
     "_allowlist_function_transition": attr.label(
         default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
     ),
