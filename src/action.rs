@@ -1,6 +1,7 @@
 //! Runs one action of the Bazel rule, from its arguments to its outputs: writes a layer, validates all
-//! layers, warns about groups without files, or configures a launcher. Persistent workers and one-shot
-//! processes, started by Bazel or a remote executor, run the same code.
+//! layers, warns about groups without files, configures a launcher, or compares files that have the same
+//! path in site-packages. Persistent workers and one-shot processes, started by Bazel or a remote executor,
+//! run the same code.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tracing::{debug_span, info_span};
 
 use crate::cache::Cache;
+use crate::collisions;
 use crate::descriptor::Descriptor;
 use crate::exec_path;
 use crate::groups::{LayerGroups, Patterns};
@@ -24,9 +26,13 @@ use crate::manifest::Manifest;
 use crate::output::{self, Output};
 use crate::pipeline::{Pool, Times};
 use crate::request::{
-    self, ActionRequest, LauncherRequest, LayerRequest, UnusedGroupsRequest, ValidationRequest,
+    self, ActionRequest, LauncherRequest, LayerRequest, PackageCollisionsRequest, UnusedGroupsRequest,
+    ValidationRequest,
 };
-use crate::settings::{self, LauncherSettings, Settings, UnusedGroups, Validation, ValidationSettings};
+use crate::settings::{
+    self, CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, Settings, UnusedGroups,
+    Validation, ValidationSettings,
+};
 use crate::show::{show, show_path};
 use crate::validate::{self, ListedLayer, Verdict};
 use crate::warnings;
@@ -91,6 +97,7 @@ impl Engine {
             ActionRequest::Validation(request) => self.validate_layers(request, &flagfiles, inputs),
             ActionRequest::UnusedGroups(request) => report_unused_groups(request, &flagfiles, inputs),
             ActionRequest::Launcher(request) => configure_launcher(request, &flagfiles, inputs),
+            ActionRequest::PackageCollisions(request) => check_collisions(request, &flagfiles, inputs),
         }
     }
 
@@ -296,6 +303,32 @@ fn configure_launcher(request: LauncherRequest, flagfiles: &[PathBuf], inputs: I
     let output = Output::executable(&inputs.base.join(output), &executable)?;
     Output::keep([output])?;
     Ok(Outcome { summary: format!("launcher of {}", show(settings.main.as_bytes())), warnings: Vec::new() })
+}
+
+/// Compares files that have the same path in site-packages, and reports those that differ.
+fn check_collisions(
+    request: PackageCollisionsRequest,
+    flagfiles: &[PathBuf],
+    inputs: Inputs,
+) -> Result<Outcome> {
+    let PackageCollisionsRequest { report, settings } = request;
+    let PackageCollisions { policy, collisions } = read_settings(&settings, inputs)?;
+    let compared = collisions.iter().flat_map(|collision| [&collision.chosen, &collision.other]);
+    check_outputs(&[&report], flagfiles.iter().chain([&settings]).chain(compared).map(PathBuf::as_path))?;
+    let mut different: Vec<&PackageCollision> = Vec::new();
+    for collision in &collisions {
+        if !inputs.have_same_content(&collision.chosen, &collision.other)? {
+            different.push(collision);
+        }
+    }
+    let text = collisions::report(&different);
+    // Written even if the action fails: Bazel keeps the outputs of a failed action.
+    Output::keep([Output::with_content(&inputs.base.join(&report), text.as_bytes())?])?;
+    let summary = format!("{} of {} package collisions are real", different.len(), collisions.len());
+    match collisions::message(&different, &report) {
+        Some(message) if policy == CollisionPolicy::Error => bail!(message),
+        message => Ok(Outcome { summary, warnings: message.into_iter().collect() }),
+    }
 }
 
 /// Rejects outputs with the same path, and outputs that are an input or inside one.

@@ -38,8 +38,8 @@ const MAX_TREE_DEPTH: usize = 256;
 const MAX_TREE_FILES: usize = 4_000_000;
 /// The minimum number of manifest entries per thread; with fewer, spawning costs more than it saves.
 const MIN_SHARE: usize = 2048;
-/// The buffer size for hashing a file.
-const HASH_BYTES: usize = 1 << 20;
+/// The buffer size for hashing or comparing whole files.
+const BLOCK_BYTES: usize = 1 << 20;
 /// The length of the longest magic number of a program.
 const MAGIC_BYTES: usize = 4;
 
@@ -62,6 +62,8 @@ pub enum Error {
     Fan { path: PathBuf },
     #[error("{} is a source directory, whose files Bazel does not track; in data, list the files instead of the directory: glob([\"{}/**\"])", show_path(path), show_path(path.file_name().unwrap_or_default()))]
     SourceDirectory { path: PathBuf },
+    #[error("{} is a directory, and only files can be compared", show_path(path))]
+    Directory { path: PathBuf },
     #[error(
         "{} is a symlink, and it is not known whether it was declared as a symlink or represents the file it points to; use --strategy=PyImageLayer=worker or sandboxed, or make it by ctx.actions.symlink(target_path = …), or build with Bazel 8",
         show_path(path)
@@ -277,6 +279,44 @@ impl Inputs<'_> {
         Ok(paths)
     }
 
+    /// Whether the files at two exec paths have the same content.
+    ///
+    /// Equal digests save reading. Different ones prove nothing: those of declared symlinks are computed
+    /// from their targets. Files that differ do so in size or early on, so reading them costs little.
+    pub fn have_same_content(&self, a: &Path, b: &Path) -> Result<bool, Error> {
+        self.cancel.check()?;
+        let file = |exec_path: &Path| {
+            let stamp = self.stamp(exec_path).map_err(|error| match error {
+                Error::SourceDirectory { path } => Error::Directory { path },
+                other => other,
+            })?;
+            let (file, size, digest) = (self.base.join(exec_path), stamp.size, self.digest(exec_path));
+            Ok::<_, Error>(FileContent { file, size, digest, stamp, ..FileContent::default() })
+        };
+        let (a, b) = (file(a)?, file(b)?);
+        if a.digest.is_some() && a.digest == b.digest {
+            return Ok(true);
+        }
+        if a.size != b.size {
+            return Ok(false);
+        }
+        let (mut readers, mut buffers) = ([Reader::open(&a)?, Reader::open(&b)?], [Vec::new(), Vec::new()]);
+        for (offset, length) in blocks(a.size) {
+            self.cancel.check()?;
+            for (reader, buffer) in readers.iter_mut().zip(&mut buffers) {
+                buffer.clear();
+                reader.append(offset, length, buffer)?;
+            }
+            if buffers[0] != buffers[1] {
+                return Ok(false);
+            }
+        }
+        for reader in readers {
+            reader.is_unchanged()?;
+        }
+        Ok(true)
+    }
+
     /// The target of the output at `exec_path` if it is a declared symlink, `None` if it is a file.
     ///
     /// A declared symlink has its own target wherever it is an input. A file may be a link too: in a
@@ -424,10 +464,10 @@ impl Inputs<'_> {
         let mut reader = Reader::open(content)?;
         let mut hasher = Sha256::new();
         let mut buffer = Vec::new();
-        for offset in (0..content.size).step_by(HASH_BYTES) {
+        for (offset, length) in blocks(content.size) {
             self.cancel.check()?;
             buffer.clear();
-            reader.append(offset, HASH_BYTES.min((content.size - offset) as usize), &mut buffer)?;
+            reader.append(offset, length, &mut buffer)?;
             hasher.update(&buffer);
         }
         reader.is_unchanged()?;
@@ -451,6 +491,12 @@ impl Inputs<'_> {
         }
         Ok(executable)
     }
+}
+
+/// Offsets and lengths of the blocks in which a file of `size` bytes is read.
+fn blocks(size: u64) -> impl Iterator<Item = (u64, usize)> {
+    let offsets = (0..size).step_by(BLOCK_BYTES);
+    offsets.map(move |offset| (offset, (BLOCK_BYTES as u64).min(size - offset) as usize))
 }
 
 /// Called with each file of a tree: its image path, exec path and stamp.

@@ -24,6 +24,7 @@
 //! | [`warnings`] | warnings about valid layers (pure) |
 //! | [`layer`] | settings, manifest and files → a written layer |
 //! | [`validate`] | manifests and listings of all layers → problems of the image |
+//! | [`collisions`] | files of distributions that collide → report and message (pure) |
 //! | [`launcher`] | the launcher of a Python binary + settings → its executable (pure) |
 //! | [`action`] | arguments of a Bazel action → its outputs |
 //! | [`pack`] | a built binary and its runfiles on disk → all layers, validated |
@@ -32,6 +33,7 @@ pub mod action;
 pub mod cache;
 pub mod chunk;
 pub mod codec;
+pub mod collisions;
 pub mod descriptor;
 pub mod elf;
 pub mod exec_path;

@@ -75,6 +75,15 @@ pub struct LauncherRequest {
     pub output: PathBuf,
 }
 
+/// An action that compares the files of distributions that have the same path in site-packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageCollisionsRequest {
+    /// Exec path of the report, one line per collision. Written even if the action fails.
+    pub report: PathBuf,
+    /// Exec path of the [`PackageCollisions`](crate::settings::PackageCollisions).
+    pub settings: PathBuf,
+}
+
 /// The arguments of any action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActionRequest {
@@ -82,12 +91,13 @@ pub enum ActionRequest {
     Validation(ValidationRequest),
     UnusedGroups(UnusedGroupsRequest),
     Launcher(LauncherRequest),
+    PackageCollisions(PackageCollisionsRequest),
 }
 
 impl ActionRequest {
     /// Parses argument lines such as `--layer=default`. An action with `--validation=…` validates, one
-    /// with `--unused_groups=…` warns about groups, one with `--launcher=…` configures a launcher, any
-    /// other writes a layer.
+    /// with `--unused_groups=…` warns about groups, one with `--launcher=…` configures a launcher, one
+    /// with `--package_collisions=…` compares files, any other writes a layer.
     pub fn parse<'a>(arguments: impl IntoIterator<Item = &'a [u8]>) -> Result<ActionRequest, Error> {
         let mut manifests = Vec::new();
         let mut listings = Vec::new();
@@ -119,6 +129,9 @@ impl ActionRequest {
                 settings: options.input("settings")?,
                 output: options.output("output")?.ok_or(Error::Missing("output"))?,
             })
+        } else if let Some(report) = options.output("package_collisions")? {
+            let settings = options.input("settings")?;
+            ActionRequest::PackageCollisions(PackageCollisionsRequest { report, settings })
         } else {
             ActionRequest::Layer(LayerRequest {
                 layer: options.layer()?,
@@ -247,6 +260,9 @@ mod tests {
         assert_eq!(parse(&arguments, &[]), Ok(ActionRequest::UnusedGroups(unused)));
         let launcher = LauncherRequest { launcher: "l".into(), settings: "s".into(), output: "o".into() };
         assert_eq!(parse(&LAUNCHER, &[]), Ok(ActionRequest::Launcher(launcher)));
+        let collisions = PackageCollisionsRequest { report: "r".into(), settings: "s".into() };
+        let arguments = ["--package_collisions=r", "--settings=s"];
+        assert_eq!(parse(&arguments, &[]), Ok(ActionRequest::PackageCollisions(collisions)));
     }
 
     #[test]
@@ -274,6 +290,8 @@ mod tests {
             let name = missing.split_once('=').unwrap().0;
             assert_eq!(parse(&others, &[]), Err(format!("argument {name}=… is missing")));
         }
+        let message = parse(&["--package_collisions=r"], &[]).unwrap_err();
+        assert_eq!(message, "argument --settings=… is missing");
         assert!(parse(&LAUNCHER, &["--layer=x"]).unwrap_err().contains("unknown argument \"--layer\""));
         assert!(parse(&VALIDATION, &["--layer_listing=a"]).unwrap_err().contains("expected LAYER=PATH"));
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::codec::{self, Codec};
 use crate::elf;
+use crate::exec_path;
 use crate::groups::{LayerGroup, Patterns};
 use crate::image_path::ImagePath;
 use crate::metadata::Metadata;
@@ -133,6 +134,41 @@ pub struct LauncherSettings {
     pub env: BTreeMap<String, String>,
 }
 
+/// Files of several distributions that have the same path in the site-packages directory of a Python
+/// binary.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PackageCollisions {
+    pub policy: CollisionPolicy,
+    /// A path of more than two distributions occurs once for each file that is not used.
+    pub collisions: Vec<PackageCollision>,
+}
+
+/// What to do if such files differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CollisionPolicy {
+    /// Fail the action
+    #[default]
+    Error,
+    /// Warn, and succeed
+    Warning,
+}
+
+/// Two files with the same path in site-packages.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageCollision {
+    /// In site-packages; for messages.
+    pub path: String,
+    /// Exec path of the file that is used.
+    #[serde(deserialize_with = "input")]
+    pub chosen: PathBuf,
+    /// Exec path of the file that is not used.
+    #[serde(deserialize_with = "input")]
+    pub other: PathBuf,
+}
+
 fn interpreter() -> String {
     "bin/python3".to_string()
 }
@@ -177,6 +213,10 @@ fn parse_root(value: &str) -> Result<String, String> {
 
 fn root<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     parse_root(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+fn input<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    exec_path::input(String::deserialize(deserializer)?.as_bytes()).map_err(de::Error::custom)
 }
 
 fn machine<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
@@ -275,6 +315,17 @@ mod tests {
         expected.options = vec!["-I".to_string(), "-B".to_string()];
         expected.env.insert("A".to_string(), "é".to_string());
         assert_eq!(parse::<LauncherSettings>(Path::new("x"), json.as_bytes()).unwrap(), expected);
+
+        let collisions = |json: &str| parse::<PackageCollisions>(Path::new("x"), json.as_bytes()).unwrap();
+        assert_eq!(collisions("{}"), PackageCollisions::default());
+        let json =
+            r#"{"policy": "warning", "collisions": [{"path": "é.py", "chosen": "a/é.py", "other": "./b"}]}"#;
+        let (path, chosen, other) = ("é.py".to_string(), "a/é.py".into(), "b".into());
+        let expected = PackageCollisions {
+            policy: CollisionPolicy::Warning,
+            collisions: vec![PackageCollision { path, chosen, other }],
+        };
+        assert_eq!(collisions(json), expected);
     }
 
     #[test]
@@ -313,6 +364,18 @@ mod tests {
             (r#"{"venv": "v", "main": "m", "isolated": true}"#, "x: isolated: unknown field `isolated`"),
         ] {
             let message = parse::<LauncherSettings>(Path::new("x"), json.as_bytes()).unwrap_err().to_string();
+            assert!(message.starts_with(expected), "{message}");
+        }
+        for (json, expected) in [
+            (r#"{"policy": "ignore"}"#, "x: policy: unknown variant `ignore`, expected `error` or `warning`"),
+            (r#"{"collisions": [{"path": "p", "chosen": "a"}]}"#, "x: collisions[0]: missing field `other`"),
+            (
+                r#"{"collisions": [{"path": "p", "chosen": "/a", "other": "b"}]}"#,
+                "x: collisions[0].chosen: exec path \"/a\": it is absolute",
+            ),
+        ] {
+            let message =
+                parse::<PackageCollisions>(Path::new("x"), json.as_bytes()).unwrap_err().to_string();
             assert!(message.starts_with(expected), "{message}");
         }
         let long = "a".repeat(100_000);

@@ -10,8 +10,8 @@ use std::path::{Component, Path};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use pylayer::request::{
-    ActionRequest, LauncherRequest, LayerRequest, UnusedGroupsRequest, ValidationRequest, flagfile,
-    flagfile_arguments,
+    ActionRequest, LauncherRequest, LayerRequest, PackageCollisionsRequest, UnusedGroupsRequest,
+    ValidationRequest, flagfile, flagfile_arguments,
 };
 
 fuzz_target!(|content: &[u8]| {
@@ -32,6 +32,7 @@ fuzz_target!(|content: &[u8]| {
         ActionRequest::Validation(request) => written.validation(request),
         ActionRequest::UnusedGroups(request) => written.unused_groups(request),
         ActionRequest::Launcher(request) => written.launcher(request),
+        ActionRequest::PackageCollisions(request) => written.package_collisions(request),
     }
     let written: Vec<Bytes> = flagfile_arguments(&written.0.into()).collect();
     assert_eq!(ActionRequest::parse(written.iter().map(Bytes::as_ref)).unwrap(), request);
@@ -93,6 +94,12 @@ impl Written {
     fn unused_groups(&mut self, request: &UnusedGroupsRequest) {
         let UnusedGroupsRequest { report, settings } = request;
         self.path("unused_groups", report);
+        self.path("settings", settings);
+    }
+
+    fn package_collisions(&mut self, request: &PackageCollisionsRequest) {
+        let PackageCollisionsRequest { report, settings } = request;
+        self.path("package_collisions", report);
         self.path("settings", settings);
     }
 

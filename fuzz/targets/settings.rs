@@ -7,7 +7,10 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use pylayer::groups::{LayerGroup, Patterns};
 use pylayer::metadata::Metadata;
-use pylayer::settings::{LauncherSettings, Settings, UnusedGroups, Validation, ValidationSettings, parse};
+use pylayer::settings::{
+    CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, Settings, UnusedGroups,
+    Validation, ValidationSettings, parse,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -16,6 +19,7 @@ fuzz_target!(|content: &[u8]| {
     round_trip(content, validation_settings);
     round_trip(content, unused_groups);
     round_trip(content, launcher_settings);
+    round_trip(content, package_collisions);
 });
 
 fn round_trip<T: DeserializeOwned + PartialEq + std::fmt::Debug>(content: &[u8], json: impl Fn(&T) -> Value) {
@@ -85,4 +89,17 @@ fn unused_groups(settings: &UnusedGroups) -> Value {
 fn launcher_settings(settings: &LauncherSettings) -> Value {
     let LauncherSettings { venv, main, interpreter, options, env } = settings;
     json!({"venv": venv, "main": main, "interpreter": interpreter, "options": options, "env": env})
+}
+
+fn package_collisions(settings: &PackageCollisions) -> Value {
+    let PackageCollisions { policy, collisions } = settings;
+    let policy = match policy {
+        CollisionPolicy::Error => "error",
+        CollisionPolicy::Warning => "warning",
+    };
+    let collisions: Value = collisions
+        .iter()
+        .map(|PackageCollision { path, chosen, other }| json!({"path": path, "chosen": chosen, "other": other}))
+        .collect();
+    json!({"policy": policy, "collisions": collisions})
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod cancelled;
+mod collisions;
 mod contents;
 mod determinism;
 mod inputs;
