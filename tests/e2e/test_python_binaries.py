@@ -121,6 +121,36 @@ def test_run_sets_variables_and_arguments(python, bin) -> None:
     assert report([bin / "probe"])["environment"]["PLACE"] is None
 
 
+def test_a_console_script_runs_in_the_environment(bin) -> None:
+    script = bin / "probe.runfiles" / "_main" / "app" / "_probe.venv" / "bin" / "plain-script"
+    process = subprocess.run([script, "argument"], capture_output=True, text=True, timeout=TIMEOUT)
+    assert process.stdout == f"plain ['argument'] {script.parents[1]}\n", process.stderr
+    assert process.returncode == 3
+
+
+@pytest.mark.parametrize("policy", ["error", "warning", "ignore"])
+def test_files_of_two_distributions_that_differ_collide(policy, python, bin) -> None:
+    result = python.build(f"//app:clash_{policy}", check=False)
+    assert (result.status == 0) == (policy != "error")
+    message = "distributions contain different files at the same path in site-packages:\n    plain/__init__.py: "
+    assert (message in result.log) == (policy != "ignore")
+    if policy != "error":
+        output = subprocess.check_output([bin / f"clash_{policy}"], text=True, timeout=TIMEOUT)
+        assert output == "plain\n"
+
+
+def test_equal_files_of_two_distributions_do_not_collide(python) -> None:
+    # Both halves of `legacy` have the same __init__.py.
+    assert (python.folder / "bazel-bin" / "app" / "probe.collisions").read_text() == ""
+
+
+def test_an_environment_for_an_ide_imports_the_same(python, folder) -> None:
+    python.run("run", "//app:probe.venv", "--", folder / "venv")
+    code = "import app.lib, moved, plain, space.one, space.deep.two, user; print(app.lib.__file__, user.answer)"
+    output = subprocess.check_output([folder / "venv" / "bin" / "python", "-c", code], text=True, cwd=folder)
+    assert output == f"{python.folder}/app/lib/__init__.py 42\n"
+
+
 # --- starts --------------------------------------------------------------------------------------
 
 

@@ -131,7 +131,7 @@ def py_test(
     if runner_args and not (pytest_main or unittest_main):
         fail("{}: runner_args is for pytest_main or unittest_main; use args".format(where))
     runner = "pytest" if pytest_main else "unittest" if unittest_main else None
-    _declare(_py_test, name, main, resolutions, kwargs | {"runner": runner, "runner_args": runner_args})
+    _declare(_py_test, name, main, resolutions, {"testonly": True} | kwargs | {"runner": runner, "runner_args": runner_args})
 
 def py_pytest_main(name, args = [], chdir = None, **kwargs):
     """A main file for tests that pytest runs, as in BUILD files for aspect_rules_py.
@@ -148,11 +148,33 @@ def py_pytest_main(name, args = [], chdir = None, **kwargs):
         fail("py_pytest_main(name = \"{}\"): chdir is not supported: tests run in the runfiles of the main repository".format(name))
     _py_pytest_main(name = name, arguments = args, **({"testonly": True} | kwargs))
 
+# What `{name}.venv` has in common with the target that it is for.
+_OF_ENVIRONMENT = [
+    "compatible_with",
+    "data",
+    "deps",
+    "imports",
+    "package_collisions",
+    "python_version",
+    "restricted_to",
+    "target_compatible_with",
+    "testonly",
+    "visibility",
+]
+
 def _declare(rule, name, main, resolutions, attributes):
+    resolutions = label_keyed(resolutions)
     rule(
         name = name,
-        resolutions = label_keyed(resolutions),
+        resolutions = resolutions,
         **(_main(main) | attributes)
+    )
+    _py_binary(
+        name = name + ".venv",
+        main_file = Label(":make_venv.py"),
+        resolutions = resolutions,
+        tags = ["manual"],
+        **{key: value for key, value in attributes.items() if key in _OF_ENVIRONMENT}
     )
 
 def _main(main):

@@ -3,6 +3,7 @@
 load("//bazel/private:py_binary_info.bzl", "PyBinaryInfo")
 load("//bazel/private:runfiles.bzl", "runfiles_path")
 load("//bazel/private:toolchain.bzl", "LAUNCHER_TOOLCHAIN_TYPE", "TOOLCHAIN_TYPE")
+load(":collisions.bzl", "check_collisions")
 load(":coverage.bzl", "COVERAGE_ATTRIBUTES", "LCOV_MERGER", "coverage_files")
 load(":distributions.bzl", "DistributionsInfo")
 load(":environment.bzl", "declare_environment")
@@ -71,6 +72,9 @@ def _py_executable_impl(ctx):
                 "BAZEL_WORKSPACE": ctx.workspace_name,
             } | env,
             inherited_environment = ctx.attr.env_inherit,
+        ),
+        OutputGroupInfo(
+            _validation = depset(check_collisions(ctx, ctx.attr.package_collisions, environment.duplicates)),
         ),
         PyBinaryInfo(
             args = [
