@@ -28,7 +28,9 @@ def start(venv, tool=None):
     """Starts recording if Bazel asks for coverage."""
     environ = os.environ
     root, is_prefix = sys.prefix[: -len(venv) - 1], sys.prefix.endswith("/" + venv)
-    if _recording or not is_prefix or not (environ.get("COVERAGE_DIR") and environ.get("COVERAGE_MANIFEST")):
+    if _recording or not is_prefix or not environ.get("COVERAGE_DIR"):
+        return
+    if not os.path.isfile(environ.get("COVERAGE_MANIFEST", "")):
         return
     is_first = MARK not in environ
     environ[MARK] = "1"
@@ -173,14 +175,18 @@ class _Recording:
         path = os.path.join(self.directory, unique)
         self.measured.lcov_report(reported, outfile=path + ".tmp", ignore_errors=True)
         with open(path + ".tmp", encoding="utf-8") as report:
-            lines = [self._with_manifest_path(line) for line in report]
+            lines = [self._for_bazel(line) for line in report]
         with open(path + ".tmp", "w", encoding="utf-8") as report:
             report.writelines(lines)
         # Bazel reads files by their extension.
         os.rename(path + ".tmp", path + ".dat")
 
-    def _with_manifest_path(self, line):
-        if not line.startswith("SF:"):
-            return line
-        path = os.path.join(self.start_directory, line[len("SF:") : -1])
-        return "SF:{}\n".format(self.sources.get(path) or self.sources[os.path.realpath(path)])
+    def _for_bazel(self, line):
+        if line.startswith("SF:"):
+            path = os.path.join(self.start_directory, line[len("SF:") : -1])
+            return "SF:{}\n".format(self.sources.get(path) or self.sources[os.path.realpath(path)])
+        if line.startswith("FN:"):
+            # Older releases of Bazel's parser do not know the number of the last line, which is optional.
+            first, *_, name = line.split(",")
+            return "{},{}".format(first, name)
+        return line
