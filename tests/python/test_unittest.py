@@ -147,6 +147,15 @@ def test_a_source_without_tests_fails(runfiles):
     assert "//pkg:app: there are no tests in srcs" in result.stdout
 
 
+def test_a_source_that_cannot_be_imported_fails(runfiles):
+    source = passing_tests(runfiles)
+    runfiles.file("pkg/foo_test.py", "import missing\n")
+    result = unittest_run(runfiles, source, "pkg/foo_test.py")
+    assert result.returncode == 1
+    assert "No module named 'missing'" in result.stdout
+    assert "ran" not in result.stdout
+
+
 def test_each_test_runs_in_one_shard(runfiles):
     source = passing_tests(runfiles, 5)
     status = runfiles.outputs / "status"

@@ -103,12 +103,10 @@ def _configuration_file(directory, top, version):
 
 
 def keywords(test_filter):
-    """The expression for `-k` that a filter means. The names of a nested test may be joined with `::` or `.`.
+    """The expression for `-k` that a filter means.
 
-    >>> keywords("TestParser::test_empty"), keywords("TestParser.test_empty")
-    ('TestParser and test_empty', 'TestParser and test_empty')
-    >>> keywords("test_a or test_b"), keywords("foo_test.py"), keywords("test_half[0.5]")
-    ('test_a or test_b', 'foo_test.py', 'test_half[0.5]')
+    "TestParser::test_empty" and "TestParser.test_empty" become "TestParser and test_empty". Expressions, names of
+    files, and names with parameters, such as "test_half[0.5]", stay as they are.
     """
     parts = test_filter.split("::")
     if re.fullmatch(r"\w+(\.\w+)+", parts[-1]) and not parts[-1].endswith(".py"):
