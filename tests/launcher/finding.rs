@@ -235,6 +235,16 @@ fn in_an_empty_image() {
     for directory in ["app.runfiles/_main/app", "app.runfiles/_main", "app.runfiles", ""] {
         set_mode(&tree.path(directory), 0o555);
     }
+    let started = Started::of(&mut in_image(&tree));
+    set_mode(&tree.path(""), 0o755);
+    for directory in ["app.runfiles", "app.runfiles/_main", "app.runfiles/_main/app"] {
+        set_mode(&tree.path(directory), 0o755);
+    }
+    started.assert_in("/app.runfiles");
+}
+
+/// `/app` in an image that contains `tree` and nothing else.
+fn in_image(tree: &Tree) -> Command {
     let root = std::ffi::CString::new(tree.path("").into_os_string().into_encoded_bytes()).unwrap();
     let mut command = Command::new("/app");
     command.env_clear();
@@ -249,10 +259,69 @@ fn in_an_empty_image() {
             if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         })
     };
-    let started = Started::of(&mut command);
-    set_mode(&tree.path(""), 0o755);
-    for directory in ["app.runfiles", "app.runfiles/_main", "app.runfiles/_main/app"] {
-        set_mode(&tree.path(directory), 0o755);
+    command
+}
+
+/// Moves the interpreter of `app` to `python/bin/python3.11` in the runfiles, behind two links.
+fn link_to_interpreter(tree: &Tree) {
+    let python = tree.path("app.runfiles/python/bin");
+    fs::create_dir_all(&python).unwrap();
+    fs::rename(tree.interpreter(), python.join("python3.11")).unwrap();
+    tree.link("app.runfiles/python/bin/python3", "python3.11");
+    tree.link(tree.interpreter().into_os_string().into_encoded_bytes(), "../../../../python/bin/python3");
+}
+
+#[test]
+fn without_proc_the_loader_is_told_where_the_interpreter_is() {
+    let tree = Tree::new();
+    link_to_interpreter(&tree);
+    let directory = b"/app.runfiles/_main/app/_server.venv/bin/../../../../python/bin";
+    for inherited in [None, Some("/other/bin")] {
+        let started = Started::of(in_image(&tree).envs(inherited.map(|value| ("LD_ORIGIN_PATH", value))));
+        assert_eq!(started.variables()[&b"LD_ORIGIN_PATH"[..]], directory);
+        assert_eq!(started.environment.len(), 3);
+        // With `/proc`, the loader finds it, and another program's directory could only mislead.
+        let mut command = tree.command("app");
+        let started = Started::of(command.envs(inherited.map(|value| ("LD_ORIGIN_PATH", value))));
+        assert_eq!(started.environment.len(), 2);
     }
-    started.assert_in("/app.runfiles");
+}
+
+/// As with an interpreter that finds its `libpython` by `$ORIGIN`. It starts itself once more, as
+/// `multiprocessing` does.
+#[test]
+fn without_proc_the_interpreter_finds_its_libraries() {
+    let tree = Tree::new();
+    link_to_interpreter(&tree);
+    let python = tree.path("app.runfiles/python");
+    fs::create_dir(python.join("lib")).unwrap();
+    tree.write("library.c", "int answer(void) { return 42; }");
+    let main = "#include <unistd.h>
+        int answer(void);
+        int main(int argc, char **argv) {
+            if (argc > 1) execv(argv[0], (char *[]){argv[0], 0});
+            return answer();
+        }";
+    tree.write("main.c", main);
+    let run = |command: &mut Command| {
+        let output = command.current_dir(tree.path("")).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (library, interpreter) = (python.join("lib/libanswer.so"), python.join("bin/python3.11"));
+    fs::remove_file(&interpreter).unwrap();
+    run(Command::new("cc").args(["-shared", "library.c", "-Wl,-soname,libanswer.so", "-o"]).arg(&library));
+    run(Command::new("cc")
+        .args(["main.c", "-Wl,-rpath,$ORIGIN/../lib", "-o"])
+        .args([&interpreter, &library].map(|path| path.as_os_str())));
+    // The libc, which the image has where the machine has it.
+    for path in run(Command::new("ldd").arg(&interpreter)).split_whitespace() {
+        if path.starts_with('/') && !Path::new(path).starts_with(tree.path("")) {
+            let copy = tree.path(&path[1..]);
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            run(Command::new("cp").arg(path).arg(copy));
+        }
+    }
+    let output = in_image(&tree).output().unwrap();
+    assert_eq!((output.status.code(), &*output.stderr), (Some(42), &b""[..]), "{output:?}");
 }

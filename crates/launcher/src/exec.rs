@@ -4,9 +4,15 @@
 use core::ffi::CStr;
 
 /// Variables that are replaced or removed: the first two describe this binary; the others may describe
-/// another one, or make the interpreter use another one's standard library.
-pub const OWN_VARIABLES: [&[u8]; 5] =
-    [b"RUNFILES_DIR", b"VIRTUAL_ENV", b"RUNFILES_MANIFEST_FILE", b"RUNFILES_MANIFEST_ONLY", b"PYTHONHOME"];
+/// another one, or make the interpreter use another one's standard library or shared libraries.
+pub const OWN_VARIABLES: [&[u8]; 6] = [
+    b"RUNFILES_DIR",
+    b"VIRTUAL_ENV",
+    b"LD_ORIGIN_PATH",
+    b"RUNFILES_MANIFEST_FILE",
+    b"RUNFILES_MANIFEST_ONLY",
+    b"PYTHONHOME",
+];
 
 /// The interpreter's arguments. `own` are those of the program, with its name.
 pub fn arguments<'a>(
@@ -26,7 +32,7 @@ pub fn arguments<'a>(
 pub fn environment<'a>(
     inherited: impl Iterator<Item = &'a CStr> + Clone,
     configured: impl Iterator<Item = &'a CStr> + Clone,
-    own: [&'a CStr; 2],
+    own: &'a [&'a CStr],
 ) -> impl Iterator<Item = &'a CStr> + Clone {
     let names = inherited.clone();
     let absent = move |variable: &&CStr| {
@@ -34,7 +40,7 @@ pub fn environment<'a>(
         !names.clone().any(|inherited| self::name(inherited) == name)
     };
     let kept = |variable: &&CStr| !OWN_VARIABLES.contains(&name(variable));
-    inherited.filter(kept).chain(configured.filter(absent)).chain(own)
+    inherited.filter(kept).chain(configured.filter(absent)).chain(own.iter().copied())
 }
 
 /// The value of a variable; the first, if there are several.
@@ -102,6 +108,7 @@ mod tests {
             c"RUNFILES_MANIFEST_FILE=/other",
             c"RUNFILES_MANIFEST_ONLY=1",
             c"PYTHONHOME=/other",
+            c"LD_ORIGIN_PATH=/other",
             c"PYTHONHOMES=/x",
             c"no equals sign",
             c"=C:=x",
@@ -111,7 +118,7 @@ mod tests {
         ];
         let configured = [c"A=3", c"B=3", c"EMPTY=3", c"PYTHONHOMES2="];
         let own = [c"RUNFILES_DIR=/own", c"VIRTUAL_ENV=/own/venv"];
-        let environment = environment(inherited.into_iter(), configured.into_iter(), own);
+        let environment = environment(inherited.into_iter(), configured.into_iter(), &own);
         assert_eq!(
             environment.collect::<Vec<_>>(),
             [

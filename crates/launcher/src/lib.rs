@@ -7,6 +7,7 @@
 //! | [`buffer`] | a NUL-terminated string in a fixed amount of memory |
 //! | [`config`] | the section that holds the configuration |
 //! | [`runfiles`] | finds the runfiles directory |
+//! | [`origin`] | the directory of the interpreter, for the dynamic loader |
 //! | [`exec`] | the arguments and environment of the interpreter, and why it was not executed |
 //! | [`message`] | writes error messages |
 
@@ -18,4 +19,5 @@ pub mod config;
 pub mod errno;
 pub mod exec;
 pub mod message;
+pub mod origin;
 pub mod runfiles;

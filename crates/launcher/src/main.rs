@@ -14,6 +14,7 @@ mod config;
 mod errno;
 mod exec;
 mod message;
+mod origin;
 mod runfiles;
 mod sys;
 
@@ -92,7 +93,15 @@ fn run(process: &Process) -> i32 {
         return explain_file(&mut message, b"main file", main, error);
     }
 
-    let own = [directory_variable.as_c_str(), venv_variable.as_c_str()];
+    let mut origin = Path::new();
+    let mut origin_variable = Buffer::<{ PATH_MAX + 16 }>::new();
+    let tells_origin = !origin::is_known(&System)
+        && origin::find(&System, interpreter.to_bytes(), &mut origin)
+            .and_then(|()| origin_variable.set(b"LD_ORIGIN_PATH="))
+            .and_then(|()| origin_variable.push(origin.as_bytes()))
+            .is_ok();
+    let own = [directory_variable.as_c_str(), venv_variable.as_c_str(), origin_variable.as_c_str()];
+    let own = if tells_origin { &own[..] } else { &own[..2] };
     let arguments = Strings::collect(exec::arguments(interpreter, config.options(), main, process.arguments()));
     let environment = Strings::collect(exec::environment(process.environment(), config.variables(), own));
     match (arguments, environment) {

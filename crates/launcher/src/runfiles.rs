@@ -17,7 +17,7 @@ use crate::buffer::Path;
 use crate::errno::Errno;
 
 /// How many symlinks the kernel follows in a path (`path_resolution(7)`).
-const MAX_LINKS: usize = 40;
+pub const MAX_LINKS: usize = 40;
 
 const SUFFIX: &[u8] = b".runfiles";
 
@@ -117,21 +117,27 @@ fn beside_program(system: &impl FileSystem, program: &mut Path, visit: &mut Visi
                 visit(Candidate { directory: parent, error: None })?;
             }
         }
-        if system.read_link(program.as_c_str(), &mut target).is_err() {
-            break;
-        }
-        // `..` in a target must stay: the directory before it may be a symlink.
-        let target = target.as_bytes();
-        let start = match last_slash(program.as_bytes()) {
-            Some(slash) if !target.starts_with(b"/") => slash + 1,
-            _ => 0,
-        };
-        program.truncate(start);
-        if let Err(error) = program.push(target) {
-            return visit(Candidate { directory: target, error: Some(error) });
+        match follow(system, program, &mut target) {
+            None => break,
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                return visit(Candidate { directory: target.as_bytes(), error: Some(error) });
+            }
         }
     }
     Continue(())
+}
+
+/// If `path` is a symlink, replaces it by the path to which it leads. `target` becomes the link's text.
+pub fn follow(system: &impl FileSystem, path: &mut Path, target: &mut Path) -> Option<Result<(), Errno>> {
+    system.read_link(path.as_c_str(), target).ok()?;
+    // `..` in a target must stay: the directory before it may be a symlink.
+    let start = match last_slash(path.as_bytes()) {
+        Some(slash) if !target.as_bytes().starts_with(b"/") => slash + 1,
+        _ => 0,
+    };
+    path.truncate(start);
+    Some(path.push(target.as_bytes()))
 }
 
 /// The directory of runfiles to which a manifest belongs: Bazel puts it at `X.runfiles_manifest` and
@@ -164,19 +170,19 @@ fn absolute(system: &impl FileSystem, path: &[u8], absolute: &mut Path) -> Resul
     absolute.join(rest)
 }
 
-fn last_slash(path: &[u8]) -> Option<usize> {
+pub fn last_slash(path: &[u8]) -> Option<usize> {
     path.iter().rposition(|&byte| byte == b'/')
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
 
     /// Existing paths; symlinks have a target.
     #[derive(Default)]
-    struct Files {
+    pub struct Files {
         paths: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
         current_directory: Option<&'static [u8]>,
     }
@@ -196,7 +202,7 @@ mod tests {
         }
     }
 
-    fn files(paths: &[&str], links: &[(&str, &str)]) -> Files {
+    pub fn files(paths: &[&str], links: &[(&str, &str)]) -> Files {
         let paths = paths.iter().map(|path| (path.as_bytes().to_vec(), None));
         let links =
             links.iter().map(|(path, target)| (path.as_bytes().to_vec(), Some(target.as_bytes().to_vec())));
