@@ -134,6 +134,29 @@ fn an_error_without_stderr_keeps_its_exit_code() {
     assert_eq!(command.status().unwrap().code(), Some(127));
 }
 
+/// With the default action of SIGPIPE, the signal would end the launcher.
+#[test]
+fn an_error_that_nobody_reads_keeps_its_exit_code() {
+    let tree = Tree::empty();
+    tree.launcher("app");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = tree.command("app").stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(127), "{status}");
+}
+
+/// The launcher leaves the signal to the interpreter as it was.
+#[test]
+fn a_closed_pipe_ends_the_interpreter() {
+    let tree = Tree::new();
+    fs::remove_file(tree.interpreter()).unwrap();
+    tree.link(tree.interpreter().as_os_str().as_bytes(), "/usr/bin/yes");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = tree.command("app").stdout(writer).status().unwrap();
+    assert_eq!(status.signal(), Some(libc::SIGPIPE), "{status}");
+}
+
 #[test]
 fn the_exit_code_is_the_interpreter_s() {
     let tree = Tree::new();

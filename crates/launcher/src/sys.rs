@@ -54,6 +54,7 @@ mod number {
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
     pub const MMAP: usize = 9;
+    pub const RT_SIGPROCMASK: usize = 14;
     pub const EXECVE: usize = 59;
     pub const GETCWD: usize = 79;
     pub const EXIT_GROUP: usize = 231;
@@ -72,6 +73,7 @@ mod number {
     pub const WRITE: usize = 64;
     pub const READLINKAT: usize = 78;
     pub const EXIT_GROUP: usize = 94;
+    pub const RT_SIGPROCMASK: usize = 135;
     pub const EXECVE: usize = 221;
     pub const MMAP: usize = 222;
 }
@@ -137,6 +139,7 @@ pub struct Stderr;
 impl Output for Stderr {
     fn write(&mut self, mut bytes: &[u8]) {
         const EINTR: Errno = Errno(4);
+        block_broken_pipe_signal();
         while !bytes.is_empty() {
             // SAFETY: the call reads the bytes of a slice.
             let written =
@@ -149,6 +152,20 @@ impl Output for Stderr {
             }
         }
     }
+}
+
+/// Keeps SIGPIPE from ending the process with another exit code if nobody reads its message. Only for a
+/// process that executes no other program any more, since that would inherit it.
+fn block_broken_pipe_signal() {
+    const SIG_BLOCK: usize = 0;
+    const SIGPIPE: u32 = 13;
+    // Bit 0 is signal 1.
+    let set: u64 = 1 << (SIGPIPE - 1);
+    let pointer: *const u64 = &set;
+    // SAFETY: the call reads a set of 8 bytes, and changes no memory.
+    let _ = unsafe {
+        syscall(number::RT_SIGPROCMASK, [SIG_BLOCK, pointer as usize, 0, size_of::<u64>(), 0, 0])
+    };
 }
 
 /// The files of the machine.
