@@ -292,9 +292,13 @@ fn report_unused_groups(
 
 /// Writes the executable of a Python binary.
 fn configure_launcher(request: LauncherRequest, flagfiles: &[PathBuf], inputs: Inputs) -> Result<Outcome> {
-    let LauncherRequest { launcher: template, settings: path, output } = request;
-    check_outputs(&[&output], flagfiles.iter().chain([&template, &path]).map(PathBuf::as_path))?;
+    let LauncherRequest { launcher: template, settings: path, patchlevel, output } = request;
+    let read = flagfiles.iter().chain([&template, &path]).chain(&patchlevel);
+    check_outputs(&[&output], read.map(PathBuf::as_path))?;
     let settings: LauncherSettings = read_settings(&path, inputs)?;
+    if let (Some(wanted), Some(patchlevel)) = (&settings.python_version, &patchlevel) {
+        check_version(wanted, patchlevel, inputs)?;
+    }
     let (content, _) = inputs.read(&template)?;
     let executable = launcher::configure(&content, &settings).map_err(|error| {
         let of_settings = matches!(error, launcher::Error::Value { .. } | launcher::Error::TooLarge { .. });
@@ -303,6 +307,22 @@ fn configure_launcher(request: LauncherRequest, flagfiles: &[PathBuf], inputs: I
     let output = Output::executable(&inputs.base.join(output), &executable)?;
     Output::keep([output])?;
     Ok(Outcome { summary: format!("launcher of {}", show(settings.main.as_bytes())), warnings: Vec::new() })
+}
+
+/// Fails if the header `patchlevel` is that of an interpreter with another version than `wanted`. If the
+/// header cannot be read, nothing is known about the version.
+fn check_version(wanted: &str, patchlevel: &Path, inputs: Inputs) -> Result<()> {
+    let Ok((content, _)) = inputs.read(patchlevel) else { return Ok(()) };
+    match launcher::other_version(wanted, &content) {
+        None => Ok(()),
+        Some(other) => bail!(
+            "the binary requires Python {}, but the registered Python toolchain has {} ({}); register a toolchain with that version: python.toolchain(python_version = \"{}\") of rules_python, for example",
+            show(wanted.as_bytes()),
+            show(other.as_bytes()),
+            show_path(patchlevel),
+            show(wanted.as_bytes())
+        ),
+    }
 }
 
 /// Compares files that have the same path in site-packages, and reports those that differ.

@@ -1,10 +1,11 @@
 //! Configures the launcher of a Python binary: the template's bytes and settings → the executable's
 //! bytes (pure). `crates/launcher` is the template, and defines the section with the configuration.
+//! Also checks the version of the interpreter that the launcher starts.
 
 use launcher::config::{HEADER_BYTES, INTERPRETER, MAGIC, MAIN, OPTION, VARIABLE, VENV};
 use launcher::exec::OWN_VARIABLES;
 
-use crate::settings::LauncherSettings;
+use crate::settings::{LauncherSettings, is_python_version};
 use crate::show::show;
 
 /// Why a launcher cannot be configured.
@@ -58,6 +59,19 @@ pub fn configure(template: &[u8], settings: &LauncherSettings) -> Result<Vec<u8>
     Ok(executable)
 }
 
+/// The version of the interpreter whose header `patchlevel.h` has this content, if it is another one than
+/// `wanted`. Nothing is known about an interpreter with an unusual header.
+pub fn other_version<'a>(wanted: &str, patchlevel: &'a [u8]) -> Option<&'a str> {
+    let version = std::str::from_utf8(patchlevel).ok()?.lines().find_map(|line| {
+        let definition = line.trim_start().strip_prefix('#')?.trim_start().strip_prefix("define")?;
+        let value = definition.trim_start().strip_prefix("PY_VERSION")?.trim_start().strip_prefix('"')?;
+        value.split_once('"').map(|(version, _)| version)
+    })?;
+    // A build from the repository after a release has a `+`.
+    let version = version.strip_suffix('+').unwrap_or(version);
+    (is_python_version(version) && version != wanted).then_some(version)
+}
+
 /// Where the magic occurs.
 fn places_of_magic(template: &[u8]) -> Vec<usize> {
     let places = template.windows(MAGIC.len()).enumerate();
@@ -66,7 +80,7 @@ fn places_of_magic(template: &[u8]) -> Vec<usize> {
 
 /// The settings as the launcher reads them.
 fn records(settings: &LauncherSettings) -> Result<Vec<u8>, Error> {
-    let LauncherSettings { venv, main, interpreter, options, env } = settings;
+    let LauncherSettings { venv, main, interpreter, options, env, python_version: _ } = settings;
     let mut records = Vec::new();
     let mut add = |key: &[u8], value: &str| {
         records.extend_from_slice(key);
@@ -144,6 +158,7 @@ mod tests {
             interpreter: "bin/python3".to_string(),
             options: Vec::new(),
             env: Default::default(),
+            python_version: None,
         }
     }
 
@@ -205,6 +220,32 @@ mod tests {
         assert!(with_option(CAPACITY - empty).is_ok());
         let error = Error::TooLarge { capacity: CAPACITY, excess: 3 };
         assert_eq!(with_option(CAPACITY - empty + 3), Err(error));
+    }
+
+    #[test]
+    fn only_a_known_version_can_be_another_one() {
+        let header = |version: &str| {
+            format!(
+                "/* Version as a string */\n#define PY_MICRO_VERSION 7\n#define PY_VERSION      \t{version}\n/*--end--*/\n"
+            )
+        };
+        for (version, other) in [
+            ("\"3.11.7\"", None),
+            ("\"3.11.7+\"", None),
+            ("\"3.11.9\"", Some("3.11.9")),
+            ("\"3.11.7rc1\"  /* x */", Some("3.11.7rc1")),
+            ("\"3.11.70+\"", Some("3.11.70")),
+            ("\"3.11\"", None),
+            ("\"\"", None),
+            ("\"3.11.9", None),
+            ("VERSION", None),
+        ] {
+            assert_eq!(other_version("3.11.7", header(version).as_bytes()), other, "{version}");
+        }
+        assert_eq!(other_version("3.11.7", b"  # define PY_VERSION \"3.11.9\"\r\n"), Some("3.11.9"));
+        for unusual in [&b""[..], b"\xff", b"#define PY_VERSION_HEX 0x030b07f0", b"PY_VERSION \"3.11.9\""] {
+            assert_eq!(other_version("3.11.7", unusual), None);
+        }
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub struct LauncherRequest {
     pub launcher: PathBuf,
     /// Exec path of the [`LauncherSettings`](crate::settings::LauncherSettings).
     pub settings: PathBuf,
+    /// Exec path of the interpreter's `patchlevel.h`, which contains its version.
+    pub patchlevel: Option<PathBuf>,
     /// Exec path of the executable.
     pub output: PathBuf,
 }
@@ -127,6 +129,7 @@ impl ActionRequest {
             ActionRequest::Launcher(LauncherRequest {
                 launcher: options.input("launcher")?,
                 settings: options.input("settings")?,
+                patchlevel: options.optional_input("patchlevel")?,
                 output: options.output("output")?.ok_or(Error::Missing("output"))?,
             })
         } else if let Some(report) = options.output("package_collisions")? {
@@ -181,8 +184,11 @@ impl Options {
     }
 
     fn input(&mut self, name: &'static str) -> Result<PathBuf, Error> {
-        let value = self.0.remove(name).ok_or(Error::Missing(name))?;
-        path(name, &value, exec_path::input)
+        self.optional_input(name)?.ok_or(Error::Missing(name))
+    }
+
+    fn optional_input(&mut self, name: &str) -> Result<Option<PathBuf>, Error> {
+        self.0.remove(name).map(|value| path(name, &value, exec_path::input)).transpose()
     }
 
     fn output(&mut self, name: &str) -> Result<Option<PathBuf>, Error> {
@@ -258,8 +264,15 @@ mod tests {
         let unused = UnusedGroupsRequest { report: "r".into(), settings: "s".into() };
         let arguments = ["--unused_groups=r", "--settings=s"];
         assert_eq!(parse(&arguments, &[]), Ok(ActionRequest::UnusedGroups(unused)));
-        let launcher = LauncherRequest { launcher: "l".into(), settings: "s".into(), output: "o".into() };
-        assert_eq!(parse(&LAUNCHER, &[]), Ok(ActionRequest::Launcher(launcher)));
+        let mut launcher = LauncherRequest {
+            launcher: "l".into(),
+            settings: "s".into(),
+            patchlevel: None,
+            output: "o".into(),
+        };
+        assert_eq!(parse(&LAUNCHER, &[]), Ok(ActionRequest::Launcher(launcher.clone())));
+        launcher.patchlevel = Some("p.h".into());
+        assert_eq!(parse(&LAUNCHER, &["--patchlevel=p.h"]), Ok(ActionRequest::Launcher(launcher)));
         let collisions = PackageCollisionsRequest { report: "r".into(), settings: "s".into() };
         let arguments = ["--package_collisions=r", "--settings=s"];
         assert_eq!(parse(&arguments, &[]), Ok(ActionRequest::PackageCollisions(collisions)));

@@ -132,6 +132,9 @@ pub struct LauncherSettings {
     /// Variables that are set unless the environment has them.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// The version that the interpreter must have, such as `3.11.7`.
+    #[serde(default, deserialize_with = "python_version")]
+    pub python_version: Option<String>,
 }
 
 /// Files of several distributions that have the same path in the site-packages directory of a Python
@@ -213,6 +216,26 @@ fn parse_root(value: &str) -> Result<String, String> {
 
 fn root<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     parse_root(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+fn python_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let version = Option::<String>::deserialize(deserializer)?;
+    match version {
+        Some(version) if !is_python_version(&version) => {
+            Err(de::Error::custom(format!("expected a full version, such as \"3.11.7\", not {version:?}")))
+        }
+        version => Ok(version),
+    }
+}
+
+/// Whether `text` is the full version of a Python release: `3.11.7`, or `3.14.0rc1` before a release.
+pub fn is_python_version(text: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> = text.split('.').collect();
+    let [major, minor, micro] = parts[..] else { return false };
+    let pre_release = ["a", "b", "rc"].into_iter().find_map(|phase| micro.split_once(phase));
+    let (micro, phase_number) = pre_release.unwrap_or((micro, "0"));
+    [major, minor, micro, phase_number].into_iter().all(is_number)
 }
 
 fn input<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
@@ -308,12 +331,14 @@ mod tests {
             interpreter: "bin/python3".to_string(),
             options: Vec::new(),
             env: BTreeMap::new(),
+            python_version: None,
         };
         assert_eq!(parse::<LauncherSettings>(Path::new("x"), json.as_bytes()).unwrap(), expected);
-        let json = r#"{"venv": "_main/_a.venv", "main": "_main/a.py", "interpreter": "bin/python3.13t", "options": ["-I", "-B"], "env": {"A": "é"}}"#;
+        let json = r#"{"venv": "_main/_a.venv", "main": "_main/a.py", "interpreter": "bin/python3.13t", "options": ["-I", "-B"], "env": {"A": "é"}, "python_version": "3.13.1"}"#;
         expected.interpreter = "bin/python3.13t".to_string();
         expected.options = vec!["-I".to_string(), "-B".to_string()];
         expected.env.insert("A".to_string(), "é".to_string());
+        expected.python_version = Some("3.13.1".to_string());
         assert_eq!(parse::<LauncherSettings>(Path::new("x"), json.as_bytes()).unwrap(), expected);
 
         let collisions = |json: &str| parse::<PackageCollisions>(Path::new("x"), json.as_bytes()).unwrap();
@@ -326,6 +351,18 @@ mod tests {
             collisions: vec![PackageCollision { path, chosen, other }],
         };
         assert_eq!(collisions(json), expected);
+    }
+
+    #[test]
+    fn full_versions_of_python_are_recognized() {
+        for version in ["3.11.7", "3.9.0", "3.14.0rc1", "3.15.0a12", "3.15.0b1"] {
+            assert!(is_python_version(version), "{version}");
+        }
+        for other in
+            ["", "3", "3.11", "3.11.", "3.11.7.1", "3.11.7+", "3.11.x", "3..7", "3.14.0rc", "3.14.0rca1"]
+        {
+            assert!(!is_python_version(other), "{other}");
+        }
     }
 
     #[test]
@@ -362,6 +399,10 @@ mod tests {
             (r#"{"venv": "v"}"#, "x: missing field `main`"),
             (r#"{"venv": "v", "main": "m", "env": {"A": 1}}"#, "x: env.A: invalid type: integer `1`"),
             (r#"{"venv": "v", "main": "m", "isolated": true}"#, "x: isolated: unknown field `isolated`"),
+            (
+                r#"{"venv": "v", "main": "m", "python_version": "3.11"}"#,
+                "x: python_version: expected a full version, such as \"3.11.7\", not \"3.11\"",
+            ),
         ] {
             let message = parse::<LauncherSettings>(Path::new("x"), json.as_bytes()).unwrap_err().to_string();
             assert!(message.starts_with(expected), "{message}");

@@ -85,9 +85,12 @@ impl Written {
     }
 
     fn launcher(&mut self, request: &LauncherRequest) {
-        let LauncherRequest { launcher, settings, output } = request;
+        let LauncherRequest { launcher, settings, patchlevel, output } = request;
         self.path("launcher", launcher);
         self.path("settings", settings);
+        if let Some(patchlevel) = patchlevel {
+            self.path("patchlevel", patchlevel);
+        }
         self.path("output", output);
     }
 

@@ -87,8 +87,15 @@ fn unused_groups(settings: &UnusedGroups) -> Value {
 }
 
 fn launcher_settings(settings: &LauncherSettings) -> Value {
-    let LauncherSettings { venv, main, interpreter, options, env } = settings;
-    json!({"venv": venv, "main": main, "interpreter": interpreter, "options": options, "env": env})
+    let LauncherSettings { venv, main, interpreter, options, env, python_version } = settings;
+    json!({
+        "venv": venv,
+        "main": main,
+        "interpreter": interpreter,
+        "options": options,
+        "env": env,
+        "python_version": python_version,
+    })
 }
 
 fn package_collisions(settings: &PackageCollisions) -> Value {

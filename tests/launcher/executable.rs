@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::json;
 
+use crate::support::PYLAYER;
 use crate::trees::{MAIN, Tree, VENV, configure, settings, template};
 
 fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
@@ -54,6 +56,35 @@ fn it_is_the_same_every_time() {
     tree.launcher_with("first", &settings);
     tree.launcher_with("second", &settings);
     assert_eq!(fs::read(tree.path("first")).unwrap(), fs::read(tree.path("second")).unwrap());
+}
+
+#[test]
+fn another_version_of_the_interpreter_is_an_error() {
+    let tree = Tree::empty();
+    tree.write("settings.json", json!({"venv": VENV, "main": MAIN, "python_version": "3.11.7"}).to_string());
+    tree.link("template", template().as_os_str().as_encoded_bytes());
+    let run = |header: &str| {
+        let mut command = Command::new(PYLAYER);
+        command.args(["--launcher=template", "--settings=settings.json", "--output=configured"]);
+        let output =
+            command.arg(format!("--patchlevel={header}")).current_dir(tree.path("")).output().unwrap();
+        assert_eq!(output.status.success(), tree.path("configured").exists());
+        let _ = fs::remove_file(tree.path("configured"));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    tree.write("same.h", "#define PY_VERSION              \"3.11.7\"\n");
+    tree.write("other.h", "#define PY_VERSION              \"3.11.9\"\n");
+    tree.write("unusual.h", "");
+    for header in ["same.h", "unusual.h", "missing.h", "."] {
+        assert_eq!(run(header), "", "{header}");
+    }
+    assert_eq!(
+        run("other.h"),
+        "pylayer: the binary requires Python 3.11.7, but the registered Python toolchain has 3.11.9 (other.h); register a toolchain with that version: python.toolchain(python_version = \"3.11.7\") of rules_python, for example\n"
+    );
+    tree.write("settings.json", settings().to_string());
+    assert_eq!(run("other.h"), "");
+    assert!(run("../x/../y").starts_with("pylayer: --patchlevel=../x/../y: "));
 }
 
 #[test]
