@@ -113,12 +113,16 @@ class Build:
         """What to link to for a path in the runfiles: a path outside, or by name, what a directory consists of.
 
         A directory of runfiles has a link for each file. If they lead to the same paths below one directory, that
-        is the result.
+        is the result. A directory of the environment itself stays one: shared objects in it look for those of other
+        distributions relative to it.
         """
         real = os.path.realpath(path)
         if not os.path.isdir(real) or not self.is_runfile(real):
             return real
+        is_layout = (real + "/").startswith(os.path.realpath(self.site_packages) + "/")
         children = {name: self.resolve(os.path.join(real, name)) for name in os.listdir(real) if name not in SKIPPED}
+        if is_layout:
+            return children
         parents = {
             os.path.dirname(child) if isinstance(child, str) and os.path.basename(child) == name else None
             for name, child in children.items()
