@@ -71,6 +71,11 @@ def test_a_version_that_is_not_registered_is_an_error(version, python) -> None:
     assert REGISTER.format(version) in message
 
 
+def test_the_third_number_is_compared_with_that_of_the_interpreter(python) -> None:
+    message = build_one(python, 'python_version = "3.13.5"')
+    assert "3.13.5" in message and "3.13.1" in message
+
+
 @pytest.mark.parametrize("version", ["3", "three", "3.11.7.1", "3.", ">=3.11"])
 def test_a_version_is_written_in_numbers(version, python) -> None:
     message = build_one(python, f'python_version = "{version}"')

@@ -3,7 +3,7 @@
 load("//bazel/private:program.bzl", "arguments", "run_program", "write_settings")
 load("//bazel/private:toolchain.bzl", "LAUNCHER_TOOLCHAIN_TYPE")
 
-def write_launcher(ctx, output, kind, venv, main, options, env = {}):
+def write_launcher(ctx, output, kind, venv, main, options, env = {}, python_version = None, patchlevel = None):
     """Declares the action.
 
     Args:
@@ -14,6 +14,8 @@ def write_launcher(ctx, output, kind, venv, main, options, env = {}):
         main: path of the main file, likewise.
         options: list of the interpreter's options.
         env: variables to set unless they are set already.
+        python_version: the version that the interpreter must have, which `patchlevel` decides.
+        patchlevel: the interpreter's header patchlevel.h, or `None`.
     """
     toolchain = ctx.toolchains[LAUNCHER_TOOLCHAIN_TYPE]
     if not toolchain:
@@ -23,15 +25,18 @@ def write_launcher(ctx, output, kind, venv, main, options, env = {}):
         "main": main,
         "options": options,
         "env": env,
+        "python_version": python_version if patchlevel else None,
     })
     args = arguments(ctx)
     args.add(toolchain.launcher, format = "--launcher=%s")
     args.add(settings, format = "--settings=%s")
     args.add(output, format = "--output=%s")
+    if patchlevel:
+        args.add(patchlevel, format = "--patchlevel=%s")
     run_program(
         ctx,
         args,
-        inputs = [toolchain.launcher, settings],
+        inputs = [toolchain.launcher, settings] + ([patchlevel] if patchlevel else []),
         outputs = [output],
         mnemonic = "PyLauncher",
         progress_message = "Writing launcher %{output}",

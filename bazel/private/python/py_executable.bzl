@@ -52,6 +52,8 @@ def _py_executable_impl(ctx):
         main = runfiles_path(main.short_path, ctx.workspace_name),
         options = options,
         env = env if ctx.attr.env_in_launcher else {},
+        python_version = ctx.attr.python_version,
+        patchlevel = runtime.patchlevel,
     )
     scripts = [_console_script(ctx, name, environment, options) for name in ctx.attr.console_scripts]
     runfiles = ctx.runfiles(

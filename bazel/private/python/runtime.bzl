@@ -21,6 +21,7 @@ def python_runtime(ctx, asked):
         interpreter: the File, or `None` for an interpreter of the machine;
         path: absolute path of an interpreter of the machine, or `None`;
         files: depset of all files of the runtime;
+        patchlevel: the header with the third number of the version, if that was asked for and is not known, or `None`;
         directory: of the interpreter, relative to the runfiles directory, or `None`;
         coverage_tool: the File of the package `coverage`, or `None`;
         coverage_files: depset of what that needs.
@@ -46,10 +47,11 @@ def python_runtime(ctx, asked):
             runtime.interpreter_path or runtime.interpreter.short_path,
         ))
     full = [str(part) for part in [getattr(info, "major", None), getattr(info, "minor", None), getattr(info, "micro", None)] if part != None]
-    _check_version(ctx.label, asked, version, full, runtime)
+    known = _check_version(ctx.label, asked, version, full, runtime)
     return struct(
         version = version,
         interpreter = runtime.interpreter,
+        patchlevel = _patchlevel(version, files) if len(asked.split(".")) > len(known) else None,
         directory = _directory(runtime.interpreter, ctx.workspace_name) if runtime.interpreter else None,
         path = None if runtime.interpreter else runtime.interpreter_path,
         files = depset([runtime.interpreter], transitive = [files]) if runtime.interpreter else depset(),
@@ -78,6 +80,7 @@ def _version_of_name(name):
     return "{}.{}".format(major, minor) if is_version else None
 
 def _check_version(label, asked, version, full, runtime):
+    """Fails if the runtime is of another version, and returns the numbers of it that are known."""
     parts = asked.split(".") if asked else []
     if asked and (len(parts) not in [2, 3] or [part for part in parts if not part.isdigit()]):
         fail("{}: python_version is \"{}\": write X.Y or X.Y.Z, such as \"3.12\"".format(label, asked))
@@ -92,6 +95,15 @@ def _check_version(label, asked, version, full, runtime):
             ".".join(known),
             _advice(asked),
         ))
+    return known
+
+def _patchlevel(version, files):
+    """The header that has the whole version, or `None`."""
+    end = "include/python{}/patchlevel.h".format(version)
+    for file in files.to_list():
+        if file.short_path.endswith(end):
+            return file
+    return None
 
 def _advice(asked):
     registered = "rules_python's extension has {}. ".format(", ".join(REGISTERED_INTERPRETERS)) if REGISTERED_INTERPRETERS else ""

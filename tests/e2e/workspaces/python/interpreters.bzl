@@ -5,7 +5,7 @@ load("@rules_python//python:defs.bzl", "py_runtime", "py_runtime_pair")
 
 py_runtime(
     name = "runtime",
-    files = glob(["bin/**", "lib/**"]),
+    files = glob(["bin/**", "include/**", "lib/**"]),
     interpreter = "bin/python3",
     python_version = "PY3",
 )
@@ -32,6 +32,9 @@ def _stand_in_interpreter_impl(rctx):
     minor = ".".join(rctx.attr.version.split(".")[:2])
     rctx.file("bin/python3", "#!/bin/sh\necho stand-in {} \"$@\"\n".format(minor))
     rctx.file("lib/python{}/os.py".format(minor), "")
+    if rctx.attr.header:
+        path = "include/python{}/patchlevel.h".format(minor)
+        rctx.file(path, "#define PY_VERSION \"{}\"\n".format(rctx.attr.header))
     rctx.file("BUILD.bazel", _BUILD.format(
         flag = "python_version" if rctx.attr.version != minor else "python_minor_version",
         version = rctx.attr.version,
@@ -39,6 +42,9 @@ def _stand_in_interpreter_impl(rctx):
 
 stand_in_interpreter = repository_rule(
     implementation = _stand_in_interpreter_impl,
-    attrs = {"version": attr.string()},
+    attrs = {
+        "header": attr.string(doc = "The version in a header."),
+        "version": attr.string(doc = "The version that it is registered for."),
+    },
     doc = "A script in the place of an interpreter.",
 )
