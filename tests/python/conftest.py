@@ -73,10 +73,11 @@ class Runfiles:
     def packages(self, *names: str) -> None:
         """Links to installed packages, with their metadata."""
         for name in names:
-            entries = [*PACKAGES.glob(name), *PACKAGES.glob("*__mypyc*.so"), *PACKAGES.glob(f"{name}.py"), *PACKAGES.glob(f"{name}-*.dist-info")]
-            for entry in entries:
-                if not (self.site_packages / entry.name).exists():
-                    (self.site_packages / entry.name).symlink_to(entry)
+            # tomli has parts that mypyc compiled.
+            for pattern in (name, f"{name}.py", f"{name}-*.dist-info", "*__mypyc*.so"):
+                for entry in PACKAGES.glob(pattern):
+                    if not (self.site_packages / entry.name).exists():
+                        (self.site_packages / entry.name).symlink_to(entry)
 
     def pytest(self) -> None:
         self.packages(

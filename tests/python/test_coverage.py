@@ -64,7 +64,8 @@ def hits(runfiles: Runfiles) -> dict[str, dict[int, int]]:
 def test_lines_of_the_manifest_are_counted(runfiles):
     runfiles.file("pkg/not_listed.py", "x = 1\n")
     runfiles.file("pkg/main.py", "import pkg.lib, pkg.not_listed\npkg.lib.called(True)\nprint(__name__)\n")
-    result = runfiles.run("_main/pkg/main.py", **environment(runfiles, "pkg/lib.py", "pkg/never_imported.py", "pkg/x.h"))
+    environ = environment(runfiles, "pkg/lib.py", "pkg/never_imported.py", "pkg/x.h")
+    result = runfiles.run("_main/pkg/main.py", **environ)
     assert result.stdout == "__main__\n"
     assert hits(runfiles) == {
         "pkg/lib.py": {1: 1, 2: 1, 3: 1, 4: 0, 5: 1, 6: 0},

@@ -24,7 +24,7 @@ class Application:
         self.wheel("one", "space/one.py")
         self.wheel("two", "space/two.py")
         self.wheel("single", "single.py", "single.pth")
-        self.write("regular/regular/__init__.py", "def main():\n    import sys\n    print('regular', sys.argv[1:])\n")
+        self.write("regular/regular/__init__.py", "import sys\ndef main():\n    print('regular', sys.argv[1:])\n")
         self.write("regular/regular-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: regular\nVersion: 1.0\n")
         entry_points = "[console_scripts]\nregular = regular:main\nwith-extra = regular:main [extra]\n[other]\nx = y:z\n"
         self.write("regular/regular-1.0.dist-info/entry_points.txt", entry_points)
@@ -82,7 +82,8 @@ def test_the_environment_works_without_the_runfiles(application):
         venv / "lib" / f"python{VERSION}" / "site-packages" / "single.py"
     )
     assert application.python("import importlib.metadata as m; print(m.version('regular'))") == "1.0"
-    assert application.python("import lib.first; print(lib.first.WHERE)") == str(application.workspace / "src/lib/first.py")
+    source = application.workspace / "src" / "lib" / "first.py"
+    assert application.python("import lib.first; print(lib.first.WHERE)") == str(source)
 
 
 def test_links_lead_out_of_the_runfiles(application):

@@ -211,11 +211,22 @@ def test_fail_fast_stops_at_the_first_failure(runfiles):
 
 def test_the_seed_is_that_of_bazel(runfiles):
     runfiles.file("pkg/foo_test.py", "import random\ndef test(): print('number', random.random())\n")
-    numbers = [
-        re.findall("number (.*)", pytest_run(runfiles, "pkg/foo_test.py", arguments=["-s"], TEST_RANDOM_SEED=seed).stdout)
-        for seed in ("1", "1", "2")
-    ]
+    numbers = []
+    for seed in ("1", "1", "2"):
+        result = pytest_run(runfiles, "pkg/foo_test.py", arguments=["-s"], TEST_RANDOM_SEED=seed)
+        numbers += re.findall("number (.*)", result.stdout)
     assert numbers[0] == numbers[1] != numbers[2]
+
+
+def test_the_seed_of_pytest_randomly_is_that_of_bazel(runfiles):
+    runfiles.packages("pytest_randomly")
+    if not (runfiles.site_packages / "pytest_randomly").exists():
+        pytest.skip("PYLAYER_TEST_PYTHON has no pytest-randomly")
+    source = passing_tests(runfiles)
+    assert "Using --randomly-seed=7\n" in pytest_run(runfiles, source, TEST_RANDOM_SEED="7").stdout
+    own = pytest_run(runfiles, source, arguments=["--randomly-seed=8"], TEST_RANDOM_SEED="7")
+    assert "Using --randomly-seed=8\n" in own.stdout
+    assert pytest_run(runfiles, source, arguments=["-p", "no:randomly"], TEST_RANDOM_SEED="7").returncode == 0
 
 
 def test_warnings_go_to_the_file_that_bazel_reads(runfiles):
