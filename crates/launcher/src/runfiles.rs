@@ -128,7 +128,7 @@ fn beside_program(system: &impl FileSystem, program: &mut Path, visit: &mut Visi
     Continue(())
 }
 
-/// If `path` is a symlink, replaces it by the path to which it leads. `target` becomes the link's text.
+/// If `path` is a symlink, replaces it with the path to which it leads. `target` becomes the link's text.
 pub fn follow(system: &impl FileSystem, path: &mut Path, target: &mut Path) -> Option<Result<(), Errno>> {
     system.read_link(path.as_c_str(), target).ok()?;
     // `..` in a target must stay: the directory before it may be a symlink.

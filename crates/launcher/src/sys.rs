@@ -154,8 +154,8 @@ impl Output for Stderr {
     }
 }
 
-/// Keeps SIGPIPE from ending the process with another exit code if nobody reads its message. Only for a
-/// process that executes no other program any more, since that would inherit it.
+/// Keeps SIGPIPE from killing the process if nobody reads its message, so that it ends with its exit code.
+/// Must not be called before `execve`: the interpreter would inherit the mask.
 fn block_broken_pipe_signal() {
     const SIG_BLOCK: usize = 0;
     const SIGPIPE: u32 = 13;
