@@ -28,20 +28,32 @@ REGISTERED_INTERPRETERS = {registered}
 """
 
 # What the flag takes depends on the version of rules_python: any string since 0.36; before, the versions that
-# rules_python knows, and X.Y since 0.31.
+# rules_python knows, and X.Y since 0.30.
 _ANY_VERSION = "None"
 _LISTED_VERSIONS = "{version: version for version in _TOOL_VERSIONS} | _MINOR_MAPPING"
 _LISTED_AND_MINOR_VERSIONS = "{version: version for version in _TOOL_VERSIONS.keys() + _MINOR_MAPPING.keys()}"
 
+# Where the flag was defined before 0.32, and from then on.
+_FLAG_FILES = [
+    "@rules_python//python/config_settings:config_settings.bzl",
+    "@rules_python//python/private:config_settings.bzl",
+]
+_FLAG_NAME = "name = \"python_version\",\n"
+
 def _flag_values(rctx):
-    """The expression for `RULES_PYTHON_FLAG_VALUES`."""
-    texts = []
-    for label in ["@rules_python//python/config_settings:config_settings.bzl", "@rules_python//python/private:config_settings.bzl"]:
+    """The expression for `RULES_PYTHON_FLAG_VALUES`, found in the source of rules_python.
+
+    Neither the flag nor any other target tells it, and a module does not know the versions of others.
+    """
+    for label in _FLAG_FILES:
         path = rctx.path(Label(label))
-        texts.append(rctx.read(path) if path.exists else "")
-    if not any(["values = " in text.replace("flag_values = ", "") for text in texts]):
-        return _ANY_VERSION
-    return _LISTED_AND_MINOR_VERSIONS if any(["MINOR_MAPPING" in text for text in texts]) else _LISTED_VERSIONS
+        text = rctx.read(path) if path.exists else ""
+
+        # Other flags and rules in the file have `values` and `flag_values`, too.
+        definition = text.partition(_FLAG_NAME)[2].partition("\n\n")[0]
+        if " values = " in definition:
+            return _LISTED_AND_MINOR_VERSIONS if "MINOR_MAPPING" in text else _LISTED_VERSIONS
+    return _ANY_VERSION
 
 def _pylayer_python_impl(rctx):
     rows = ["_rules_python_info"]
@@ -81,4 +93,6 @@ pylayer_python_repository = repository_rule(
             doc = "Further providers like PyInfo, each as JSON: label of its file, symbol, and the names of depsets that its constructor also needs.",
         ),
     },
+    # Runs again in each Bazel server, because Bazel does not know that the result depends on its own version.
+    local = True,
 )
