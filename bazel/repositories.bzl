@@ -6,7 +6,8 @@ load("@rules_pylayer//bazel:repositories.bzl", "pylayer_register_toolchains")
 pylayer_register_toolchains()
 ```
 
-The workspace also needs a repository `platforms`, which every release of Bazel provides.
+The workspace also needs a repository `platforms`, which every release of Bazel provides. The Python rules
+(`python.bzl`) also need `rules_python`; `py_image_layer` does not.
 """
 
 load(
@@ -15,6 +16,7 @@ load(
     "pylayer_prebuilt_repository",
     "pylayer_source_repository",
 )
+load("//bazel/private/python:repository.bzl", "pylayer_python_repository")
 
 def pylayer_register_toolchains(
         name = "pylayer_toolchains",
@@ -54,4 +56,8 @@ def pylayer_register_toolchains(
         pylayer_path_repository(name = name, path = path, launcher = launcher)
     else:
         pylayer_source_repository(name = name)
+
+    # Needs rules_python, but only once python.bzl is loaded.
+    if not native.existing_rule("pylayer_python"):
+        pylayer_python_repository(name = "pylayer_python")
     native.register_toolchains("@{}//:all".format(name))

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from bazel import PLAIN_OUTPUT
 from conftest import WORKSPACES
 
 
@@ -38,6 +39,50 @@ def test_a_repository_of_a_wheel_is_in_the_layer_of_packages(workspace) -> None:
 def test_the_launcher_is_a_toolchain(workspace) -> None:
     result = workspace.run("query", "kind(py_launcher_toolchain, @pylayer_toolchains//:all)")
     assert result.output == f"@pylayer_toolchains//:launcher_linux-{platform.machine()}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("default", "3.10.8"), ("exact", "3.8.15"), ("minor", "3.11.1")],
+)
+def test_a_python_binary_runs_the_version_that_it_asks_for(name: str, version: str, workspace) -> None:
+    printed = workspace.run("run", *PLAIN_OUTPUT, f"//python:{name}").output
+    assert printed.startswith(f"stand-in {version} -B -I /")
+
+
+def test_a_python_binary_becomes_an_image(workspace) -> None:
+    workspace.build("//python:layers")
+    paths = {group: layer.paths for group, layer in workspace.layers("//python:layers").items()}
+    assert "python/minor.runfiles/python_3_11/lib/python3.11/os.py" in paths["interpreter"]
+    assert "python/minor.runfiles/pip_deps_six/site-packages/six.py" in paths["packages"]
+    library = "python/minor.runfiles/tools/python/_minor.venv/lib/python3.11"
+    assert f"{library}/site-packages/six.py" in paths["default"]
+
+
+def test_a_version_that_is_not_registered_is_an_error(workspace) -> None:
+    folder = workspace.folder / "wrong"
+    folder.mkdir()
+    (folder / "main.py").touch()
+    (folder / "BUILD.bazel").write_text(
+        'load("@rules_pylayer//bazel:python.bzl", "py_binary")\n'
+        'py_binary(name = "wrong", srcs = ["main.py"], python_version = "3.12")\n'
+    )
+    log = workspace.build("//wrong", check=False).log
+    assert "no toolchain is registered for Python 3.12; Bazel chose " in log
+    assert "python_register_toolchains in a WORKSPACE" in log
+
+
+def test_layers_need_no_rules_python(workspace) -> None:
+    file = workspace.folder / "WORKSPACE"
+    original = file.read_text()
+    file.write_text(re.sub(r"(?s)# Registered as .*?(?=load\(\"@rules_pylayer)", "", original))
+    override = f"--override_repository=rules_python={workspace.folder / 'rules_python_of_bazel'}"
+    # In a configuration that is not yet analyzed.
+    layers = workspace.build("//app:layers", override, "--define=rules_python=none", check=False)
+    binary = workspace.build("//python:minor", override, check=False)
+    file.write_text(original)
+    assert layers.status == 0, layers.log
+    assert binary.status != 0 and "@rules_python//" in binary.log
 
 
 @pytest.mark.parametrize(
