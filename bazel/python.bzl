@@ -20,3 +20,7 @@ py_library = _py_library
 py_pytest_main = _py_pytest_main
 py_test = _py_test
 resolutions = _resolutions
+
+# The names by which aspect_rules_py exports its rules, for macros that wrap them.
+py_binary_rule = _py_binary
+py_test_rule = _py_test

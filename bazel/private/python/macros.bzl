@@ -136,17 +136,16 @@ def py_test(
 def py_pytest_main(name, args = [], chdir = None, **kwargs):
     """A main file for tests that pytest runs, as in BUILD files for aspect_rules_py.
 
-    A test has it in `srcs` and `deps`, and its file `{name}.py` as `main`. `pytest_main = True` is simpler.
+    A test has it in `srcs` and `deps`, and its file `{name}.py` as `main`, or `__test__{name}__.py`, as later versions
+    call it. `pytest_main = True` is simpler.
 
     Args:
         name: Name of the target.
         args: Arguments of pytest.
-        chdir: Not supported.
+        chdir: The directory that tests run in, relative to the runfiles of the main repository.
         **kwargs: Attributes of `py_library`.
     """
-    if chdir:
-        fail("py_pytest_main(name = \"{}\"): chdir is not supported: tests run in the runfiles of the main repository".format(name))
-    _py_pytest_main(name = name, arguments = args, **({"testonly": True} | kwargs))
+    _py_pytest_main(name = name, arguments = args, directory = chdir, **({"testonly": True} | kwargs))
 
 # What `{name}.venv` has in common with the target that it is for.
 _OF_ENVIRONMENT = [
@@ -181,5 +180,9 @@ def _main(main):
     """The attributes for `main`."""
     if not main:
         return {}
-    is_label = type(main) != "string" or main.startswith((":", "@", "//"))
-    return {"main_file": main} if is_label else {"main": main}
+    if type(main) != "string" or main.startswith((":", "@", "//")):
+        return {"main_file": main}
+
+    # A path may be the end of that of a source, as in rules_python, or a label, as in aspect_rules_py since 1.7.
+    is_file = native.glob([main], allow_empty = True)
+    return {"main": main, "main_file": main if is_file else None}

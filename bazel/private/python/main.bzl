@@ -7,12 +7,12 @@ def find_main(label, sources, main, main_file):
         label: of the binary.
         sources: list of Files: `srcs`.
         main: the end of the path of a source, or the empty string.
-        main_file: the File that a label in `main` stands for, or `None`.
+        main_file: the File that `main` is the label of, or `None`.
 
     Returns:
         The File.
     """
-    if main_file:
+    if main_file and not main:
         return main_file
     wanted = main or label.name.rpartition("/")[2] + ".py"
     found = [file for file in sources if ("/" + file.short_path).endswith("/" + wanted)]
@@ -24,6 +24,8 @@ def find_main(label, sources, main, main_file):
         found = sources
     if len(found) == 1:
         return found[0]
+    if main_file and not found:
+        return main_file
     if found:
         fail("{}: {} is the end of the paths of {} sources, {}: set main to the whole path of one".format(
             label,

@@ -118,8 +118,13 @@ def _environment_variables(ctx):
     return {name: _expand(ctx, "env", value) for name, value in ctx.attr.env.items()}
 
 def _expand(ctx, attribute, value):
-    """Expands `$(location …)` and variables."""
-    return ctx.expand_make_variables(attribute, ctx.expand_location(value, ctx.attr.data), {})
+    """Expands `$(location …)` and variables, with those that aspect_rules_py adds."""
+    parts = [ctx.bin_dir.path, ctx.label.workspace_root, ctx.label.package]
+    return ctx.expand_make_variables(attribute, ctx.expand_location(value, ctx.attr.data), {
+        "RULEDIR": "/".join([part for part in parts if part]),
+        "TARGET": str(ctx.label).lstrip("@"),
+        "WORKSPACE": ctx.workspace_name,
+    })
 
 _EXECUTABLE_ATTRIBUTES = SOURCE_ATTRIBUTES | COVERAGE_ATTRIBUTES | {
     "data": attr.label_list(cfg = to_outer_python_versions, **DATA),

@@ -6,9 +6,6 @@ may not exist (`repository.bzl`).
 
 load("@pylayer_python//:defs.bzl", "PY_INFOS")
 
-# For the attribute `providers` of labels, and `required_providers` of aspects.
-PY_INFO_PROVIDERS = [[row.provider] for row in PY_INFOS]
-
 def py_info(target):
     """Finds the first `PyInfo` of a target.
 

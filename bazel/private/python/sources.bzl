@@ -1,7 +1,7 @@
 """What libraries and binaries have in common: their attributes, and what these mean."""
 
 load(":distributions.bzl", "distributions", "import_roots")
-load(":py_info.bzl", "PY_INFO_PROVIDERS", "new_py_infos", "py_info")
+load(":py_info.bzl", "new_py_infos", "py_info")
 
 # Targets in `deps` need not be Python: libraries of C++ and files become runfiles.
 SOURCE_ATTRIBUTES = {
@@ -13,9 +13,8 @@ SOURCE_ATTRIBUTES = {
     ),
     "imports": attr.string_list(doc = "Directories to import from, relative to the package."),
     "resolutions": attr.label_keyed_string_dict(
-        doc = "Targets for virtual dependencies.",
+        doc = "Targets for virtual dependencies. One that is not Python removes the dependency.",
         aspects = [distributions],
-        providers = PY_INFO_PROVIDERS,
     ),
 }
 

@@ -5,7 +5,8 @@ The rule writes `test.json` into the test's virtual environment (`sys.prefix`):
     {
       "runner": "pytest" | "unittest",
       "sources": ["_main/pkg/foo_test.py"],   runfiles paths of the test's own srcs
-      "arguments": ["--durations=3"]          precede the command line's; optional
+      "arguments": ["--durations=3"],         precede the command line's; optional
+      "directory": "pkg/testdata"             where tests run, relative to the working directory; optional
     }
 
 A test without a runner needs no wrapper: its main file is executed as it is. Coverage needs none either, because
@@ -42,6 +43,8 @@ def main():
     sources = [os.path.join(runfiles, source) for source in settings["sources"] if source.endswith(".py")]
     announce_sharding()
     use_test_tmpdir()
+    if "directory" in settings:
+        os.chdir(settings["directory"])
     return run(runfiles, sources, settings.get("arguments", []) + sys.argv[1:])
 
 

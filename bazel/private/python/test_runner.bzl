@@ -8,7 +8,8 @@ PyTestMainInfo = provider(
     doc = "A main file that `py_pytest_main` made.",
     fields = {
         "arguments": "list of arguments of pytest",
-        "main": "the File",
+        "directory": "the directory that tests run in, relative to the runfiles of the main repository, or the empty string",
+        "mains": "list of the Files that may be the main file",
     },
 )
 
@@ -31,11 +32,13 @@ def test_runner(ctx):
     Returns:
         `None`, or a struct of `main`, a File; `texts`, as for `declare_environment`; `files`, a list of runfiles.
     """
-    runner, arguments, stand_in = getattr(ctx.attr, "runner", ""), getattr(ctx.attr, "runner_args", []), None
+    runner, arguments = getattr(ctx.attr, "runner", ""), getattr(ctx.attr, "runner_args", [])
+    directory, stand_ins = "", []
     for target in ctx.attr.deps if hasattr(ctx.attr, "runner") else []:
-        if PyTestMainInfo in target and target[PyTestMainInfo].main in ctx.files.srcs + ctx.files.main_file:
-            runner, stand_in = "pytest", target[PyTestMainInfo].main
-            arguments = target[PyTestMainInfo].arguments + arguments
+        info = target[PyTestMainInfo] if PyTestMainInfo in target else None
+        if info and [file for file in info.mains if file in ctx.files.srcs + ctx.files.main_file]:
+            runner, directory, stand_ins = "pytest", info.directory, info.mains
+            arguments = info.arguments + arguments
     if not runner:
         return None
     settings = {
@@ -43,10 +46,10 @@ def test_runner(ctx):
         "sources": [
             runfiles_path(file.short_path, ctx.workspace_name)
             for file in ctx.files.srcs
-            if file != stand_in
+            if file not in stand_ins
         ],
         "arguments": arguments,
-    }
+    } | ({"directory": directory} if directory else {})
     return struct(
         main = ctx.file._test_main,
         texts = {"test.json": json.encode_indent(settings, indent = "  ") + "\n"},
@@ -54,11 +57,13 @@ def test_runner(ctx):
     )
 
 def _py_pytest_main_impl(ctx):
-    ctx.actions.write(ctx.outputs.main, "raise SystemExit('This file stands for pytest as the main file of a py_test.')\n")
+    mains = [ctx.outputs.main, ctx.outputs.wrapped]
+    for file in mains:
+        ctx.actions.write(file, "raise SystemExit('This file stands for pytest as the main file of a py_test.')\n")
     collected = collect(ctx, ctx.attr.deps, ctx.attr.data)
     return [
         DefaultInfo(files = depset([ctx.outputs.main]), default_runfiles = collected.runfiles),
-        PyTestMainInfo(arguments = ctx.attr.arguments, main = ctx.outputs.main),
+        PyTestMainInfo(arguments = ctx.attr.arguments, directory = ctx.attr.directory, mains = mains),
     ] + library_providers(ctx, collected, virtual_info([], {}, ctx.attr.deps))
 
 py_pytest_main = rule(
@@ -67,6 +72,11 @@ py_pytest_main = rule(
     attrs = SOURCE_ATTRIBUTES | {
         "arguments": attr.string_list(doc = "Arguments of pytest."),
         "data": attr.label_list(**DATA),
+        "directory": attr.string(doc = "The directory that tests run in."),
     },
-    outputs = {"main": "%{name}.py"},
+    # Both names that aspect_rules_py has given it.
+    outputs = {
+        "main": "%{name}.py",
+        "wrapped": "__test__%{name}__.py",
+    },
 )
