@@ -1,0 +1,3 @@
+"""Names of Bazel."""
+
+builtin = struct(PyInfo = PyInfo)

@@ -1,0 +1,3 @@
+from mixed.flag import VALUE
+
+print(VALUE)

@@ -1,0 +1,5 @@
+"""The provider."""
+
+load("//python/private:py_info.bzl", _PyInfo = "PyInfo")
+
+PyInfo = _PyInfo
