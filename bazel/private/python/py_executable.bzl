@@ -97,7 +97,7 @@ def _interpreter_options(ctx, runtime):
     options = _ISOLATED if ctx.attr.isolated else _NOT_ISOLATED
     if int(runtime.version.removesuffix("t").split(".")[1]) < _SAFE_PATH_MINOR:
         options = [option for option in options if option != "-P"]
-    return options + ctx.attr.interpreter_options
+    return options + [word for option in ctx.attr.interpreter_options for word in ctx.tokenize(option)]
 
 def _console_script(ctx, name, environment, options):
     """Declares `bin/{name}` in the environment: a launcher with another main file."""
@@ -132,7 +132,7 @@ _EXECUTABLE_ATTRIBUTES = SOURCE_ATTRIBUTES | COVERAGE_ATTRIBUTES | {
     "env": attr.string_dict(doc = "Variables that `bazel run` and `bazel test` set."),
     "env_in_launcher": attr.bool(doc = "Whether the program also sets `env` itself, unless a variable is set."),
     "env_inherit": attr.string_list(doc = "Variables that `bazel run` and `bazel test` pass on."),
-    "interpreter_options": attr.string_list(doc = "Options of the interpreter."),
+    "interpreter_options": attr.string_list(doc = "Options of the interpreter, which are split into words as in a shell."),
     "isolated": attr.bool(doc = "Whether variables such as PYTHONPATH have no effect.", default = True),
     "main": attr.string(doc = "The end of the path of the main file, which is in `srcs`."),
     "main_file": attr.label(doc = "The main file.", allow_single_file = True),
