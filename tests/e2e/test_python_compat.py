@@ -73,3 +73,37 @@ def test_the_flag_of_rules_python_gets_a_version_that_it_takes(mixed) -> None:
     targets = {version: f"//mixed:asks_for_{version}" for version in FLAGS[generation]}
     got = {version: mixed.run("run", *PLAIN_OUTPUT, target).output.strip() for version, target in targets.items()}
     assert got == FLAGS[generation]
+
+
+# --- BUILD files for aspect_rules_py -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ported(make_workspace) -> Workspace:
+    """The workspace whose package `ported` is written as for aspect_rules_py, built."""
+    workspace = make_workspace(WORKSPACES / "python", "ported", options=["--define=SOME_VAR=defined"])
+    workspace.build("//ported/...")
+    return workspace
+
+
+def test_tests_for_aspect_rules_py_pass(ported) -> None:
+    environment = ["--test_env=INHERITED=inherited", "--test_output=errors"]
+    result = ported.run("test", *PLAIN_OUTPUT, *environment, "//ported/...")
+    assert result.output.count("PASSED in") == 8
+
+
+PRINTED = {
+    "manage": "plain of ['python3.11', 'site-packages', 'plain', '__init__.py']",
+    "manage.override": "plain of ['_main', 'ported', 'own', 'plain.py']",
+    "manage.remove": "without plain",
+    "main": "main [] 0",
+    "main_outside": "main [] 0",
+    "main_from_genrule": "generated",
+    "main_by_suffix": "generated",
+    "by_rule": "main ['by', 'rule'] 1",
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_binary_for_aspect_rules_py_runs(name, ported) -> None:
+    assert ported.run("run", *PLAIN_OUTPUT, f"//ported:{name}").output.strip() == PRINTED[name]

@@ -1,0 +1,3 @@
+import sys
+
+print("main", sys.argv[1:], sys.flags.utf8_mode)

@@ -1,0 +1,1 @@
+assert __name__ == "__main__"
