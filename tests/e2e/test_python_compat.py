@@ -107,3 +107,16 @@ PRINTED = {
 @pytest.mark.parametrize("name", PRINTED)
 def test_a_binary_for_aspect_rules_py_runs(name, ported) -> None:
     assert ported.run("run", *PLAIN_OUTPUT, f"//ported:{name}").output.strip() == PRINTED[name]
+
+
+# --- without Python rules ------------------------------------------------------------------------
+
+
+def test_layers_need_neither_files_nor_the_extension_of_rules_python(make_workspace) -> None:
+    workspace = make_workspace(WORKSPACES / "no_rules_python", "no_rules_python")
+    override = f"--override_module=rules_python={workspace.folder / 'rules_python'}"
+    workspace.build("//...", override)
+    (workspace.folder / "python").mkdir()
+    (workspace.folder / "python" / "BUILD.bazel").write_text('load("@rules_pylayer//bazel:python.bzl", "py_binary")\n')
+    result = workspace.build("//python:all", override, check=False)
+    assert result.status != 0 and "rules_python" in result.log
