@@ -1,10 +1,13 @@
 """The part of an image that Bazel does not build: the machine's libc, and other libraries that the layers link to."""
 
 import io
+import json
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from bazel import TIMEOUT
@@ -15,12 +18,11 @@ ELF = b"\x7fELF"
 MERGED = ["bin", "lib", "lib64", "sbin"]
 
 
-def base_layer(layers_root: Path, python: str | None, path: Path) -> Path:
-    """Writes a tar with everything that the files below `layers_root` need from a system.
+def base_layer(layers_root: Path, path: Path, python: str | None = None) -> Path:
+    """Writes a tar with everything that the files below `layers_root` need from a system: shared libraries.
 
-    The launcher of a native `py_binary` starts with the `python3` on the PATH, which finds and runs the
-    right interpreter. Here, `python3` is a link to the image's own (`python`), the only one in the image.
-    Without `python`, the tar contains only libraries.
+    With `python`, the path of an interpreter in the image, the tar also has what a launcher that is a script needs:
+    `/usr/bin/env`, and a link to the interpreter as `python3` on the PATH.
     """
     files = {"usr/bin/env": Path(shutil.which("env")).resolve()} if python else {}
     for library in shared_libraries([*files.values(), *elf_files(layers_root)]):
@@ -29,7 +31,7 @@ def base_layer(layers_root: Path, python: str | None, path: Path) -> Path:
             files[str(place if place.parts[0] == "usr" else "usr" / place)] = library.resolve()
     links = {name: f"usr/{name}" for name in MERGED} | ({"usr/bin/python3": python} if python else {})
 
-    folders = {"dev", "etc", "proc", "tmp", "usr/sbin"} if python else {f"usr/{name}" for name in MERGED}
+    folders = {f"usr/{name}" for name in MERGED}
     folders |= {str(parent) for file in [*files, *links] for parent in PurePosixPath(file).parents}
     with tarfile.open(path, "w") as tar:
         for folder in sorted(folders - {"."}):
@@ -40,6 +42,36 @@ def base_layer(layers_root: Path, python: str | None, path: Path) -> Path:
             content = file.read_bytes()
             tar.addfile(_info(place, tarfile.REGTYPE, size=len(content)), io.BytesIO(content))
     return path
+
+
+# The root folder cannot be written to, has neither /proc nor /dev, and belongs to a user that has no name.
+_IN_ROOT = """
+import ctypes, json, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def mount(source, target, flags):
+    if libc.mount(source, target, None, flags, None):
+        raise OSError(ctypes.get_errno(), "mount")
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+root, environment, *command = sys.argv[1:]
+mount(b"none", b"/", MS_REC | MS_PRIVATE)
+mount(os.fsencode(root), os.fsencode(root), MS_BIND)
+mount(b"none", os.fsencode(root), MS_REMOUNT | MS_BIND | MS_RDONLY)
+os.chroot(root)
+os.chdir("/")
+os.setgroups([])
+os.setgid(12345)
+os.setuid(12345)
+os.execve(command[0], command, json.loads(environment))
+"""
+
+
+def in_root(root: Path, command: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
+    """The command line that runs `command` as process 1 with the root folder `root`, as strictly as a container can.
+
+    Requires root.
+    """
+    unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    return [*unshare, sys.executable, "-I", "-c", _IN_ROOT, str(root), json.dumps(environment or {}), *command]
 
 
 def _info(name: str, type: bytes, **values) -> tarfile.TarInfo:

@@ -18,7 +18,7 @@ import pytest
 from bazel import TIMEOUT, program
 from containers import Buildah, umoci_unpack
 from layers import Layer
-from machine import MERGED, base_layer
+from machine import MERGED, base_layer, in_root
 from oci import write_image
 
 pytestmark = pytest.mark.usefixtures("as_root")
@@ -37,19 +37,15 @@ ENDS_WITHIN = 60
 
 
 @pytest.fixture(scope="module")
-def base(example, scratch) -> dict[str, Layer]:
-    """For each path of the service, a layer with everything that the image needs from a system."""
+def base(example, scratch) -> Layer:
+    """A layer with everything that the image needs from a system: a libc, and other shared libraries."""
     unpacked = scratch / "unpacked"
     unpacked.mkdir()
     for layer in example.layers("//app:layers_tar").values():
         subprocess.run(["tar", "-xf", layer.path, "-C", unpacked], check=True)
-    (python,) = (path.relative_to(unpacked / "app") for path in unpacked.rglob("bin/python3"))
-    layers = {
-        service: Layer(base_layer(unpacked, f"/{PurePosixPath(service).parts[1]}/{python}", scratch / f"base{i}.tar"))
-        for i, service in enumerate(set(ROOTS.values()))
-    }
+    layer = Layer(base_layer(unpacked, scratch / "base.tar"))
     shutil.rmtree(unpacked)
-    return layers
+    return layer
 
 
 @pytest.fixture(scope="module")
@@ -112,29 +108,44 @@ def check_report(report: dict, expected: dict, service: str) -> None:
         assert path.startswith(runfiles), f"{name} is {path}"
 
 
+def image_config(example, target: str) -> dict:
+    """The configuration of an image with the layers, for a user that has no name."""
+    (file,) = example.files(f"{target}.config")
+    config = json.loads(file.read_text())
+    return {
+        "Entrypoint": config["entrypoint"],
+        "Cmd": config["cmd"],
+        "Env": [f"{name}={value}" for name, value in config["env"].items()],
+        "WorkingDir": config["working_dir"],
+        "User": "12345",
+    }
+
+
 @pytest.mark.parametrize("target", ["//app:layers", "//app:layers_zstd", "//app:layers_tar"])
-def test_buildah_takes_the_layers_and_runs_the_service(target, example, base, expected, folder) -> None:
+def test_buildah_takes_the_layers_and_runs_the_entrypoint(target, example, base, expected, folder) -> None:
     service, port, log = ROOTS[target], free_port(), folder / "log"
-    image = write_image(folder / "image", [base[service], *example.layers(target).values()], {"Env": ["PATH=/usr/bin"]})
+    config = image_config(example, target)
+    image = write_image(folder / "image", [base, *example.layers(target).values()], config)
     buildah = Buildah(folder / "buildah")
-    container = buildah.container(image)
-    command = buildah.command("run", "--isolation=chroot", f"--env=PORT={port}", container, "--", service)
-    with running(command, log) as process:
+    command = [
+        *["run", "--isolation=chroot", f"--env=PORT={port}", buildah.container(image)],
+        *["--", *config["Entrypoint"], *config["Cmd"]],
+    ]
+    with running(buildah.command(*command), log) as process:
         check_report(get_report(port, process, log), expected, service)
 
 
 @pytest.mark.parametrize("target", ["//app:layers", "//app:layers_srv"])
-def test_umoci_takes_the_layers_and_the_service_runs_in_a_chroot(target, example, base, expected, folder) -> None:
+def test_umoci_takes_the_layers_and_the_service_needs_only_libraries(target, example, base, expected, folder) -> None:
     service, port, log = ROOTS[target], free_port(), folder / "log"
-    image = write_image(folder / "image", [base[service], *example.layers(target).values()])
+    image = write_image(folder / "image", [base, *example.layers(target).values()])
     root = umoci_unpack(image, folder / "bundle")
     for name in MERGED:
         assert (root / name).is_symlink(), f"a layer has buried /{name}"
-    command = [
-        *["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc"],
-        *["chroot", root, "/usr/bin/env", "-i", "PATH=/usr/bin", f"PORT={port}", service],
-    ]
-    with running(command, log) as process:
+    assert list((root / "usr" / "bin").iterdir()) == []
+    root_folder = PurePosixPath(service).parts[1]
+    assert sorted(path.name for path in root.iterdir()) == sorted([root_folder, "usr", *MERGED])
+    with running(in_root(root, [service], {"PORT": str(port)}), log) as process:
         check_report(get_report(port, process, log), expected, service)
 
 

@@ -1,5 +1,6 @@
-"""The example's layers have the same contents as those of the original `py_image_layer`.
+"""The layers of a native `py_binary` have the same contents as those of the original `py_image_layer`.
 
+The binary is the example's service. That of the example itself has symlinks, which the original cannot pack.
 `DIFFERENCES` is the complete list of exceptions. Each is a change to the original's listing. Applied in order,
 they must result in the listing of this program, and each must have an effect.
 """
@@ -12,9 +13,26 @@ from pathlib import PurePosixPath
 import pytest
 
 import original
+from conftest import BuiltWorkspace
 from layers import Entry, Layer
 
-BINARY = "app/web"
+BINARY = "app/native"
+LAYERS = "//app:native_layers"
+
+# Targets in the example's package `app`. `BINARY` has the attributes of `//app:web`.
+TARGETS = """
+load("@rules_python//python:defs.bzl", native_py_binary = "py_binary")
+
+native_{web}
+
+py_image_layer(
+    name = "native_layers",
+    compress = "",
+    layer_groups = LAYER_GROUPS,
+    py_binary = ":native",
+    root = "/app",
+)
+"""
 
 # Layers → group → path → entry.
 Listing = dict[str, dict[str, Entry]]
@@ -135,18 +153,30 @@ DIFFERENCES = [
 
 
 @pytest.fixture(scope="module")
-def context(example) -> Context:
-    """The context of `//app:layers`."""
-    manifest = example.folder / f"bazel-bin/{BINARY}.runfiles_manifest"
+def native(example) -> Iterator[BuiltWorkspace]:
+    """The example with `TARGETS`, built."""
+    build_file = example.folder / "app" / "BUILD.bazel"
+    text = build_file.read_text()
+    (web,) = re.findall(r"^py_binary\(.*?^\)", text, re.MULTILINE | re.DOTALL)
+    build_file.write_text(text + TARGETS.format(web=web.replace('"web"', '"native"')))
+    example.build(f"//{BINARY.replace('/', ':')}", LAYERS)
+    yield example
+    build_file.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def context(native) -> Context:
+    """The context of `LAYERS`."""
+    manifest = native.folder / f"bazel-bin/{BINARY}.runfiles_manifest"
     return Context(original.read_runfiles_manifest(manifest), "app")
 
 
 @pytest.fixture(scope="module")
-def original_listing(example, context, scratch) -> Listing:
+def original_listing(native, context, scratch) -> Listing:
     """The listing of the layers that awk and bsdtar write."""
     outputs = {
-        re.sub("^bazel-out/[^/]+/bin/", "", str(path.relative_to(example.folder))): path
-        for path in example.files(f"//{BINARY.replace('/', ':')}")
+        re.sub("^bazel-out/[^/]+/bin/", "", str(path.relative_to(native.folder))): path
+        for path in native.files(f"//{BINARY.replace('/', ':')}")
     }
     layers = original.make_layers(
         outputs,
@@ -161,9 +191,9 @@ def original_listing(example, context, scratch) -> Listing:
 
 
 @pytest.fixture(scope="module")
-def our_listing(example) -> Listing:
+def our_listing(native) -> Listing:
     """The listing of this program's layers."""
-    return listing(example.layers("//app:layers_tar"))
+    return listing(native.layers(LAYERS))
 
 
 def listing(layers: dict[str, Layer]) -> Listing:
@@ -202,11 +232,11 @@ def test_the_difference_is_one(index, original_listing, context) -> None:
     assert flat(before) != flat(after), "the original does the same; take it off the list"
 
 
-def test_owner_mode_and_time_are_the_originals(original_listing, example, scratch) -> None:
+def test_owner_mode_and_time_are_the_originals(original_listing, native, scratch) -> None:
     def about(layer: Layer) -> set[tuple]:
         return {(entry.mode, entry.uid, entry.gid, entry.uname, entry.gname, entry.mtime) for entry in layer.entries}
 
-    for group, layer in example.layers("//app:layers_tar").items():
+    for group, layer in native.layers(LAYERS).items():
         assert (
             about(layer) == about(Layer(scratch / "original" / f"{group}.tar")) == {(0o755, 0, 0, "", "", 1672560000)}
         )

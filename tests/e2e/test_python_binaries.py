@@ -13,7 +13,7 @@ import pytest
 from bazel import TIMEOUT, Workspace
 from conftest import WORKSPACES
 from layers import Layer
-from machine import base_layer
+from machine import base_layer, in_root
 from remote import ALL_REMOTE, server
 
 DEPENDENCIES = ["lib", "hidden", "legacy one", "legacy two", "moved", "plain", "single", "two", "one", 42, True]
@@ -291,7 +291,7 @@ def root(python, scratch, as_root_module) -> Path:
     folder.mkdir()
     for file in python.files("//app:layers"):
         subprocess.run(["tar", "-xf", file, "-C", folder], check=True)
-    base = base_layer(folder, None, scratch / "python_base.tar")
+    base = base_layer(folder, scratch / "python_base.tar")
     subprocess.run(["tar", "-xf", base, "-C", folder], check=True)
     return folder
 
@@ -302,32 +302,10 @@ def as_root_module() -> None:
         pytest.skip("needs root")
 
 
-# Without /proc and a shell, with a root folder that cannot be written to, as a user that has no name.
-IN_IMAGE = """
-import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-def mount(source, target, flags):
-    if libc.mount(source, target, None, flags, None):
-        raise OSError(ctypes.get_errno(), "mount")
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
-root = os.fsencode(sys.argv[1])
-mount(b"none", b"/", MS_REC | MS_PRIVATE)
-mount(root, root, MS_BIND)
-mount(b"none", root, MS_REMOUNT | MS_BIND | MS_RDONLY)
-os.chroot(root)
-os.chdir("/")
-os.setgroups([])
-os.setgid(12345)
-os.setuid(12345)
-os.execve(sys.argv[2], sys.argv[2:], {})
-"""
-
-
 def test_an_image_starts_with_nothing_but_a_libc(root) -> None:
     assert list((root / "usr" / "bin").iterdir()) == []
     assert sorted(path.name for path in root.iterdir()) == ["bin", "lib", "lib64", "sbin", "srv", "usr"]
-    command = ["unshare", "--mount", "python3", "-c", IN_IMAGE, str(root), "/srv/app/probe", "argument"]
-    facts = report(command, env=os.environ)
+    facts = report(in_root(root, ["/srv/app/probe", "argument"]))
     assert facts["dependencies"] == DEPENDENCIES
     assert facts["prefix"] == "/srv/app/probe.runfiles/_main/app/_probe.venv"
     assert facts["base_prefix"].startswith("/srv/app/probe.runfiles/")

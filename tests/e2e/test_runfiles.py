@@ -525,7 +525,7 @@ def test_buildah_unpacks_what_is_listed(image, everything, folder) -> None:
 def test_the_binary_starts_through_the_links_of_its_virtual_environment(layers, folder) -> None:
     root = by_gnu_tar(layers, folder)
     (python,) = (path.relative_to(root) for path in root.rglob(f"*{INTERPRETER}/bin/python3"))
-    base = base_layer(root, f"/{python}", folder / "base.tar")
+    base = base_layer(root, folder / "base.tar", f"/{python}")
     subprocess.run(["tar", "-xf", base, "-C", root], check=True)
     command = ["chroot", root, "/usr/bin/env", "-i", "PATH=/usr/bin", "/srv/app/server"]
     process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)

@@ -9,7 +9,7 @@ import pytest
 from bazel import TIMEOUT
 from containers import umoci_unpack
 from layers import Layer
-from machine import base_layer
+from machine import base_layer, in_root
 from oci import write_image
 from test_image import check_report, constant_part, free_port, get_report, running
 from test_runfiles import plain
@@ -147,16 +147,10 @@ def test_the_service_starts_from_slim_layers(slimmed, folder) -> None:
     output = subprocess.check_output([slimmed.folder / "bazel-bin/app/web", "--self-check"], timeout=TIMEOUT)
     image = write_image(folder / "image", list(slimmed.layers("//app:slim").values()))
     root = umoci_unpack(image, folder / "bundle")
-    (python,) = (path.relative_to(root) for path in root.rglob("bin/python3"))
-    base = base_layer(root, f"/{python}", folder / "base.tar")
-    subprocess.run(["tar", "-xf", base, "-C", root], check=True)
+    subprocess.run(["tar", "-xf", base_layer(root, folder / "base.tar"), "-C", root], check=True)
 
     port, log = free_port(), folder / "log"
-    command = [
-        *["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc"],
-        *["chroot", root, "/usr/bin/env", "-i", "PATH=/usr/bin", f"PORT={port}", SERVICE],
-    ]
-    with running(command, log) as process:
+    with running(in_root(root, [SERVICE], {"PORT": str(port)}), log) as process:
         check_report(get_report(port, process, log), constant_part(json.loads(output)), SERVICE)
 
 

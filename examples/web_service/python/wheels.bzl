@@ -8,8 +8,8 @@ library to depend on.
 load(":host_python.bzl", "find_python")
 
 _WHEEL_BUILD = """\
+load("@rules_pylayer//bazel:python.bzl", "py_library")
 load("@{hub}//:requirements.bzl", "LOCKED")
-load("@rules_python//python:defs.bzl", "py_library")
 
 # The dependencies in the wheel's metadata, including those for other platforms.
 _REQUIRED = {required}
