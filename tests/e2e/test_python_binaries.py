@@ -12,7 +12,7 @@ import pytest
 
 from bazel import TIMEOUT, Workspace
 from conftest import WORKSPACES
-from layers import Layer
+from layers import sha256
 from machine import base_layer, in_root
 from remote import ALL_REMOTE, server
 
@@ -238,6 +238,16 @@ def test_nothing_is_written_into_the_runfiles(bin, facts) -> None:
     assert list((bin / "probe.runfiles").rglob("__pycache__")) == []
 
 
+def test_an_edited_library_rewrites_only_the_layer_that_contains_it(make_workspace) -> None:
+    workspace = make_workspace(WORKSPACES / "python", "python_edited")
+    workspace.build("//app:layers", "//app:starter")
+    with (workspace.folder / "app" / "lib" / "__init__.py").open("a") as file:
+        file.write("EDITED = True\n")
+    spawns = workspace.spawns("//app:layers", "//app:starter")
+    assert sorted(spawn.mnemonic for spawn in spawns) == ["PyImageLayer", "PyImageLayerValidation"]
+    assert any(output.endswith("/layers_default.tar.gz") for spawn in spawns for output in spawn.outputs)
+
+
 @pytest.fixture(scope="module")
 def address(scratch: Path) -> Iterator[str]:
     """The address of a remote execution server."""
@@ -271,13 +281,17 @@ def test_a_binary_is_a_tool_of_an_action_with_every_strategy(python, address, st
         assert [bytes.fromhex(argument).decode() for argument in facts["arguments"]] == [name]
 
 
-def test_the_launcher_has_the_same_bytes_with_every_strategy(python, bin, address) -> None:
+def test_the_launcher_and_the_layers_have_the_same_bytes_with_every_strategy(python, bin, address) -> None:
+    # A layer has the launcher and the environment.
+    files = [bin / "probe", *python.files("//app:layers")]
     contents = set()
     for strategy, options in STRATEGIES.items():
         options = [*options, f"--remote_executor={address}"] if strategy.startswith("remote") else options
-        (bin / "probe").unlink(missing_ok=True)
-        python.build("//app:probe", *options, *(["--remote_download_all"] if "remote" in strategy else []))
-        contents.add((bin / "probe").read_bytes())
+        options = [option.replace("=Genrule", "=PyImageLayer") for option in options]
+        for file in files:
+            file.unlink(missing_ok=True)
+        python.build("//app:layers", "//app:probe", *options, *(["--remote_download_toplevel"] if "remote" in strategy else []))
+        contents.add(tuple(sha256(file.read_bytes()) for file in files))
     assert len(contents) == 1
 
 

@@ -23,6 +23,9 @@ has_libraries: whether it contains libraries that shared objects of other distri
 
 _NAMES = ["site-packages", "dist-packages"]
 
+# Names in site-packages that belong to the environment.
+_RESERVED = ["_first_party.pth", "_pylayer_coverage.pth", "_pylayer_coverage.py"]
+
 def import_roots(label, imports, workspace):
     """The paths of the attribute `imports`, relative to the runfiles directory.
 
@@ -138,6 +141,8 @@ def _site_packages(root, files, workspace):
             continue
         path = path[len(root) + 1:]
         parts = path.split("/")
+        if parts[0] in _RESERVED:
+            continue
         entries.setdefault(parts[0], []).append(file)
         if ".so" in file.basename and _is_shared_object(file.basename) and len(parts) > 1:
             for depth in range(1, len(parts)):

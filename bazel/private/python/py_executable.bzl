@@ -120,7 +120,8 @@ def _environment_variables(ctx):
 def _expand(ctx, attribute, value):
     """Expands `$(location …)` and variables, with those that aspect_rules_py adds."""
     parts = [ctx.bin_dir.path, ctx.label.workspace_root, ctx.label.package]
-    return ctx.expand_make_variables(attribute, ctx.expand_location(value, ctx.attr.data), {
+    targets = ctx.attr.data + ctx.attr.srcs + ctx.attr.deps
+    return ctx.expand_make_variables(attribute, ctx.expand_location(value, targets), {
         "RULEDIR": "/".join([part for part in parts if part]),
         "TARGET": str(ctx.label).lstrip("@"),
         "WORKSPACE": ctx.workspace_name,

@@ -50,13 +50,20 @@ def collect(ctx, dependencies, data):
         order = "postorder",
     )
     imports = depset(own_imports(ctx), transitive = [info.imports for info in infos])
+
+    # Of a library that is not Python, only the runfiles are needed, and not an archive. A file has no runfiles.
+    needed = [target for target in dependencies if py_info(target) or not target[DefaultInfo].default_runfiles] + data
     runfiles = ctx.runfiles(
-        transitive_files = depset(transitive = [sources] + [target[DefaultInfo].files for target in dependencies + data]),
+        transitive_files = depset(transitive = [sources] + [target[DefaultInfo].files for target in needed]),
     )
     return struct(
         sources = sources,
         imports = imports,
-        runfiles = runfiles.merge_all([target[DefaultInfo].default_runfiles for target in dependencies + data]),
+        runfiles = runfiles.merge_all([
+            target[DefaultInfo].default_runfiles
+            for target in dependencies + data
+            if target[DefaultInfo].default_runfiles
+        ]),
     )
 
 def library_providers(ctx, collected, virtual, extra_source_attributes = []):
