@@ -75,6 +75,18 @@ def test_the_flag_of_rules_python_gets_a_version_that_it_takes(mixed) -> None:
     assert got == FLAGS[generation]
 
 
+def test_a_message_names_registered_interpreters(mixed) -> None:
+    folder = mixed.folder / "wrong"
+    folder.mkdir()
+    (folder / "main.py").touch()
+    (folder / "BUILD.bazel").write_text(
+        'load("@rules_pylayer//bazel:python.bzl", "py_binary")\n'
+        'py_binary(name = "wrong", srcs = ["main.py"], python_version = "3.12")\n'
+    )
+    log = mixed.build("//wrong", check=False).log
+    assert "rules_python's extension has python_3_10, python_3_9_1. Register it: " in log
+
+
 # --- BUILD files for aspect_rules_py -------------------------------------------------------------
 
 

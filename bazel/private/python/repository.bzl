@@ -74,7 +74,9 @@ def _pylayer_python_impl(rctx):
     registered = "[]"
     if rctx.attr.interpreters:
         loads.append("load({}, _INTERPRETERS = \"INTERPRETER_LABELS\")\n".format(repr(str(rctx.attr.interpreters))))
-        registered = "_INTERPRETERS.keys()"
+
+        # Since 0.31, NAME_host stands for the interpreter of the host; since 1.0, nothing else is listed.
+        registered = "{name.removesuffix(\"_host\"): None for name in _INTERPRETERS}.keys()"
     rctx.file("BUILD.bazel", "")
     rctx.file("defs.bzl", _DEFS.format(
         flag_values = _flag_values(rctx),

@@ -2,7 +2,7 @@
 
 def _hub_impl(rctx):
     rctx.file("BUILD.bazel", "")
-    lines = ["    \"{}\": None,\n".format(name) for name in rctx.attr.names]
+    lines = ["    \"{}_host\": None,\n".format(name) for name in rctx.attr.names]
     rctx.file("interpreters.bzl", "INTERPRETER_LABELS = {\n" + "".join(lines) + "}\n")
 
 _hub = repository_rule(
