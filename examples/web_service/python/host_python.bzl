@@ -15,12 +15,27 @@ def find_python(ctx):
     python = ctx.which("python3")
     if not python:
         fail("There is no python3 on the PATH; install CPython 3.11 or later.")
+    description, error = describe_python(ctx, python)
+    if error:
+        fail("{} does not start:\n{}".format(python, error))
+    return description
+
+def describe_python(ctx, python):
+    """Describes an interpreter.
+
+    Args:
+        ctx: a `module_ctx` or `repository_ctx`.
+        python: its path.
+
+    Returns:
+        A struct as `find_python` returns it, and `None`; or `None` and a message, if the interpreter does not start.
+    """
     result = ctx.execute([python, "-c", _DESCRIBE])
     if result.return_code:
-        fail("{} does not start:\n{}".format(python, result.stderr))
+        return None, result.stderr
     executable, major, minor, cpu = result.stdout.splitlines()
     return struct(
         executable = executable,
         version = "{}.{}".format(major, minor),
         cpu = cpu,
-    )
+    ), None

@@ -7,6 +7,8 @@ archives cannot be downloaded: `python_3_11_x86_64-unknown-linux-gnu` contains `
 
 load(":host_python.bzl", "find_python")
 
+_COPY_INTERPRETER = Label(":copy_interpreter.py")
+
 _INTERPRETER_BUILD = """\
 load("@rules_python//python:defs.bzl", "py_runtime", "py_runtime_pair")
 
@@ -45,24 +47,25 @@ toolchain(
 )
 """
 
-def _interpreter_repository_impl(rctx):
-    result = rctx.execute([
-        rctx.attr.python,
-        "-I",
-        rctx.path(rctx.attr._copy_interpreter),
-        rctx.path("."),
-    ])
+def copy_interpreter(rctx, python):
+    """Makes the contents of a repository: an interpreter, its standard library, and the target `runtimes`.
+
+    Args:
+        rctx: the `repository_ctx`.
+        python: path of the interpreter to copy.
+    """
+    result = rctx.execute([python, "-I", rctx.path(_COPY_INTERPRETER), rctx.path(".")])
     if result.return_code:
-        fail("Copying the interpreter {} failed:\n{}".format(rctx.attr.python, result.stderr))
+        fail("Copying the interpreter {} failed:\n{}".format(python, result.stderr))
     rctx.file("BUILD.bazel", _INTERPRETER_BUILD)
 
-_interpreter_repository = repository_rule(
+def _interpreter_repository_impl(rctx):
+    copy_interpreter(rctx, rctx.attr.python)
+
+interpreter_repository = repository_rule(
     implementation = _interpreter_repository_impl,
-    attrs = {
-        "python": attr.string(mandatory = True),
-        "_copy_interpreter": attr.label(default = ":copy_interpreter.py"),
-    },
-    doc = "A copy of the machine's interpreter and its standard library.",
+    attrs = {"python": attr.string(mandatory = True)},
+    doc = "A copy of an interpreter of the machine and its standard library.",
 )
 
 def _toolchain_repository_impl(rctx):
@@ -83,7 +86,7 @@ _toolchain_repository = repository_rule(
 def _interpreter_impl(mctx):
     python = find_python(mctx)
     name = "python_{}_{}-unknown-linux-gnu".format(python.version.replace(".", "_"), python.cpu)
-    _interpreter_repository(
+    interpreter_repository(
         name = name,
         python = python.executable,
     )

@@ -1,0 +1,7 @@
+"""Prints a report as JSON."""
+
+import json
+
+from app.report import report
+
+print(json.dumps(report()))
