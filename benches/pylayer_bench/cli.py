@@ -91,7 +91,7 @@ def main() -> None:
 
     def add_parts(command: argparse.ArgumentParser, default: list[str]) -> None:
         command.formatter_class = argparse.RawDescriptionHelpFormatter
-        command.epilog = "parts:\n" + "\n".join(f"  {name:<13}{module.__doc__}" for name, module in PARTS.items())
+        command.epilog = "parts:\n" + "\n".join(f"  {name:<17}{module.__doc__}" for name, module in PARTS.items())
         summary = f"[default: {', '.join(default)}]"
         command.add_argument("parts", metavar="PART", nargs="*", type=part, default=default, help=summary)
         command.add_argument("--pylayer", type=Path, metavar="PROGRAM", help="[default: built by cargo]")

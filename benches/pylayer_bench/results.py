@@ -26,9 +26,13 @@ class Row:
     actions: int = 0
     # Number of rounds without a result, because other processes kept the machine busy.
     disturbed: int = 0
+    # Number of Python binaries.
+    binaries: int = 0
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     rss: list[int] = field(default_factory=list)
+    # The memory that Bazel's server keeps, in bytes.
+    heap: list[int] = field(default_factory=list)
 
     def add(self, cost: Cost | None) -> None:
         """Records a round; None if it was disturbed."""
@@ -40,7 +44,7 @@ class Row:
         self.rss.append(cost.rss)
 
     def median(self, of: str = "wall") -> float:
-        """The median of `wall`, `cpu` or `rss`."""
+        """The median of `wall`, `cpu`, `rss` or `heap`."""
         return statistics.median(getattr(self, of))
 
     @property

@@ -1,6 +1,16 @@
 """The parts of the benchmarks, one module each. `measure` returns the rows of a part's tables, by table name."""
 
-from pylayer_bench.parts import analysis, cold, incremental, inner, scaling, scenarios, startup
+from pylayer_bench.parts import (
+    analysis,
+    cold,
+    incremental,
+    inner,
+    launch,
+    python_analysis,
+    scaling,
+    scenarios,
+    startup,
+)
 
 PARTS = {
     "cold": cold,
@@ -10,6 +20,8 @@ PARTS = {
     "inner": inner,
     "scenarios": scenarios,
     "analysis": analysis,
+    "launch": launch,
+    "python_analysis": python_analysis,
 }
 # The criterion benchmarks take minutes to compile and are tested separately; Bazel takes a minute to set up.
-SLOW_TO_CHECK = ("inner", "scenarios", "analysis")
+SLOW_TO_CHECK = ("inner", "scenarios", "analysis", "launch", "python_analysis")

@@ -7,6 +7,8 @@ MIB = 1 << 20
 
 def seconds(value: float) -> str:
     """A time with three significant digits."""
+    if value < 0:
+        return f"-{seconds(-value)}"
     for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
         if value * factor >= 1 or unit == "µs":
             digits = max(0, 2 - math.floor(math.log10(max(value * factor, 1))))
@@ -31,6 +33,11 @@ def mib(value: float) -> str:
 
 def times(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}×" if value >= 10 else f"{value:.2f}×"
+
+
+def added(value: float) -> str:
+    """A difference of times."""
+    return f"{value * 1e3:+.2f} ms"
 
 
 def percent(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from pylayer_bench.programs import BASELINES, DIGEST_BASELINES
-from pylayer_bench.report.quantities import amount, mib, percent, seconds, spread, times
+from pylayer_bench.report.quantities import MIB, added, amount, mib, percent, seconds, spread, times
 from pylayer_bench.report.targets import targets
 from pylayer_bench.results import Results, Row
 
@@ -103,6 +103,34 @@ def scenarios_table(results: Results) -> str:
     return markdown([*head, "speedup over bsdtar"], body)
 
 
+def launch_table(results: Results, name: str) -> str:
+    """The first row is what the others are compared with."""
+    rows = results.rows(name)
+    body = []
+    for row in rows:
+        more = [added(row.median() - rows[0].median()), times(row.median() / rows[0].median())]
+        body.append([row.name, seconds(row.median()), spread(row.wall), *more, f"`{row.command}`"])
+    return markdown(["", "median", "min … max", "added", "relative", "command"], body)
+
+
+def launcher_table(results: Results) -> str:
+    body = [
+        [row.name, f"{row.size:,}", seconds(row.median()), f"`{row.command}`"] for row in results.rows("launcher")
+    ]
+    return markdown(["", "bytes", "time to build", "command"], body)
+
+
+def python_analysis_table(results: Results) -> str:
+    body = []
+    for row in results.rows("python_analysis"):
+        heap = row.median("heap") / MIB
+        per_binary = [seconds(row.median() / row.binaries), f"{heap / row.binaries:.2f} MiB"]
+        cost = [seconds(row.median()), spread(row.wall), f"{heap:.0f} MiB"]
+        body.append([row.name, *cost, *per_binary, f"`{row.command}`"])
+    head = ["", "median", "min … max", "memory", "time per binary", "memory per binary", "command"]
+    return markdown(head, body)
+
+
 def plain_table(results: Results, name: str) -> str:
     body = [
         [row.name, seconds(row.median()), spread(row.wall), str(len(row.wall)), f"`{row.command}`"]
@@ -124,4 +152,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "inner": lambda results: plain_table(results, "inner"),
     "scenarios": scenarios_table,
     "analysis": lambda results: plain_table(results, "analysis"),
+    "launch": lambda results: launch_table(results, "launch"),
+    "launch_imports": lambda results: launch_table(results, "launch_imports"),
+    "launcher": launcher_table,
+    "python_analysis": python_analysis_table,
 }

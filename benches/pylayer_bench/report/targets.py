@@ -41,6 +41,10 @@ def targets(results: Results) -> list[Target]:
     def at_most(what: str, bound: float, measured: float | None) -> Target:
         return Target(what, False, bound, measured, seconds)
 
+    def adds(what: str, bound: float, table: str, name: str, baseline: str) -> Target:
+        value, other = results.median(table, name), results.median(table, baseline)
+        return at_most(what, bound, None if value is None or other is None else value - other)
+
     def size(what: str, bound: float, ours: str, baseline: str) -> Target:
         row, other = results.row("cold", ours), results.row("cold", baseline)
         return share(what, bound, row and row.size, other and other.size)
@@ -73,9 +77,12 @@ def targets(results: Results) -> list[Target]:
     found.append(at_most("match and plan 150,000 files on one core", 0.25, planning))
     start = "start of a worker to the first byte of its answer"
     found.append(at_most(start, 0.01, results.median("startup", start)))
-    alone, layers = (results.median("analysis", name) for name in ("the binary alone", "the binary and its layers"))
-    adds = None if alone is None or layers is None else layers - alone
-    found.append(at_most("analysis time added by eight layer groups, 100,000 files", 2, adds))
+    analyses = "analysis", "the binary and its layers", "the binary alone"
+    found.append(adds("analysis time added by eight layer groups, 100,000 files", 2, *analyses))
+    launchers = "launch", "pylayer", "the environment's python3"
+    found.append(adds("launcher: time added to the start of the environment's python3", 0.001, *launchers))
+    environments = "launch_imports", "pylayer", "one site-packages"
+    found.append(adds("200 wheels, 50 imports: time added to one site-packages", 0.005, *environments))
     # Rows with less than 10 GB are from a machine without the disk space.
     for row in (row for row in results.rows("memory") if row.bytes >= 10e9):
         what = f"{row.name}: peak memory of a layer of 10 GB"
