@@ -35,12 +35,14 @@ def lay_out(site_packages, workspace):
         for path, parts in records.items()
     }
 
-    # What is in a directory: name -> root of the distribution -> files, as keys of a dict.
+    # What is in a directory: name -> root of the distribution -> files. These are as in the record, not copied, since
+    # this loop runs for each binary, and most names have a single record.
     top = {}
     for root, parts in records.items():
         for record in parts:
             for name, files in record.entries:
-                top.setdefault(name, {}).setdefault(root, {}).update({file: None for file in files})
+                owners = top.setdefault(name, {})
+                owners[root] = _union(owners[root], files) if root in owners else files
 
     links, files, duplicates = {}, {}, []
     level = [("", top)]
@@ -64,7 +66,7 @@ def lay_out(site_packages, workspace):
                     # A file of one distribution, and a file or a directory of another.
                     files[path] = own[0][1]
                     duplicates.extend([
-                        struct(path = path, chosen = own[0][1], other = members.keys()[0])
+                        struct(path = path, chosen = own[0][1], other = members[0])
                         for root, members in owners.items()
                         if root != own[0][0]
                     ])
@@ -75,11 +77,14 @@ def lay_out(site_packages, workspace):
             break
     return struct(links = links, files = files, duplicates = duplicates)
 
+def _union(files, others):
+    return ({file: None for file in files} | {file: None for file in others}).keys()
+
 def _file_at(members, path, workspace):
     """The file at a path, or `None` if it is a directory."""
     if len(members) > 1:
         return None
-    [file] = members.keys()
+    file = members[0]
     return file if not file.is_directory and runfiles_path(file.short_path, workspace) == path else None
 
 def _children(owners, directory, workspace):
@@ -88,5 +93,5 @@ def _children(owners, directory, workspace):
         start = len(root) + 1 + len(directory)
         for file in members:
             name = runfiles_path(file.short_path, workspace)[start:].partition("/")[0]
-            children.setdefault(name, {}).setdefault(root, {})[file] = None
+            children.setdefault(name, {}).setdefault(root, []).append(file)
     return children
