@@ -400,4 +400,9 @@ def test_common_attributes_reach_every_target(options) -> None:
     query = "attr(tags, tagged, attr(testonly, 1, attr(visibility, public, //app:all)))"
     found = options.run("query", query).output.split()
     groups = "interpreter", "numpy", "packages", "default"
-    assert set(found) == {"//app:common_attributes", *(f"//app:common_attributes_{group}" for group in groups)}
+    config = "cmd", "config", "entrypoint", "env"
+    assert set(found) == {
+        "//app:common_attributes",
+        *(f"//app:common_attributes_{group}" for group in groups),
+        *(f"//app:common_attributes.{part}" for part in config),
+    }
