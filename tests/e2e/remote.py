@@ -46,7 +46,10 @@ def run_in_empty_root(spawn: Spawn, workspace: Workspace, root: Path) -> subproc
     for path in spawn.inputs:
         copy = root / path
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(_on_disk(workspace, path), copy)
+        source = _on_disk(workspace, path)
+        # Declared symlinks, whose targets need not exist here, are relative. Links that Bazel makes are absolute.
+        is_declared = source.is_symlink() and not source.readlink().is_absolute()
+        shutil.copy(source, copy, follow_symlinks=not is_declared)
     for path in spawn.outputs:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
     program, *arguments = spawn.command
