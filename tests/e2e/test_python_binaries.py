@@ -139,12 +139,21 @@ def test_files_of_two_distributions_that_differ_collide(policy, python, bin) -> 
         assert output == "plain\n"
 
 
+def test_two_versions_of_a_distribution_collide_and_the_first_is_installed(python, bin) -> None:
+    result = python.build("//app:versions_error", check=False)
+    assert result.status != 0
+    assert "plain-1.0.dist-info/METADATA: " in result.log and "/plain-2.0.dist-info/METADATA" in result.log
+    python.build("//app:versions_ignore")
+    assert subprocess.check_output([bin / "versions_ignore"], text=True, timeout=TIMEOUT) == "1.0\n"
+
+
 def test_equal_files_of_two_distributions_do_not_collide(python) -> None:
     # Both halves of `legacy` have the same __init__.py.
     assert (python.folder / "bazel-bin" / "app" / "probe.collisions").read_text() == ""
 
 
 def test_an_environment_for_an_ide_imports_the_same(python, folder) -> None:
+    assert "Made {0}/.app+probe.venv\n".format(python.folder) in python.run("run", "//app:probe.venv").output
     python.run("run", "//app:probe.venv", "--", folder / "venv")
     code = "import app.lib, moved, plain, space.one, space.deep.two, user; print(app.lib.__file__, user.answer)"
     output = subprocess.check_output([folder / "venv" / "bin" / "python", "-c", code], text=True, cwd=folder)

@@ -36,6 +36,20 @@ MISTAKES = {
         'imports has "/usr/lib": paths are relative to the package',
     ),
     "imports_outside": ('srcs = ["x.py"], imports = ["../.."]', 'imports has "../..", which leads out of the repository'),
+    "imports_lines": ('srcs = ["x.py"], imports = ["a\\nimport os"]', 'imports has "a\\nimport os": remove the line break'),
+    "interpreter_command": (
+        'srcs = ["x.py"], interpreter_options = ["-m pdb"]',
+        'interpreter_options has "-m", with which Python does not run the main file',
+    ),
+    "console_script_path": (
+        'srcs = ["x.py"], console_scripts = [".."]',
+        'console_scripts has "..", which is not the name of a console script',
+    ),
+    "console_script_python": (
+        'srcs = ["x.py"], console_scripts = ["python3"]',
+        'console_scripts has "python3", which is the interpreter',
+    ),
+    "dependency_file": ('srcs = ["x.py"], deps = ["y.py"]', "source file '//wrong:y.py' is misplaced here"),
     "virtual": (
         UNRESOLVED,
         'nothing resolves the virtual dependencies requests: add them to resolutions, such as {"requests": "@pypi//requests"}',

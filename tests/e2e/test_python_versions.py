@@ -76,7 +76,7 @@ def test_the_third_number_is_compared_with_that_of_the_interpreter(python) -> No
     assert "3.13.5" in message and "3.13.1" in message
 
 
-@pytest.mark.parametrize("version", ["3", "three", "3.11.7.1", "3.", ">=3.11"])
+@pytest.mark.parametrize("version", ["3", "three", "3.011", "3.11.7.1", "3.", ">=3.11"])
 def test_a_version_is_written_in_numbers(version, python) -> None:
     message = build_one(python, f'python_version = "{version}"')
     assert f'python_version is "{version}": write X.Y or X.Y.Z, such as "3.12"' in message

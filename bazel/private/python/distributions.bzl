@@ -42,6 +42,8 @@ def import_roots(label, imports, workspace):
     for path in imports:
         if path.startswith("/"):
             fail("{}: imports has {}: paths are relative to the package".format(label, repr(path)))
+        if "\n" in path or "\r" in path:
+            fail("{}: imports has {}: remove the line break".format(label, repr(path)))
         parts = []
         for part in label.package.split("/") + path.split("/"):
             if part == "..":

@@ -31,6 +31,7 @@ def declare_environment(ctx, runtime, dependencies, imports, texts = {}, site_fi
         A struct of
         path: of the environment, relative to the runfiles directory;
         directory: the same, relative to the package;
+        programs: names in its directory `bin`;
         runfiles: of the environment;
         duplicates: as in `lay_out`.
     """
@@ -59,8 +60,9 @@ def declare_environment(ctx, runtime, dependencies, imports, texts = {}, site_fi
     write("pyvenv.cfg", _PYVENV_CFG)
     python = runtime.path or from_("bin/python3", runfiles_path(runtime.interpreter.short_path, workspace))
     link("bin/python3", python)
-    link("bin/python", "python3")
-    link("bin/python" + runtime.version.removesuffix("t"), "python3")
+    aliases = ["python", "python" + runtime.version.removesuffix("t")]
+    for alias in aliases:
+        link("bin/" + alias, "python3")
 
     site_packages = "lib/python{}/site-packages".format(runtime.version)
     infos = [target[DistributionsInfo] for target in dependencies if DistributionsInfo in target]
@@ -87,6 +89,7 @@ def declare_environment(ctx, runtime, dependencies, imports, texts = {}, site_fi
     return struct(
         path = venv,
         directory = name,
+        programs = aliases + ["python3"],
         runfiles = ctx.runfiles(
             files = made,
             root_symlinks = {start + path: file for path, file in files.items()},

@@ -1,6 +1,9 @@
 """Lays out `site-packages`: which distribution owns which path. Pure functions."""
 
 load("//bazel/private:runfiles.bzl", "runfiles_path")
+load("//bazel/private:survey.bzl", "normalize_distribution")
+
+_METADATA = ".dist-info"
 
 # No path is deeper: the kernel takes 4096 bytes.
 _MAX_DEPTH = 2048
@@ -44,7 +47,8 @@ def lay_out(site_packages, workspace):
                 owners = top.setdefault(name, {})
                 owners[root] = _union(owners[root], files) if root in owners else files
 
-    links, files, duplicates = {}, {}, []
+    links, files = {}, {}
+    duplicates = _drop_other_versions(top)
     level = [("", top)]
     for _ in range(_MAX_DEPTH):
         below = []
@@ -76,6 +80,36 @@ def lay_out(site_packages, workspace):
         if not level:
             break
     return struct(links = links, files = files, duplicates = duplicates)
+
+def _drop_other_versions(top):
+    """Keeps the metadata of one version of each distribution: of the first, whose files are used.
+
+    Args:
+        top: what is in site-packages. Directories of metadata are removed.
+
+    Returns:
+        The metadata of the other versions, as in `duplicates`.
+    """
+    duplicates = []
+    chosen = {}
+    for name in list(top):
+        if not name.endswith(_METADATA):
+            continue
+        distribution = normalize_distribution(name.removesuffix(_METADATA).rpartition("-")[0])
+        first = chosen.setdefault(distribution, name)
+        if first != name:
+            duplicates.append(struct(
+                path = first + "/METADATA",
+                chosen = _metadata(top[first]),
+                other = _metadata(top[name]),
+            ))
+            top.pop(name)
+    return duplicates
+
+def _metadata(owners):
+    """A file of a directory of metadata, preferably the one that has the version."""
+    members = owners.values()[0]
+    return ([file for file in members if file.basename == "METADATA"] or members)[0]
 
 def _union(files, others):
     return ({file: None for file in files} | {file: None for file in others}).keys()

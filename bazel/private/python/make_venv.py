@@ -91,7 +91,9 @@ class Build:
         # "_main", "app" and "_server.venv"
         repository, _, rest = os.path.relpath(venv, self.runfiles).partition("/")
         self.package, _, name = rest.rpartition("/")
-        self.name = name.lstrip("_.")
+        # The target of this program is called `server.venv`, too, and so its environment `_server.venv.venv`.
+        name = name[1:] if name.startswith("_") else name
+        self.name = name[: -len(".venv")] if name.endswith(".venv.venv") else name
         # Without Bzlmod, it has the name of the workspace.
         main = os.path.join(self.runfiles, "_main")
         self.main_repository = main if os.path.isdir(main) else os.path.join(self.runfiles, repository)

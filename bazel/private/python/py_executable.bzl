@@ -7,6 +7,7 @@ load(":collisions.bzl", "check_collisions")
 load(":coverage.bzl", "COVERAGE_ATTRIBUTES", "LCOV_MERGER", "coverage_files")
 load(":distributions.bzl", "DistributionsInfo")
 load(":environment.bzl", "declare_environment")
+load(":expand.bzl", "expand")
 load(":launcher.bzl", "write_launcher")
 load(":main.bzl", "find_main")
 load(":runtime.bzl", "PYTHON_TOOLCHAIN_TYPE", "python_runtime")
@@ -19,6 +20,9 @@ load(":virtual.bzl", "resolve", "virtual_info")
 # packages can be imported. -P: nor can what is next to the main file.
 _ISOLATED = ["-B", "-I"]
 _NOT_ISOLATED = ["-B", "-P"]
+
+# Options after which Python runs something else.
+_INSTEAD_OF_MAIN = ["", "-", "--", "-?", "-h", "--help", "--help-all", "--help-env", "--help-xoptions", "-V", "-VV", "--version"]
 
 # The first version with -P.
 _SAFE_PATH_MINOR = 11
@@ -82,7 +86,7 @@ def _py_executable_impl(ctx):
             args = [
                 word
                 for argument in ctx.attr.args
-                for word in ctx.tokenize(_expand(ctx, "args", argument))
+                for word in ctx.tokenize(expand(ctx, "args", argument))
             ],
             distributions = depset(transitive = [info.directories for info in infos]),
             env = env,
@@ -97,12 +101,18 @@ def _interpreter_options(ctx, runtime):
     options = _ISOLATED if ctx.attr.isolated else _NOT_ISOLATED
     if int(runtime.version.removesuffix("t").split(".")[1]) < _SAFE_PATH_MINOR:
         options = [option for option in options if option != "-P"]
-    return options + [word for option in ctx.attr.interpreter_options for word in ctx.tokenize(option)]
+    own = [word for option in ctx.attr.interpreter_options for word in ctx.tokenize(option)]
+    for option in own:
+        if option in _INSTEAD_OF_MAIN or option.startswith(("-c", "-m")):
+            fail("{}: interpreter_options has {}, with which Python does not run the main file".format(ctx.label, repr(option)))
+    return options + own
 
 def _console_script(ctx, name, environment, options):
     """Declares `bin/{name}` in the environment: a launcher with another main file."""
-    if not name or "/" in name:
+    if name in ["", ".", ".."] or "/" in name:
         fail("{}: console_scripts has {}, which is not the name of a console script".format(ctx.label, repr(name)))
+    if name in environment.programs:
+        fail("{}: console_scripts has {}, which is the interpreter".format(ctx.label, repr(name)))
     script = ctx.actions.declare_file("{}/bin/{}".format(environment.directory, name))
     write_launcher(
         ctx,
@@ -115,17 +125,7 @@ def _console_script(ctx, name, environment, options):
     return script
 
 def _environment_variables(ctx):
-    return {name: _expand(ctx, "env", value) for name, value in ctx.attr.env.items()}
-
-def _expand(ctx, attribute, value):
-    """Expands `$(location …)` and variables, with those that aspect_rules_py adds."""
-    parts = [ctx.bin_dir.path, ctx.label.workspace_root, ctx.label.package]
-    targets = ctx.attr.data + ctx.attr.srcs + ctx.attr.deps
-    return ctx.expand_make_variables(attribute, ctx.expand_location(value, targets), {
-        "RULEDIR": "/".join([part for part in parts if part]),
-        "TARGET": str(ctx.label).lstrip("@"),
-        "WORKSPACE": ctx.workspace_name,
-    })
+    return {name: expand(ctx, "env", value) for name, value in ctx.attr.env.items()}
 
 _EXECUTABLE_ATTRIBUTES = SOURCE_ATTRIBUTES | COVERAGE_ATTRIBUTES | {
     "data": attr.label_list(cfg = to_outer_python_versions, **DATA),

@@ -82,7 +82,7 @@ def _version_of_name(name):
 def _check_version(label, asked, version, full, runtime):
     """Fails if the runtime is of another version, and returns the numbers of it that are known."""
     parts = asked.split(".") if asked else []
-    if asked and (len(parts) not in [2, 3] or [part for part in parts if not part.isdigit()]):
+    if asked and (len(parts) not in [2, 3] or [part for part in parts if not part.isdigit() or part != str(int(part))]):
         fail("{}: python_version is \"{}\": write X.Y or X.Y.Z, such as \"3.12\"".format(label, asked))
     known = version.removesuffix("t").split(".")
     if len(full) == 3 and full[:2] == known:

@@ -3,12 +3,11 @@
 load(":distributions.bzl", "distributions", "import_roots")
 load(":py_info.bzl", "new_py_infos", "py_info")
 
-# Targets in `deps` need not be Python: libraries of C++ and files become runfiles.
+# Targets in `deps` need not be Python: what libraries of C++ need to run becomes runfiles.
 SOURCE_ATTRIBUTES = {
     "srcs": attr.label_list(doc = "Python source files.", allow_files = True),
     "deps": attr.label_list(
         doc = "What the sources import: targets of any rule set for Python.",
-        allow_files = True,
         aspects = [distributions],
     ),
     "imports": attr.string_list(doc = "Directories to import from, relative to the package."),

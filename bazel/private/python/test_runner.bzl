@@ -1,6 +1,7 @@
 """Test runners: what a test runs instead of a main file of its own."""
 
 load("//bazel/private:runfiles.bzl", "runfiles_path")
+load(":expand.bzl", "expand")
 load(":sources.bzl", "DATA", "SOURCE_ATTRIBUTES", "collect", "library_providers")
 load(":virtual.bzl", "virtual_info")
 
@@ -32,7 +33,8 @@ def test_runner(ctx):
     Returns:
         `None`, or a struct of `main`, a File; `texts`, as for `declare_environment`; `files`, a list of runfiles.
     """
-    runner, arguments = getattr(ctx.attr, "runner", ""), getattr(ctx.attr, "runner_args", [])
+    runner = getattr(ctx.attr, "runner", "")
+    arguments = [expand(ctx, "runner_args", argument) for argument in getattr(ctx.attr, "runner_args", [])]
     directory, stand_ins = "", []
     for target in ctx.attr.deps if hasattr(ctx.attr, "runner") else []:
         info = target[PyTestMainInfo] if PyTestMainInfo in target else None

@@ -1,0 +1,20 @@
+"""Expands `$(location …)` and variables in attributes."""
+
+def expand(ctx, attribute, value):
+    """Expands a value, with the variables that aspect_rules_py adds to Bazel's.
+
+    Args:
+        ctx: the context of a binary's rule.
+        attribute: its name, for messages.
+        value: a string.
+
+    Returns:
+        The expanded string.
+    """
+    parts = [ctx.bin_dir.path, ctx.label.workspace_root, ctx.label.package]
+    targets = ctx.attr.data + ctx.attr.srcs + ctx.attr.deps
+    return ctx.expand_make_variables(attribute, ctx.expand_location(value, targets), {
+        "RULEDIR": "/".join([part for part in parts if part]),
+        "TARGET": str(ctx.label).lstrip("@"),
+        "WORKSPACE": ctx.workspace_name,
+    })

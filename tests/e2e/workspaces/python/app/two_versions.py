@@ -1,0 +1,5 @@
+"""Prints which of two versions of a distribution is installed."""
+
+import importlib.metadata
+
+print(importlib.metadata.version("plain"))
