@@ -14,6 +14,8 @@ from bazel import CHECKOUT, Workspace, copy_workspace
 from layers import Layer
 
 WORKSPACES = Path(__file__).parent / "workspaces"
+# Their tests run in Bazel.
+collect_ignore = [str(WORKSPACES)]
 EXAMPLE = CHECKOUT / "examples" / "web_service"
 
 
