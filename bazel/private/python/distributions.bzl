@@ -96,8 +96,9 @@ def _distributions_impl(target, ctx):
         opaque = depset(opaque, transitive = [info.opaque for info in infos], order = "preorder"),
     )]
 
-# Attributes with dependencies. `actual` is that of aliases made by rules, `resolutions` that of virtual ones.
-_DEPENDENCIES = ["deps", "actual", "resolutions"]
+# Attributes with dependencies; `actual` is that of aliases made by rules. Binaries decide which `resolutions` they use.
+_DEPENDENCIES = ["deps", "actual"]
+_NOT_OWN = _DEPENDENCIES + ["resolutions"]
 
 distributions = aspect(
     implementation = _distributions_impl,
@@ -128,7 +129,7 @@ def _own_files(target, ctx):
     files = {file: None for file in target[DefaultInfo].files.to_list()}
     for attribute in dir(ctx.rule.files):
         value = getattr(ctx.rule.files, attribute)
-        if type(value) == "list" and attribute not in _DEPENDENCIES and not attribute.startswith("_"):
+        if type(value) == "list" and attribute not in _NOT_OWN and not attribute.startswith("_"):
             files |= {file: None for file in value}
     return files.keys()
 

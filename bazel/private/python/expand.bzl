@@ -12,7 +12,9 @@ def expand(ctx, attribute, value):
         The expanded string.
     """
     parts = [ctx.bin_dir.path, ctx.label.workspace_root, ctx.label.package]
-    targets = ctx.attr.data + ctx.attr.srcs + ctx.attr.deps
+
+    # Bazel crashes on a label that occurs twice.
+    targets = {target.label: target for target in ctx.attr.deps + ctx.attr.srcs + ctx.attr.data}.values()
     return ctx.expand_make_variables(attribute, ctx.expand_location(value, targets), {
         "RULEDIR": "/".join([part for part in parts if part]),
         "TARGET": str(ctx.label).lstrip("@"),

@@ -1,3 +1,0 @@
-from mixed.flag import VALUE
-
-print(VALUE)
