@@ -30,7 +30,7 @@ def image_runfiles(binary, root, workspace):
     if not executable or not info.default_runfiles or BinaryClosureInfo not in binary:
         fail("{} is not executable: py_image_layer requires a py_binary or another executable target with runfiles".format(binary.label))
     closure = binary[BinaryClosureInfo]
-    executable_path = (root + "/" if root else "") + _repository_relative(executable)
+    executable_path = (root + "/" if root else "") + repository_relative(executable)
     prefix = executable_path + ".runfiles/"
 
     places = {}  # files to image paths
@@ -56,7 +56,7 @@ def image_runfiles(binary, root, workspace):
     paths += [(path, file.is_directory) for path, file in links] + [(path, False) for path in empties]
     found = survey(
         [path.removeprefix(prefix) + ("/" if is_tree else "") for path, is_tree in paths],
-        _repository_relative(executable),
+        repository_relative(executable),
     )
     unneeded = {prefix + wheel: None for wheel in found.wheels}
     if unneeded:
@@ -95,7 +95,7 @@ def _extra(kind, path, file = None, text = None):
     fields = [path] + ([file.path] if file else []) + ([text] if text else [])
     return struct(line = manifest_line(kind, *fields), path = path, file = file)
 
-def _repository_relative(file):
+def repository_relative(file):
     """Path within the repository: `pkg/bin` for both `pkg/bin` and `../repository/pkg/bin`."""
     path = file.short_path
     return path.split("/", 2)[2] if path.startswith("../") else path

@@ -66,7 +66,7 @@ MISTAKES = {
 def python(make_workspace) -> Workspace:
     """The workspace, with a package for mistakes."""
     workspace = make_workspace(WORKSPACES / "python", "python_mistakes")
-    for name in "x.py", "y.py", "a/wrong.py", "b/wrong.py":
+    for name in "x.py", "y.py", "wrong.py", "a/wrong.py", "b/wrong.py", "xwrong/wrong.py":
         file = workspace.folder / "wrong" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
@@ -95,6 +95,8 @@ def test_a_mistake_is_named(name, python) -> None:
         'srcs = ["x.py"]',
         'srcs = ["a/wrong.py", "b/wrong.py"], main = "a/wrong.py"',
         'srcs = ["a/wrong.py", "x.py"]',
+        # Only one is in the package; the other one's path has the same end.
+        'srcs = ["wrong.py", "xwrong/wrong.py"]',
         'srcs = ["x.py"], main = ":y.py"',
         TWICE.replace('":two"]', '":two"], resolutions = {"six": "@whl_clash//:pkg"}'),
     ],

@@ -36,10 +36,8 @@ def declare_environment(ctx, runtime, dependencies, imports, texts = {}, site_fi
         duplicates: as in `lay_out`.
     """
     workspace = ctx.workspace_name
-    name = "_{}.venv".format(ctx.label.name)
-    if "/" in ctx.label.name:
-        parent, _, base = ctx.label.name.rpartition("/")
-        name = "{}/_{}.venv".format(parent, base)
+    parent, slash, base = ctx.label.name.rpartition("/")
+    name = "{}{}_{}.venv".format(parent, slash, base)
     venv = "/".join([part for part in [ctx.label.workspace_name or workspace, ctx.label.package, name] if part])
     made = []
 
@@ -73,10 +71,10 @@ def declare_environment(ctx, runtime, dependencies, imports, texts = {}, site_fi
         place = "{}/{}".format(site_packages, path)
         link(place, "../" * path.count("/") + up + target)
 
-    known = {record.path: None for record in records}
     opaque = depset(transitive = [info.opaque for info in infos], order = "preorder").to_list()
+    elsewhere = {root: None for root in [record.path for record in records] + opaque + [workspace]}
     lines = [up + workspace]
-    lines += [up + root for root in imports.to_list() if root not in known and root not in opaque and root != workspace]
+    lines += [up + root for root in imports.to_list() if root not in elsewhere]
     lines.append(up.removesuffix("/"))
     lines += [_ADD_DIRECTORY.format(path = repr("/" + up + root)) for root in opaque]
     write(site_packages + "/_first_party.pth", "\n".join(lines) + "\n")

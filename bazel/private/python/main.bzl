@@ -1,5 +1,7 @@
 """Determines the file that a binary runs."""
 
+load("//bazel/private:runfiles.bzl", "repository_relative")
+
 def find_main(label, sources, main, main_file):
     """Determines the main file.
 
@@ -18,7 +20,8 @@ def find_main(label, sources, main, main_file):
     found = [file for file in sources if ("/" + file.short_path).endswith("/" + wanted)]
     if len(found) > 1:
         # A path in the package comes before the end of a longer one.
-        exact = [file for file in found if file.short_path.endswith("/".join([part for part in [label.package, wanted] if part]))]
+        path = "/".join([part for part in [label.package, wanted] if part])
+        exact = [file for file in found if repository_relative(file) == path]
         found = exact if len(exact) == 1 else found
     if not found and not main and len(sources) == 1:
         found = sources
