@@ -1,11 +1,12 @@
 """The virtual environment for IDEs."""
 
 import os
+import runpy
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import INTERPRETER, VERSION, Runfiles, ask_python
+from conftest import INTERPRETER, PROGRAMS, VERSION, Runfiles, ask_python
 
 MAIN = "rules_pylayer/bazel/private/python/make_venv.py"
 
@@ -102,6 +103,13 @@ def test_links_lead_out_of_the_runfiles(application):
         "space/one.py": f"{application.external}/one/space/one.py",
         "space/two.py": f"{application.external}/two/space/two.py",
     }
+
+
+def test_reserved_names_are_those_of_the_rules():
+    # The file of the rules is also one in Python.
+    rules = runpy.run_path(str(PROGRAMS / "reserved.bzl"))
+    program = runpy.run_path(str(PROGRAMS / "make_venv.py"))
+    assert [program["FIRST_PARTY_PTH"], *program["COVERAGE_FILES"]] == rules["RESERVED_NAMES"]
 
 
 def test_generated_sources_are_found(application, tmp_path):

@@ -1,9 +1,10 @@
 """Coverage of Python code, when Bazel collects it."""
 
 load("//bazel/private:runfiles.bzl", "runfiles_path")
+load(":reserved.bzl", "COVERAGE_MODULE", "COVERAGE_PTH")
 
 COVERAGE_ATTRIBUTES = {
-    "_coverage": attr.label(default = ":coverage", allow_files = True),
+    "_coverage": attr.label(default = ":" + COVERAGE_MODULE, allow_single_file = True),
 }
 
 # Merges the reports of the processes of a test.
@@ -32,9 +33,10 @@ def coverage_files(ctx, runtime):
         # The toolchain's is the file coverage/__main__.py.
         package = runfiles_path(runtime.coverage_tool.short_path, ctx.workspace_name).rpartition("/")[0]
         tool = json.encode(package.rpartition("/")[0])
-    start = "import _pylayer_coverage; _pylayer_coverage.start({}, {})\n".format(json.encode("{venv}"), tool)
+    module = COVERAGE_MODULE.removesuffix(".py")
+    start = "import {0}; {0}.start({1}, {2})\n".format(module, json.encode("{venv}"), tool)
     return struct(
-        texts = {"{site_packages}/_pylayer_coverage.pth": start},
-        site_files = {file.basename: file for file in ctx.files._coverage},
+        texts = {"{site_packages}/" + COVERAGE_PTH: start},
+        site_files = {COVERAGE_MODULE: ctx.file._coverage},
         files = runtime.coverage_files,
     )

@@ -6,6 +6,7 @@ An aspect looks at each target once, however many binaries depend on it.
 load("//bazel/private:py_binary_info.bzl", "PyBinaryInfo")
 load("//bazel/private:runfiles.bzl", "runfiles_path")
 load(":py_info.bzl", "py_info")
+load(":reserved.bzl", "RESERVED_NAMES")
 
 DistributionsInfo = provider(
     doc = "The site-packages directories in the dependencies of a target.",
@@ -22,9 +23,6 @@ has_libraries: whether it contains libraries that shared objects of other distri
 )
 
 _NAMES = ["site-packages", "dist-packages"]
-
-# Names in site-packages that belong to the environment.
-_RESERVED = ["_first_party.pth", "_pylayer_coverage.pth", "_pylayer_coverage.py"]
 
 def import_roots(label, imports, workspace):
     """The paths of the attribute `imports`, relative to the runfiles directory.
@@ -144,7 +142,7 @@ def _site_packages(root, files, workspace):
             continue
         path = path[len(root) + 1:]
         parts = path.split("/")
-        if parts[0] in _RESERVED:
+        if parts[0] in RESERVED_NAMES:
             continue
         entries.setdefault(parts[0], []).append(file)
         if ".so" in file.basename and _is_shared_object(file.basename) and len(parts) > 1:

@@ -3,6 +3,7 @@
 load("//bazel/private:runfiles.bzl", "runfiles_path")
 load(":distributions.bzl", "DistributionsInfo")
 load(":layout.bzl", "lay_out")
+load(":reserved.bzl", "FIRST_PARTY_PTH")
 
 # An empty `home` makes every version of CPython since 3.8 find its library from the link `bin/python3`, and from 3.11
 # on also for environments that `python -m venv` makes inside this one. Without the second line, packages that the
@@ -77,7 +78,7 @@ def declare_environment(ctx, runtime, dependencies, imports, texts = {}, site_fi
     lines += [up + root for root in imports.to_list() if root not in elsewhere]
     lines.append(up.removesuffix("/"))
     lines += [_ADD_DIRECTORY.format(path = repr("/" + up + root)) for root in opaque]
-    write(site_packages + "/_first_party.pth", "\n".join(lines) + "\n")
+    write("{}/{}".format(site_packages, FIRST_PARTY_PTH), "\n".join(lines) + "\n")
 
     for path, text in texts.items():
         write(path.replace("{site_packages}", site_packages), text.replace("{venv}", venv))

@@ -23,8 +23,10 @@ import types
 # In pyvenv.cfg, where Python ignores unknown keys.
 MARKER = "made-by = rules_pylayer"
 
-# For the build's own files, which are of no use here.
-SKIPPED = ("__pycache__", "_pylayer_coverage.pth", "_pylayer_coverage.py")
+# The environment's own files in site-packages, as in `reserved.bzl`. Those for coverage are of no use here.
+FIRST_PARTY_PTH = "_first_party.pth"
+COVERAGE_FILES = ("_pylayer_coverage.pth", "_pylayer_coverage.py")
+SKIPPED = ("__pycache__", *COVERAGE_FILES)
 
 # With a file of this name in a directory, Bazel does not follow the links there to find packages for `//...`.
 DO_NOT_FOLLOW = "DONT_FOLLOW_SYMLINKS_WHEN_TRAVERSING_THIS_DIRECTORY_VIA_A_RECURSIVE_TARGET_PATTERN"
@@ -167,7 +169,7 @@ def make(build, directory, target):
 
     for name in sorted(os.listdir(build.site_packages)):
         path = os.path.join(build.site_packages, name)
-        if name == "_first_party.pth":
+        if name == FIRST_PARTY_PTH:
             with open(path, encoding="utf-8") as file:
                 lines = [line for text in file.read().splitlines() for line in first_party(build, text)]
             write(os.path.join(site_packages, name), "".join(line + "\n" for line in dict.fromkeys(lines)))
