@@ -1,4 +1,4 @@
-"""The part of an image that Bazel does not build: the machine's libc, and other libraries that the layers link to."""
+"""What tests take from the machine: its Python, and the part of an image that Bazel does not build, the libc."""
 
 import io
 import json
@@ -16,6 +16,12 @@ ELF = b"\x7fELF"
 
 # Debian's merged /usr. A layer with one of these as a directory would hide the system.
 MERGED = ["bin", "lib", "lib64", "sbin"]
+
+
+def python_version() -> str:
+    """X.Y of the machine's Python, which is the interpreter of the workspaces."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return subprocess.check_output(["python3", "-c", code], text=True).strip()
 
 
 def base_layer(layers_root: Path, path: Path, python: str | None = None) -> Path:

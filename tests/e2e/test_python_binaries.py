@@ -73,7 +73,7 @@ def test_metadata_and_resources_are_found(facts) -> None:
 
 def test_only_what_was_declared_is_on_the_path(facts, bin) -> None:
     runfiles = f"{bin}/probe.runfiles"
-    site_packages = f"{runfiles}/_main/app/_probe.venv/lib/python3.11/site-packages"
+    site_packages = f"{runfiles}/_main/app/_probe.venv/lib/python{facts['version']}/site-packages"
     own = [path for path in facts["path"] if path.startswith(runfiles)]
     assert own == [
         site_packages,

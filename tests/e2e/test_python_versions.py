@@ -6,6 +6,7 @@ import pytest
 
 from bazel import Workspace
 from conftest import WORKSPACES, BuiltWorkspace
+from machine import python_version
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def python(make_workspace) -> BuiltWorkspace:
     return workspace
 
 
-@pytest.mark.parametrize(("name", "version"), [("old", "3.8"), ("new", "3.14")])
+@pytest.mark.parametrize(("name", "version"), [("old", "3.8"), ("new", "3.99")])
 def test_a_binary_runs_the_version_that_it_asks_for(name, version, python) -> None:
     printed = python.run("run", "--color=no", "--curses=no", f"//versions:{name}").output
     assert printed.startswith(f"stand-in {version} -B -I /")
@@ -25,15 +26,14 @@ def test_a_binary_runs_the_version_that_it_asks_for(name, version, python) -> No
 def test_a_binary_that_asks_for_none_gets_the_default(python) -> None:
     paths = python.layers("//versions:layers")["default"].paths
     libraries = [path for path in paths if "/_default.venv/lib/" in path]
-    assert libraries == [
-        "versions/new.runfiles/_main/versions/_default.venv/lib/python3.11/site-packages/_first_party.pth"
-    ]
+    venv = "versions/new.runfiles/_main/versions/_default.venv"
+    assert libraries == [f"{venv}/lib/python{python_version()}/site-packages/_first_party.pth"]
 
 
 def test_an_image_has_every_version_that_its_binaries_ask_for(python) -> None:
     paths = python.layers("//versions:layers")["interpreter"].paths
     libraries = {match[1] for match in map(re.compile(r"(python3\.\d+)/os\.py$").search, paths) if match}
-    assert libraries == {"python3.8", "python3.11", "python3.14"}
+    assert libraries == {"python3.8", f"python{python_version()}", "python3.99"}
     environments = {path for path in python.layers("//versions:layers")["default"].paths if path.endswith("/bin/python3")}
     runfiles = "versions/new.runfiles/_main/versions"
     assert environments == {f"{runfiles}/_{name}.venv/bin/python3" for name in ("default", "new", "old")}
@@ -63,17 +63,17 @@ def test_a_version_is_for_sources_and_not_for_data(python) -> None:
 REGISTER = "Register it: python.toolchain(python_version = \"{}\") in MODULE.bazel, python_register_toolchains in a WORKSPACE, or a toolchain of your own"
 
 
-@pytest.mark.parametrize("version", ["3.12", "3.14", "3.14.1", "4.0"])
+@pytest.mark.parametrize("version", ["3.7", "3.99", "3.99.1", "4.0"])
 def test_a_version_that_is_not_registered_is_an_error(version, python) -> None:
     message = build_one(python, f'python_version = "{version}"')
     assert f"no toolchain is registered for Python {version}; Bazel chose " in message
-    assert "bin/python3, of Python 3.11. " in message
+    assert f"bin/python3, of Python {python_version()}. " in message
     assert f"rules_python's extension has python_3_9. {REGISTER.format(version)}" in message
 
 
 def test_the_third_number_is_compared_with_that_of_the_interpreter(python) -> None:
-    message = build_one(python, 'python_version = "3.13.5"')
-    assert "3.13.5" in message and "3.13.1" in message
+    message = build_one(python, 'python_version = "3.98.5"')
+    assert "3.98.5" in message and "3.98.1" in message
 
 
 @pytest.mark.parametrize("version", ["3", "three", "3.011", "3.11.7.1", "3.", ">=3.11"])

@@ -1,5 +1,7 @@
 """Interpreters that are registered for one version of Python, as users register their own."""
 
+load("@web_service//python:host_python.bzl", "find_python")
+
 _BUILD = """\
 load("@rules_python//python:defs.bzl", "py_runtime", "py_runtime_pair")
 
@@ -47,4 +49,13 @@ stand_in_interpreter = repository_rule(
         "version": attr.string(doc = "The version that it is registered for."),
     },
     doc = "A script in the place of an interpreter.",
+)
+
+def _machine_python_impl(rctx):
+    rctx.file("BUILD.bazel", "")
+    rctx.file("version.bzl", "MACHINE_VERSION = \"{}\"\n".format(find_python(rctx).version))
+
+machine_python = repository_rule(
+    implementation = _machine_python_impl,
+    doc = "The version, X.Y, of the machine's Python, which is the default one.",
 )

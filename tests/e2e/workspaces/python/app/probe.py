@@ -71,7 +71,7 @@ def main():
         "path": sys.path,
         "prefix": sys.prefix,
         "resource": importlib.resources.files("app.lib").joinpath("resource.txt").read_text(),
-        "version": list(sys.version_info[:3]),
+        "version": "{}.{}".format(*sys.version_info),
         "versions": {name: importlib.metadata.version(name) for name in ("plain", "space-one", "space-two")},
     }
     if "DATA" in os.environ:
