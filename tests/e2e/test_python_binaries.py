@@ -292,14 +292,21 @@ def test_a_binary_is_a_tool_of_an_action_with_every_strategy(python, address, st
 
 def test_the_launcher_and_the_layers_have_the_same_bytes_with_every_strategy(python, bin, address) -> None:
     # A layer has the launcher and the environment.
+    targets = ["//app:layers", "//app:probe"]
     files = [bin / "probe", *python.files("//app:layers")]
     contents = set()
     for strategy, options in STRATEGIES.items():
-        options = [*options, f"--remote_executor={address}"] if strategy.startswith("remote") else options
+        remote = [f"--remote_executor={address}"] if strategy.startswith("remote") else []
         options = [option.replace("=Genrule", "=PyImageLayer") for option in options]
         for file in files:
             file.unlink(missing_ok=True)
-        python.build("//app:layers", "//app:probe", *options, *(["--remote_download_toplevel"] if "remote" in strategy else []))
+        result = python.build(*targets, *remote, *options)
+        if "--remote_download_minimal" in options:
+            assert result.processes["remote"] >= len(files)
+            assert [file for file in files if file.exists()] == []
+            # The results of the actions are downloaded, and none runs again.
+            result = python.build(*targets, *remote, "--remote_download_toplevel")
+            assert set(result.processes) <= {"internal", "remote cache hit"}
         contents.add(tuple(sha256(file.read_bytes()) for file in files))
     assert len(contents) == 1
 
