@@ -68,7 +68,8 @@ def test_a_version_that_is_not_registered_is_an_error(version, python) -> None:
     message = build_one(python, f'python_version = "{version}"')
     assert f"no toolchain is registered for Python {version}; Bazel chose " in message
     assert f"bin/python3, of Python {python_version()}. " in message
-    assert f"rules_python's extension has python_3_9. {REGISTER.format(version)}" in message
+    advice = 'but in this version of rules_python, MODULE.bazel must register them: register_toolchains("@python_3_9_toolchains//:all")'
+    assert f"rules_python's extension has python_3_9, {advice}. {REGISTER.format(version)}" in message
 
 
 def test_the_third_number_is_compared_with_that_of_the_interpreter(python) -> None:

@@ -23,8 +23,11 @@ PY_INFOS = [
 # From X.Y and X.Y.Z to the value of rules_python's flag `python_version`, or `None` if it takes any version.
 RULES_PYTHON_FLAG_VALUES = {flag_values}
 
-# The names that rules_python's extension knows registered interpreters by.
-REGISTERED_INTERPRETERS = {registered}
+# The names of the interpreters of rules_python's extension.
+EXTENSION_INTERPRETERS = {interpreters}
+
+# Whether the extension registers their toolchains, as it does since 0.23. Before, the root module has to.
+EXTENSION_REGISTERS = {registers}
 """
 
 # What the flag takes depends on the version of rules_python: any string since 0.36; before, the versions that
@@ -71,18 +74,24 @@ def _pylayer_python_impl(rctx):
         loads.append("load({}, {} = {})\n".format(repr(bzl), name, repr(symbol)))
         rows.append(name)
         fields.append("{" + ", ".join(["{}: depset()".format(repr(field)) for field in depsets]) + "}")
-    registered = "[]"
+    interpreters = "[]"
+    registers = True
     if rctx.attr.interpreters:
         loads.append("load({}, _INTERPRETERS = \"INTERPRETER_LABELS\")\n".format(repr(str(rctx.attr.interpreters))))
 
         # Since 0.31, NAME_host stands for the interpreter of the host; since 1.0, nothing else is listed.
-        registered = "{name.removesuffix(\"_host\"): None for name in _INTERPRETERS}.keys()"
+        interpreters = "{name.removesuffix(\"_host\"): None for name in _INTERPRETERS}.keys()"
+
+        # The toolchains are next to the list.
+        build = rctx.path(rctx.attr.interpreters).dirname.get_child("BUILD.bazel")
+        registers = not build.exists or rctx.read(build) != ""
     rctx.file("BUILD.bazel", "")
     rctx.file("defs.bzl", _DEFS.format(
         flag_values = _flag_values(rctx),
         loads = "".join(loads),
+        interpreters = interpreters,
         providers = ", ".join(rows),
-        registered = registered,
+        registers = registers,
         rows = ", ".join(["({}, {})".format(row, field) for row, field in zip(rows, fields)]),
     ))
 
@@ -90,7 +99,7 @@ pylayer_python_repository = repository_rule(
     implementation = _pylayer_python_impl,
     doc = "What the rules for Python must know about other rule sets.",
     attrs = {
-        "interpreters": attr.label(doc = "The file of rules_python's extension that lists registered interpreters."),
+        "interpreters": attr.label(doc = "The file of rules_python's extension that lists its interpreters."),
         "providers": attr.string_list(
             doc = "Further providers like PyInfo, each as JSON: label of its file, symbol, and the names of depsets that its constructor also needs.",
         ),

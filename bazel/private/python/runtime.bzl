@@ -1,6 +1,6 @@
 """The Python runtime that the toolchain gives to a binary."""
 
-load("@pylayer_python//:defs.bzl", "REGISTERED_INTERPRETERS")
+load("@pylayer_python//:defs.bzl", "EXTENSION_INTERPRETERS", "EXTENSION_REGISTERS")
 load("//bazel/private:runfiles.bzl", "runfiles_path")
 
 PYTHON_TOOLCHAIN_TYPE = "@bazel_tools//tools/python:toolchain_type"
@@ -112,7 +112,12 @@ def _patchlevel(version, files):
     return None
 
 def _advice(asked):
-    registered = "rules_python's extension has {}. ".format(", ".join(REGISTERED_INTERPRETERS)) if REGISTERED_INTERPRETERS else ""
+    registered = ""
+    if EXTENSION_INTERPRETERS:
+        registered = "rules_python's extension has {}{}. ".format(
+            ", ".join(EXTENSION_INTERPRETERS),
+            "" if EXTENSION_REGISTERS else ", but in this version of rules_python, MODULE.bazel must register them: register_toolchains(\"@{}_toolchains//:all\")".format(EXTENSION_INTERPRETERS[0]),
+        )
     return "{}Register {}: python.toolchain(python_version = \"{}\") in MODULE.bazel, python_register_toolchains in a WORKSPACE, or a toolchain of your own".format(
         registered,
         "it" if asked else "one",

@@ -1,7 +1,7 @@
 """The extension that registers interpreters. This one only lists them."""
 
 def _hub_impl(rctx):
-    rctx.file("BUILD.bazel", "")
+    rctx.file("BUILD.bazel", "# The toolchains.\n")
     lines = ["    \"{}_host\": None,\n".format(name) for name in rctx.attr.names]
     rctx.file("interpreters.bzl", "INTERPRETER_LABELS = {\n" + "".join(lines) + "}\n")
 
