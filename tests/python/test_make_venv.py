@@ -105,6 +105,14 @@ def test_links_lead_out_of_the_runfiles(application):
     }
 
 
+def test_a_directory_that_cannot_be_made_is_one_line(application, tmp_path):
+    (tmp_path / "file").touch()
+    result = application.make(f"{tmp_path}/file/venv")
+    assert result.returncode == 1
+    assert result.stdout.startswith(f"Cannot make {tmp_path}/file/venv: [Errno ")
+    assert result.stdout.count("\n") == 1
+
+
 def test_reserved_names_are_those_of_the_rules():
     # The file of the rules is also one in Python.
     rules = runpy.run_path(str(PROGRAMS / "reserved.bzl"))

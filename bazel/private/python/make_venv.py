@@ -51,10 +51,12 @@ def main(arguments):
         return "{} exists, and was not made by this program. Remove it, or name another directory.".format(target)
 
     staging = "{}.new-{}".format(target, os.getpid())
-    os.makedirs(os.path.dirname(target), exist_ok=True)
     try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
         make(build, staging, target)
         replace(staging, target)
+    except OSError as error:
+        return "Cannot make {}: {}".format(target, error)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     print("Made {0}\nIts interpreter is {0}/bin/python".format(target))
