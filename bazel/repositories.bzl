@@ -25,7 +25,8 @@ def pylayer_register_toolchains(
         sha256 = None,
         launcher = None,
         launcher_urls = None,
-        launcher_sha256 = None):
+        launcher_sha256 = None,
+        py_infos = []):
     """Provides and registers the `pylayer` program and the launcher of Python binaries.
 
     They are built from source with the host's Rust, unless `path` or `urls` is given.
@@ -39,6 +40,9 @@ def pylayer_register_toolchains(
             default, the launcher is built from source if the host has rustc.
         launcher_urls: With `urls`, URLs of the launcher, by target platform. By default, there is no launcher.
         launcher_sha256: SHA-256 of these downloads, by platform.
+        py_infos: Providers like PyInfo of further rule sets, to read and to return. Each is a dict with the attributes
+            of the tag `pylayer.py_info`: `bzl`, `symbol` (`"PyInfo"` by default) and `depsets`. `bzl` begins with the
+            repository: `"@aspect_rules_py//py:defs.bzl"`.
     """
     if launcher and (urls or not path):
         fail("pylayer_register_toolchains: launcher requires path")
@@ -59,5 +63,13 @@ def pylayer_register_toolchains(
 
     # Needs rules_python, but only once python.bzl is loaded.
     if not native.existing_rule("pylayer_python"):
-        pylayer_python_repository(name = "pylayer_python")
+        pylayer_python_repository(
+            name = "pylayer_python",
+            providers = [_provider(**info) for info in py_infos],
+        )
+    elif py_infos:
+        fail("pylayer_register_toolchains: py_infos must be in the first call")
     native.register_toolchains("@{}//:all".format(name))
+
+def _provider(bzl, symbol = "PyInfo", depsets = []):
+    return json.encode([bzl, symbol, depsets])

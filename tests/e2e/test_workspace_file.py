@@ -59,6 +59,13 @@ def test_a_python_binary_becomes_an_image(workspace) -> None:
     assert f"{library}/site-packages/six.py" in paths["default"]
 
 
+def test_a_library_of_another_rule_set_is_a_dependency(workspace) -> None:
+    workspace.build("//python:default")
+    site_packages = workspace.folder / "bazel-bin/python/_default.venv/lib/python3.10/site-packages"
+    paths = (site_packages / "_first_party.pth").read_text().splitlines()
+    assert [path for path in paths if path.endswith("/tools/python/other")]
+
+
 def test_a_version_that_is_not_registered_is_an_error(workspace) -> None:
     folder = workspace.folder / "wrong"
     folder.mkdir()
