@@ -1,20 +1,21 @@
-//! Finds the directory of the interpreter for the dynamic loader.
+//! Finds the directory that the dynamic loader needs as the interpreter's `$ORIGIN` if there is no `/proc`.
 //!
-//! Interpreters that can be moved find their `libpython` by a run path such as `$ORIGIN/../lib`. The loader
-//! of glibc takes `$ORIGIN` of a program from `/proc/self/exe`, and if there is no `/proc`, from the variable
-//! `LD_ORIGIN_PATH` (`sysdeps/unix/sysv/linux/dl-origin.c`). The interpreter of a virtual environment is a
-//! symlink, so the directory is not that of the link, but that of the file to which it leads.
+//! An interpreter that can be moved finds its `libpython` by a run path such as `$ORIGIN/../lib`. glibc's
+//! loader takes `$ORIGIN` from `/proc/self/exe`, or, if it cannot read that, from the variable
+//! `LD_ORIGIN_PATH` (`sysdeps/unix/sysv/linux/dl-origin.c`). `/proc/self/exe` leads to the interpreter's
+//! file. The interpreter in the virtual environment is a symlink, so it has to be followed here.
 
 use crate::buffer::Path;
 use crate::errno::Errno;
 use crate::runfiles::{FileSystem, MAX_LINKS, follow, last_slash};
 
-/// Whether the loader of a program that this process executes can find the program's directory.
+/// Whether `/proc/self/exe` can be read, so that the loader needs no variable.
 pub fn is_known(system: &impl FileSystem) -> bool {
     system.read_link(c"/proc/self/exe", &mut Path::new()).is_ok()
 }
 
-/// Stores the directory of the file to which the absolute path `program` leads in `directory`.
+/// Follows the symlinks at the absolute path `program`, and stores the directory of the last path in
+/// `directory`. Components before the last one may be symlinks, which the kernel follows.
 pub fn find(system: &impl FileSystem, program: &[u8], directory: &mut Path) -> Result<(), Errno> {
     directory.set(program)?;
     let mut target = Path::new();
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_too_long_is_none() {
+    fn a_path_that_is_too_long_is_an_error() {
         let system = files(&[], &[("/directory/a", &"x".repeat(4090))]);
         assert_eq!(origin(&system, "/directory/a"), Err(Errno::ENAMETOOLONG));
     }

@@ -101,8 +101,10 @@ pub fn candidates(system: &impl FileSystem, clues: &Clues, visit: &mut Visit) ->
     Continue(())
 }
 
-/// Visits the candidates for a program at an absolute path, which becomes the path to which its
-/// symlinks lead.
+/// Visits the candidates beside and above a program, given its absolute path.
+///
+/// If the path is a symlink, those of the path to which it leads come next, and so on. `program` becomes
+/// the last of these paths.
 fn beside_program(system: &impl FileSystem, program: &mut Path, visit: &mut Visit) -> ControlFlow<()> {
     let mut target = Path::new();
     for _ in 0..=MAX_LINKS {
