@@ -57,7 +57,8 @@ fn missing_runfiles() {
              app:   /other.runfiles\n\
              app:   /another.runfiles\n\
              app:   {directory}/app.runfiles\n\
-             app: run the program from where it was built, move its runfiles directory with it, or set RUNFILES_DIR\n"
+             app: run the program from where it was built, move its runfiles directory with it, or set RUNFILES_DIR\n\
+             app: with --noenable_runfiles or --nobuild_runfile_links, Bazel does not make the directory\n"
         )
     );
 }
@@ -71,7 +72,7 @@ fn long_lists_are_cut() {
     }
     tree.link("app", "link29");
     let (code, message) = failure(&mut tree.command("app"));
-    assert_eq!((code, message.lines().count()), (127, 23));
+    assert_eq!((code, message.lines().count()), (127, 24));
     assert!(message.contains("app:   and other directories\n"), "{message}");
 }
 

@@ -150,6 +150,7 @@ fn explain_missing_runfiles(message: &mut Message<Stderr>, clues: &Clues, config
         message.line(&[b"  and other directories"]);
     }
     message.line(&[b"run the program from where it was built, move its runfiles directory with it, or set RUNFILES_DIR"]);
+    message.line(&[b"with --noenable_runfiles or --nobuild_runfile_links, Bazel does not make the directory"]);
 }
 
 /// Says why a file of the runfiles cannot be used. Returns the exit code.
