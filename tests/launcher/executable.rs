@@ -104,8 +104,10 @@ fn mistakes_name_the_file() {
         error(&template(), json!({"venv": VENV})),
         "pylayer: settings.json: missing field `main` at line 1 column 33\n"
     );
-    let message = error(&template(), json!({"venv": VENV, "main": MAIN, "options": ["x".repeat(20_000)]}));
+    let message = error(&template(), json!({"venv": VENV, "main": MAIN, "env": {"A": "x".repeat(16_352)}}));
     assert!(message.starts_with("pylayer: settings.json: the settings take "), "{message}");
+    // docs/python_rules.md and docs/formats.md have this number.
+    assert!(message.contains(" bytes more than the 16352 that the launcher has for them; "), "{message}");
     tree.launcher_with("other", &settings());
     assert_eq!(
         error(&tree.path("other"), settings()),
