@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pylayer::chunk::{self, ChunkSizes};
 use pylayer::codec::Codec;
-use pylayer::groups::{LayerGroup, LayerGroups, Patterns};
+use pylayer::groups::{Groups, LayerGroup, LayerGroups};
 use pylayer::header;
 use pylayer::image_path::ImagePath;
 use pylayer::inputs::{Content, FileContent, ResolvedEntry};
@@ -82,15 +82,14 @@ fn items() -> Vec<ResolvedEntry> {
     (0..FILES).map(item).collect()
 }
 
-fn settings() -> Settings {
+fn groups() -> Groups {
     let runfiles = ImagePath::new("app/server.runfiles").expect("the path has no odd component");
     let layer_groups = USER_GROUPS.iter().map(|(name, pattern)| LayerGroup::new(*name, *pattern)).collect();
-    let patterns = Patterns { layer_groups, ..Patterns::default() };
-    Settings { patterns: patterns.for_binary(&runfiles, &Survey::default()), ..Settings::default() }
+    Groups { layer_groups, ..Groups::default() }.for_binary(&runfiles, &Survey::default())
 }
 
 fn layer_plan() -> LayerPlan {
-    plan::plan(items(), &settings(), &Cancel::new()).expect("the paths do not clash")
+    plan::plan(items(), &Settings::default(), &Cancel::new()).expect("the paths do not clash")
 }
 
 fn encode_headers(criterion: &mut Criterion) {
@@ -110,17 +109,17 @@ fn encode_headers(criterion: &mut Criterion) {
 fn match_groups(criterion: &mut Criterion) {
     let path = |number| ImagePath::new(image_path(number)).expect("the path has no odd component");
     let paths: Vec<ImagePath> = (0..FILES).map(path).collect();
-    let settings = settings();
+    let groups = groups();
     criterion.bench_function("match 150,000 paths with 10 patterns", |bencher| {
         bencher.iter(|| {
-            let groups = LayerGroups::compile(&settings.patterns).expect("valid patterns");
+            let groups = LayerGroups::compile(&groups, &[]).expect("valid patterns");
             paths.iter().filter(|path| groups.group_of(path.tar_name()) == Some("packages")).count()
         });
     });
 }
 
 fn plan_entries(criterion: &mut Criterion) {
-    let (items, settings) = (items(), settings());
+    let (items, settings) = (items(), Settings::default());
     criterion.bench_function("plan 150,000 files", |bencher| {
         bencher.iter_batched(
             || items.clone(),

@@ -1,6 +1,6 @@
 //! Runs one action of the Bazel rule, from its arguments to its outputs: writes a layer, validates all
-//! layers, warns about groups without files, configures a launcher, or compares files that have the same
-//! path in site-packages. Persistent workers and one-shot processes, started by Bazel or a remote executor,
+//! layers, warns about groups without files, merges repository mappings, configures a launcher, or compares
+//! files that have the same path in site-packages. Persistent workers and one-shot processes, started by Bazel or a remote executor,
 //! run the same code.
 
 use std::io::Write;
@@ -18,16 +18,17 @@ use crate::cache::Cache;
 use crate::collisions;
 use crate::descriptor::Descriptor;
 use crate::exec_path;
-use crate::groups::{LayerGroups, Patterns};
+use crate::groups::{Groups, LayerGroups};
 use crate::inputs::{Digests, Inputs, KnownFiles, LastingContent, Links};
 use crate::launcher;
 use crate::layer::Image;
 use crate::manifest::Manifest;
 use crate::output::{self, Output};
 use crate::pipeline::{Pool, Times};
+use crate::repo_mapping;
 use crate::request::{
-    self, ActionRequest, LauncherRequest, LayerRequest, PackageCollisionsRequest, UnusedGroupsRequest,
-    ValidationRequest,
+    self, ActionRequest, LauncherRequest, LayerRequest, PackageCollisionsRequest, RepoMappingRequest,
+    UnusedGroupsRequest, ValidationRequest,
 };
 use crate::settings::{
     self, CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, Settings, UnusedGroups,
@@ -62,7 +63,7 @@ const MAX_FILES: u64 = 1 << 18;
 /// The thread pool, and the caches that outlive an action.
 pub struct Engine {
     pool: Pool,
-    groups: Cache<Patterns, Arc<LayerGroups>>,
+    groups: Cache<(Groups, Vec<String>), Arc<LayerGroups>>,
     manifests: Cache<LastingContent, Arc<Manifest>>,
     files: KnownFiles,
     log: bool,
@@ -96,13 +97,15 @@ impl Engine {
             ActionRequest::Layer(request) => self.write_layer(request, &flagfiles, inputs),
             ActionRequest::Validation(request) => self.validate_layers(request, &flagfiles, inputs),
             ActionRequest::UnusedGroups(request) => report_unused_groups(request, &flagfiles, inputs),
+            ActionRequest::RepoMapping(request) => merge_repo_mappings(request, &flagfiles, inputs),
             ActionRequest::Launcher(request) => configure_launcher(request, &flagfiles, inputs),
             ActionRequest::PackageCollisions(request) => check_collisions(request, &flagfiles, inputs),
         }
     }
 
     fn write_layer(&self, request: LayerRequest, flagfiles: &[PathBuf], inputs: Inputs) -> Result<Outcome> {
-        let LayerRequest { layer, settings, manifest: manifest_path, output, descriptor, listing } = request;
+        let LayerRequest { layer, settings, groups, manifest: manifest_path, output, descriptor, listing } =
+            request;
         let _span = info_span!("layer", layer).entered();
         let start = Instant::now();
         let inputs = inputs.compared_to(&manifest_path);
@@ -112,27 +115,30 @@ impl Engine {
             .flatten()
             .map(PathBuf::as_path)
             .collect();
-        let read = flagfiles.iter().chain([&manifest_path, &settings]).map(PathBuf::as_path);
+        let read = flagfiles.iter().chain([&manifest_path, &settings]).chain(&groups).map(PathBuf::as_path);
         check_outputs(&outputs, read.chain(manifest.sources()))?;
         let settings: Settings = read_settings(&settings, inputs)?;
-        let groups = self.groups(&settings.patterns)?;
-        let image = Image::new(settings, groups)?;
-        let names = image.groups.names();
-        if !names.contains(&layer.as_str()) {
-            let known = names.join(", ");
+        let is_whole_manifest = groups.is_none();
+        let groups: Groups =
+            groups.map_or_else(|| Ok(Groups::default()), |path| read_settings(&path, inputs))?;
+        let compiled = self.groups(&groups, &settings.exclude)?;
+        let layers = compiled.layers();
+        if !is_whole_manifest && !layers.contains(&layer.as_str()) {
+            let known = layers.join(", ");
             bail!(
-                "--layer={}: there is no such layer group; the groups are {}",
+                "--layer={}: there is no such layer; the layers are {}",
                 show(layer.as_bytes()),
                 show(known.as_bytes())
             );
         }
-        let entries = image.entries(&manifest, inputs, |name| name == layer)?;
+        let image = Image::new(settings, compiled)?;
+        let entries = image.entries(&manifest, inputs, |name| is_whole_manifest || name == layer)?;
         let planned = image.plan(entries, inputs.cancel)?;
         let mut warnings: Vec<String> = planned.warnings(&layer).into_iter().collect();
         // The rule detects an empty manifest at analysis, and another action warns about it. An empty
         // default group is not a mistake: a tree might have contained files for it.
         if !planned.plan.holds_files() && !manifest.entries.is_empty() {
-            warnings.extend(warnings::empty_layer(&layer, &image.settings.patterns.layer_groups));
+            warnings.extend(warnings::empty_layer(&layer, &groups.layer_groups));
         }
         let planning = start.elapsed();
         let (output, written) =
@@ -166,14 +172,15 @@ impl Engine {
         inputs: Inputs,
     ) -> Result<Outcome> {
         let _span = info_span!("validation").entered();
-        let ValidationRequest { report, settings, validation_settings, manifests: paths, listings } = request;
+        let ValidationRequest { report, settings, groups, validation_settings, manifests: paths, listings } =
+            request;
         let manifests: Vec<Arc<Manifest>> =
             paths.iter().map(|path| self.manifest(path, inputs)).collect::<Result<_>>()?;
-        let read = flagfiles.iter().chain(&paths).chain([&settings, &validation_settings]);
+        let read = flagfiles.iter().chain(&paths).chain([&settings, &groups, &validation_settings]);
         let read = read.chain(listings.iter().map(|(_, path)| path)).map(PathBuf::as_path);
         check_outputs(&[&report], read.chain(manifests.iter().flat_map(|manifest| manifest.sources())))?;
-        let settings: Settings = read_settings(&settings, inputs)?;
-        let groups = self.groups(&settings.patterns)?;
+        let Settings { exclude, .. } = read_settings(&settings, inputs)?;
+        let groups = self.groups(&read_settings(&groups, inputs)?, &exclude)?;
         let settings: ValidationSettings = read_settings(&validation_settings, inputs)?;
         let mut layers = Vec::with_capacity(listings.len());
         for (name, file) in listings {
@@ -197,14 +204,16 @@ impl Engine {
         Ok(Outcome { summary, warnings: messages })
     }
 
-    fn groups(&self, patterns: &Patterns) -> Result<Arc<LayerGroups>> {
-        if let Some(compiled) = self.groups.get(patterns) {
+    fn groups(&self, groups: &Groups, exclude: &[String]) -> Result<Arc<LayerGroups>> {
+        let key = (groups.clone(), exclude.to_vec());
+        if let Some(compiled) = self.groups.get(&key) {
             return Ok(compiled);
         }
-        let compiled = Arc::new(LayerGroups::compile(patterns)?);
-        let texts = patterns.groups().map(|group| &group.pattern).chain(&patterns.exclude);
-        let bytes = texts.map(String::len).sum::<usize>();
-        self.groups.put(patterns.clone(), compiled.clone(), 1 + bytes as u64 / 1024);
+        let compiled = Arc::new(LayerGroups::compile(groups, exclude)?);
+        let patterns = groups.groups().map(|group| &group.pattern).chain(exclude);
+        let distributions = groups.distributions.iter().flat_map(|(directory, name)| [directory, name]);
+        let bytes = patterns.chain(distributions).map(String::len).sum::<usize>();
+        self.groups.put(key, compiled.clone(), 1 + bytes as u64 / 1024);
         Ok(compiled)
     }
 
@@ -288,6 +297,23 @@ fn report_unused_groups(
     let lines: String = warnings.iter().map(|line| format!("{line}\n")).collect();
     Output::keep([Output::with_content(&inputs.base.join(report), lines.as_bytes())?])?;
     Ok(Outcome { summary: format!("{} layer groups without files", layer_groups.len()), warnings })
+}
+
+/// Writes the union of the repository mappings of several binaries.
+fn merge_repo_mappings(
+    request: RepoMappingRequest,
+    flagfiles: &[PathBuf],
+    inputs: Inputs,
+) -> Result<Outcome> {
+    let RepoMappingRequest { output, mappings } = request;
+    check_outputs(&[&output], flagfiles.iter().chain(&mappings).map(PathBuf::as_path))?;
+    let mut texts = Vec::with_capacity(mappings.len());
+    for mapping in &mappings {
+        texts.push((mapping.as_path(), inputs.read(mapping)?.0));
+    }
+    let merged = repo_mapping::merge(&texts)?;
+    Output::keep([Output::with_content(&inputs.base.join(output), &merged)?])?;
+    Ok(Outcome { summary: format!("{} repository mappings merged", mappings.len()), warnings: Vec::new() })
 }
 
 /// Writes the executable of a Python binary.

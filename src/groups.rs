@@ -7,15 +7,16 @@
 //! Patterns match bytes, because paths need not be UTF-8: `.` matches any byte, and classes such as `\w`
 //! are ASCII.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::image_path::ImagePath;
 use crate::show::show;
+use crate::split;
 use crate::survey::{self, Survey};
 use crate::tables::{DEFAULT_GROUP_PATTERNS, REPOSITORY_NAMES};
 
@@ -51,42 +52,67 @@ impl LayerGroup {
     }
 }
 
-/// The patterns that divide the files of an image among its layers.
+/// How the files of an image are divided among its layers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Args)]
 #[serde(default, deny_unknown_fields)]
-pub struct Patterns {
+pub struct Groups {
     /// Put paths that match REGEX into a layer of their own; the first matching group wins
     #[arg(long = "layer-group", value_name = "NAME=REGEX", value_parser = parse_layer_group)]
     pub layer_groups: Vec<LayerGroup>,
     /// The groups that are tried after `layer_groups`.
     #[arg(skip)]
     pub default_groups: Vec<LayerGroup>,
-    /// Exclude paths that match REGEX
-    #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
-    pub exclude: Vec<String>,
+    /// Divide a group, by default the group packages, into at most N layers, by distribution
+    #[arg(long = "split", value_name = "[NAME=]N", value_parser = parse_split)]
+    pub split: Vec<Split>,
+    /// The runfiles directory, whose subdirectories are repositories.
+    #[arg(skip)]
+    pub runfiles: String,
+    /// The distributions in the repositories, by normalized name. A repository without one has a key of
+    /// its own ([`split::distribution_of`]).
+    #[arg(skip)]
+    pub distributions: BTreeMap<String, String>,
 }
 
-impl Patterns {
+/// A group that becomes several layers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    pub group: String,
+    /// How many at most.
+    #[serde(deserialize_with = "layer_count")]
+    pub layers: u32,
+}
+
+impl Groups {
     /// All groups in matching order.
     pub fn groups(&self) -> impl Iterator<Item = &LayerGroup> {
         self.layer_groups.iter().chain(&self.default_groups)
     }
 
-    /// These patterns and the default groups, with the placeholders filled in for a binary whose runfiles
+    /// These groups and the default groups, with the placeholders filled in for a binary whose runfiles
     /// are at `runfiles`, as in the Bazel rule.
-    pub fn for_binary(&self, runfiles: &ImagePath, found: &Survey) -> Patterns {
+    pub fn for_binary(&self, runfiles: &ImagePath, found: &Survey) -> Groups {
         let is_own =
             |name: &str| name != DEFAULT_GROUP && self.layer_groups.iter().any(|own| own.name == name);
-        let for_binary = |pattern: &String| for_binary(pattern, runfiles, found);
-        let group = |group: &LayerGroup| LayerGroup::new(&group.name, for_binary(&group.pattern));
-        Patterns {
+        let group =
+            |group: &LayerGroup| LayerGroup::new(&group.name, for_binary(&group.pattern, runfiles, found));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        // In the order of the names, so that the first distribution stands for a repository with several.
+        let packages = found.packages.iter().rev();
+        let distributions = packages.flat_map(|(distribution, repositories)| {
+            repositories.iter().map(move |repository| (text(repository), text(distribution)))
+        });
+        Groups {
             layer_groups: self.layer_groups.iter().map(group).collect(),
             default_groups: DEFAULT_GROUPS
                 .iter()
                 .filter(|default| !is_own(&default.name))
                 .map(group)
                 .collect(),
-            exclude: self.exclude.iter().map(for_binary).collect(),
+            split: self.split.clone(),
+            runfiles: text(runfiles.as_bytes()),
+            distributions: distributions.collect(),
         }
     }
 }
@@ -100,6 +126,25 @@ fn parse_layer_group(value: &str) -> Result<LayerGroup, String> {
         Some((name, pattern)) => Ok(LayerGroup::new(parse_layer_name(name)?, pattern)),
         None => Err("expected NAME=REGEX".to_string()),
     }
+}
+
+/// Parses `NAME=N`, or `N` for the default group of packages.
+fn parse_split(value: &str) -> Result<Split, String> {
+    let (group, layers) = value.split_once('=').unwrap_or(("packages", value));
+    let layers = layers.parse().ok().and_then(|layers| check_layer_count(layers).ok());
+    let layers = layers.ok_or_else(|| format!("expected a number of layers from 1 to {MAX_LAYERS}"))?;
+    Ok(Split { group: parse_layer_name(group)?, layers })
+}
+
+fn check_layer_count(layers: u32) -> Result<u32, String> {
+    match layers {
+        1..=MAX_LAYERS => Ok(layers),
+        _ => Err(format!("expected a number of layers from 1 to {MAX_LAYERS}, not {layers}")),
+    }
+}
+
+fn layer_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    check_layer_count(u32::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
 /// Parses the name of a group, which is also that of its layer's file. Names must not begin with `_` or
@@ -180,7 +225,7 @@ fn literal(bytes: &[u8]) -> String {
     regex::escape(&text.collect::<String>()).replace('\0', ".")
 }
 
-/// Sorts layers in image order. Those that change least come first, because a container runtime unpacks
+/// Sorts groups in image order. Those that change least come first, because a container runtime unpacks
 /// every layer above a changed one again.
 pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
     names.sort_by_key(|name| match *name {
@@ -192,6 +237,8 @@ pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
     names
 }
 
+/// The maximum number of layers of a group. Container runtimes take at most 127 layers per image.
+const MAX_LAYERS: u32 = 127;
 /// The maximum length of a pattern, and of all patterns in a list. The parser needs about 100 bytes of
 /// memory per byte. A list of a thousand patterns has 50 KiB.
 const PATTERN_TEXT_BYTES: usize = 64 << 10;
@@ -221,27 +268,52 @@ pub struct LayerGroups {
     groups: Vec<String>,
     /// The groups' patterns, then those of `exclude`. One pass over a path matches all of them.
     patterns: RegexSet,
+    /// The layers of the groups that have several.
+    split: HashMap<String, Vec<String>>,
+    /// The tar name of the runfiles directory, including the slash after it.
+    runfiles: Vec<u8>,
+    distributions: BTreeMap<String, String>,
 }
 
 impl LayerGroups {
-    /// Compiles `patterns`. Several groups may have the same name.
-    pub fn compile(patterns: &Patterns) -> Result<LayerGroups, Error> {
+    /// Compiles the patterns of `groups` and `exclude`. Several groups may have the same name.
+    pub fn compile(groups: &Groups, exclude: &[String]) -> Result<LayerGroups, Error> {
         // Each one separately first, because an error in a set does not say which pattern it is in.
-        for LayerGroup { name, pattern } in patterns.groups() {
+        for LayerGroup { name, pattern } in groups.groups() {
             check(pattern, || format!("the pattern of layer group {name:?},"))?;
         }
-        for pattern in &patterns.exclude {
+        for pattern in exclude {
             check(pattern, || "the exclude pattern".to_string())?;
         }
-        let all: Vec<&String> =
-            patterns.groups().map(|group| &group.pattern).chain(&patterns.exclude).collect();
+        let all: Vec<&String> = groups.groups().map(|group| &group.pattern).chain(exclude).collect();
+        let layers = |Split { group, layers }: &Split| {
+            (1..=*layers as usize).map(|number| split::layer_name(group, number)).collect()
+        };
+        let split = groups.split.iter().filter(|split| split.layers > 1);
         Ok(LayerGroups {
-            groups: patterns.groups().map(|group| group.name.clone()).collect(),
+            groups: groups.groups().map(|group| group.name.clone()).collect(),
             patterns: pattern_set(&all)?,
+            split: split.map(|split| (split.group.clone(), layers(split))).collect(),
+            runfiles: format!("./{}/", groups.runfiles).into_bytes(),
+            distributions: groups.distributions.clone(),
         })
     }
 
-    /// The group of the tar entry `name` (`./app/main.py`), or `None` if it is excluded.
+    /// The layer of the tar entry `name` (`./app/main.py`), or `None` if it is excluded.
+    pub fn layer_of(&self, name: &[u8]) -> Option<&str> {
+        let group = self.group_of(name)?;
+        let Some(layers) = self.split.get(group) else { return Some(group) };
+        let repository = name.strip_prefix(self.runfiles.as_slice()).unwrap_or_default();
+        let repository = repository.split(|&byte| byte == b'/').next().unwrap_or_default();
+        let known = std::str::from_utf8(repository).ok().and_then(|text| self.distributions.get(text));
+        let number = match known {
+            Some(distribution) => split::layer_number(distribution.as_bytes(), layers.len()),
+            None => split::layer_number(&split::distribution_of(repository), layers.len()),
+        };
+        Some(&layers[number - 1])
+    }
+
+    /// The group of the tar entry `name`, or `None` if it is excluded.
     pub fn group_of(&self, name: &[u8]) -> Option<&str> {
         let found = self.patterns.matches(name);
         if found.iter().any(|pattern| pattern >= self.groups.len()) {
@@ -266,6 +338,15 @@ impl LayerGroups {
         }
         names.push(DEFAULT_GROUP);
         names
+    }
+
+    /// The names of all layers in image order.
+    pub fn layers(&self) -> Vec<&str> {
+        let layers_of = |group| match self.split.get(group) {
+            Some(layers) => layers.iter().map(String::as_str).collect(),
+            None => vec![group],
+        };
+        image_order(self.names()).into_iter().flat_map(layers_of).collect()
     }
 }
 
@@ -340,16 +421,14 @@ fn problem(error: &regex::Error, what: &str, pattern: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn patterns(list: &[(&str, &str)], exclude: &[&str]) -> Patterns {
-        Patterns {
-            layer_groups: list.iter().map(|(name, pattern)| LayerGroup::new(*name, *pattern)).collect(),
-            default_groups: Vec::new(),
-            exclude: exclude.iter().map(|pattern| pattern.to_string()).collect(),
-        }
+    fn own(list: &[(&str, &str)]) -> Groups {
+        let layer_groups = list.iter().map(|(name, pattern)| LayerGroup::new(*name, *pattern)).collect();
+        Groups { layer_groups, ..Groups::default() }
     }
 
     fn groups(list: &[(&str, &str)], exclude: &[&str]) -> LayerGroups {
-        LayerGroups::compile(&patterns(list, exclude)).unwrap()
+        let exclude: Vec<String> = exclude.iter().map(|pattern| pattern.to_string()).collect();
+        LayerGroups::compile(&own(list), &exclude).unwrap()
     }
 
     fn group_of(groups: &LayerGroups, path: impl AsRef<[u8]>) -> Option<&str> {
@@ -389,8 +468,7 @@ mod tests {
 
     #[test]
     fn bad_lists_are_explained() {
-        let bad =
-            |pattern: &str| LayerGroups::compile(&patterns(&[("x", pattern)], &[])).unwrap_err().to_string();
+        let bad = |pattern: &str| LayerGroups::compile(&own(&[("x", pattern)]), &[]).unwrap_err().to_string();
         let what = r#"the pattern of layer group "x","#;
         assert_eq!(bad("a(b"), format!("{what} \"a(b\" is not a valid regular expression: unclosed group"));
         assert!(bad("a{1000000000}").contains("is not a valid regular expression"));
@@ -406,8 +484,8 @@ mod tests {
     #[test]
     fn default_groups_know_every_rule_sets_repositories() {
         let runfiles = ImagePath::new("app/server.runfiles").unwrap();
-        let patterns = Patterns::default().for_binary(&runfiles, &Survey::default());
-        let groups = LayerGroups::compile(&patterns).unwrap();
+        let groups = Groups::default().for_binary(&runfiles, &Survey::default());
+        let groups = LayerGroups::compile(&groups, &[]).unwrap();
         let table = include_str!("../tests/fixtures/default_layers.txt");
         for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (layer, path) = line.split_once(' ').unwrap();
@@ -455,12 +533,62 @@ mod tests {
     #[test]
     fn a_group_of_a_users_own_takes_the_place_of_the_default_one() {
         let runfiles = ImagePath::new("app/server.runfiles").unwrap();
-        let own = patterns(&[("packages", "{pip_package:six}"), ("default", "x")], &["{runfiles}y"]);
-        let patterns = own.for_binary(&runfiles, &Survey::default());
-        let names: Vec<&str> = patterns.groups().map(|group| group.name.as_str()).collect();
+        let own = own(&[("packages", "{pip_package:six}"), ("default", "x")]);
+        let groups = own.for_binary(&runfiles, &Survey::default());
+        let names: Vec<&str> = groups.groups().map(|group| group.name.as_str()).collect();
         assert_eq!(names, ["packages", "default", "interpreter", "default"]);
-        assert!(patterns.layer_groups[0].pattern.starts_with(r"^\./app/server\.runfiles/("));
-        assert_eq!(patterns.exclude, [r"^\./app/server\.runfiles/y"]);
+        assert!(groups.layer_groups[0].pattern.starts_with(r"^\./app/server\.runfiles/("));
+        let pattern = for_binary("{runfiles}y", &runfiles, &Survey::default());
+        assert_eq!(pattern, r"^\./app/server\.runfiles/y");
+    }
+
+    #[test]
+    fn a_group_is_split_by_distribution() {
+        let groups = Groups {
+            layer_groups: vec![LayerGroup::new("packages", "/pip_"), LayerGroup::new("whole", "/hub_")],
+            split: vec![Split { group: "packages".to_string(), layers: 8 }],
+            runfiles: "app/.runfiles".to_string(),
+            distributions: [("pip_311_six_py3", "six"), ("pip_six", "six")]
+                .map(|(repository, name)| (repository.to_string(), name.to_string()))
+                .into(),
+            ..Groups::default()
+        };
+        let groups = LayerGroups::compile(&groups, &["cache".to_string()]).unwrap();
+        let layer_of = |path: &str| groups.layer_of(format!("./app/.runfiles/{path}").as_bytes());
+        let six = split::layer_name("packages", split::layer_number(b"six", 8));
+        for path in ["pip_six/six.py", "pip_six/a/b", "pip_311_six_py3/six.py", "pip_six/"] {
+            assert_eq!(layer_of(path), Some(six.as_str()), "{path}");
+        }
+        assert_eq!(groups.group_of(b"./app/.runfiles/pip_six/six.py"), Some("packages"));
+        assert_eq!(layer_of("pip_six/cache"), None);
+        assert_eq!(layer_of("hub_six/six.py"), Some("whole"));
+        assert_eq!(layer_of("_main/six.py"), Some("default"));
+        // Without metadata, and outside of the runfiles.
+        assert!(layer_of("pip_other/x.py").unwrap().starts_with("packages_"));
+        assert!(groups.layer_of(b"./app/pip_six").unwrap().starts_with("packages_"));
+        let packages: Vec<String> = (1..=8).map(|number| format!("packages_{number}")).collect();
+        let packages = packages.iter().map(String::as_str);
+        assert_eq!(groups.layers(), [&["whole"], &packages.collect::<Vec<_>>()[..], &["default"]].concat());
+    }
+
+    #[test]
+    fn a_split_into_one_layer_is_none() {
+        let split = vec![Split { group: "x".to_string(), layers: 1 }];
+        let groups = LayerGroups::compile(&Groups { split, ..own(&[("x", "x")]) }, &[]).unwrap();
+        assert_eq!(groups.layer_of(b"./x"), Some("x"));
+        assert_eq!(groups.layers(), ["x", "default"]);
+    }
+
+    #[test]
+    fn numbers_of_layers_are_checked() {
+        let split = |group: &str, layers| Ok(Split { group: group.to_string(), layers });
+        assert_eq!(parse_split("8"), split("packages", 8));
+        assert_eq!(parse_split("torch=127"), split("torch", 127));
+        for value in ["", "0", "128", "-1", "x", "torch=", "torch=x", "4294967297"] {
+            let problem = parse_split(value).unwrap_err();
+            assert_eq!(problem, "expected a number of layers from 1 to 127", "{value}");
+        }
+        assert!(parse_split("a/b=2").unwrap_err().starts_with("a/b cannot be the name of a layer"));
     }
 
     #[test]

@@ -24,14 +24,14 @@ use bazel_worker::Cancel;
 /// What all layers of an image share.
 pub struct Image {
     pub settings: Settings,
-    /// Compiled from the patterns of `settings`.
+    /// Compiled together with the patterns that `settings` excludes.
     pub groups: Arc<LayerGroups>,
     /// The codec of `settings`.
     pub codec: Codec,
 }
 
 impl Image {
-    /// An image with these settings and their compiled patterns.
+    /// An image with these settings.
     pub fn new(settings: Settings, groups: Arc<LayerGroups>) -> Result<Image, codec::Error> {
         let codec = settings.codec()?;
         Ok(Image { settings, groups, codec })
@@ -44,7 +44,7 @@ impl Image {
         inputs: Inputs,
         is_wanted: impl Fn(&str) -> bool + Sync,
     ) -> Result<Vec<ResolvedEntry>, inputs::Error> {
-        let is_wanted = |path: &ImagePath| self.groups.group_of(path.tar_name()).is_some_and(&is_wanted);
+        let is_wanted = |path: &ImagePath| self.groups.layer_of(path.tar_name()).is_some_and(&is_wanted);
         debug_span!("inputs").in_scope(|| inputs.entries(manifest, &self.settings, is_wanted))
     }
 

@@ -10,6 +10,7 @@
 //! | [`stamp`] | file metadata → whether the content has changed |
 //! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and the sources of their contents |
 //! | [`survey`] | runfiles paths → [`survey::Survey`]: interpreters, packages and unneeded wheels (pure) |
+//! | [`split`] | the name of a distribution → one of several layers (pure) |
 //! | [`groups`] | ordered patterns → [`groups::LayerGroups`] → the layer of an image path |
 //! | [`settings`] | settings file → [`settings::Settings`] |
 //! | [`request`] | argument lines → [`request::ActionRequest`] |
@@ -25,6 +26,7 @@
 //! | [`layer`] | settings, manifest and files → a written layer |
 //! | [`validate`] | manifests and listings of all layers → problems of the image |
 //! | [`collisions`] | files of distributions that collide → report and message (pure) |
+//! | [`repo_mapping`] | the repository mappings of several binaries → their union (pure) |
 //! | [`launcher`] | the launcher of a Python binary + settings → its executable (pure) |
 //! | [`action`] | arguments of a Bazel action → its outputs |
 //! | [`pack`] | a built binary and its runfiles on disk → all layers, validated |
@@ -50,9 +52,11 @@ pub mod output;
 pub mod pack;
 pub mod pipeline;
 pub mod plan;
+pub mod repo_mapping;
 pub mod request;
 pub mod settings;
 pub mod show;
+pub mod split;
 pub mod stamp;
 pub mod survey;
 pub mod tables;

@@ -85,6 +85,11 @@ impl Output {
         Ok(output)
     }
 
+    /// The path of the temporary file.
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
     /// The temporary file.
     pub fn file(&mut self) -> &mut File {
         &mut self.file

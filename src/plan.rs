@@ -210,14 +210,14 @@ pub fn plan(items: Vec<ResolvedEntry>, settings: &Settings, cancel: &Cancel) -> 
     let mut entries: Vec<TarEntry> = Vec::with_capacity(items.len() + items.len() / 4);
     if items.is_empty() && !settings.root.is_empty() {
         let in_root = format!("./{}/", settings.root).into();
-        entries.extend(new_directories(b"./", &in_root, &settings.root));
+        entries.extend(new_directories(b"./", &in_root, settings));
     }
     let mut stored: FoldHashMap<(u64, Bytes), Stored> = FoldHashMap::default();
     for ResolvedEntry { path, content } in items {
         cancel.check()?;
         let name = Bytes::from(path.into_tar_name());
         let previous = entries.last().map_or(&b"./"[..], |entry| &entry.name);
-        entries.extend(new_directories(previous, &name, &settings.root));
+        entries.extend(new_directories(previous, &name, settings));
         let (mode, body) = match content {
             Content::Empty => (settings.metadata.mode.of_data(), Body::EmptyFile),
             Content::Symlink(text) => (SYMLINK_MODE, Body::Symlink(text)),
@@ -344,7 +344,7 @@ fn describe(content: &Content) -> String {
 }
 
 /// Directory entries for the parents of `name` that are not parents of `previous`, the entry before it.
-fn new_directories(previous: &[u8], name: &Bytes, root: &str) -> Vec<TarEntry> {
+fn new_directories(previous: &[u8], name: &Bytes, settings: &Settings) -> Vec<TarEntry> {
     let parent = name.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
     // Most files are in the same directory as the one before them.
     if previous.starts_with(&name[..=parent]) {
@@ -353,16 +353,19 @@ fn new_directories(previous: &[u8], name: &Bytes, root: &str) -> Vec<TarEntry> {
     let shared = previous.iter().zip(name).take_while(|(a, b)| a == b).count();
     let slashes = (shared..=parent).filter(|index| name[*index] == b'/');
     slashes
-        .filter(|slash| is_ours(&name[2..*slash], root))
+        .filter(|slash| is_ours(&name[2..*slash], settings))
         .map(|slash| TarEntry { name: name.slice(..=slash), mode: DIRECTORY_MODE, body: Body::Directory })
         .collect()
 }
 
 /// Whether layers contain an entry for the directory `path`.
-fn is_ours(path: &[u8], root: &str) -> bool {
-    let at_or_below_root = root.is_empty()
-        || path.starts_with(root.as_bytes()) && matches!(path.get(root.len()), None | Some(b'/'));
-    at_or_below_root && !is_of_base_images(path)
+fn is_ours(path: &[u8], settings: &Settings) -> bool {
+    let is_in = |root: &str| {
+        root.is_empty()
+            || path.starts_with(root.as_bytes()) && matches!(path.get(root.len()), None | Some(b'/'))
+    };
+    let is_in_roots = is_in(&settings.root) || settings.runfiles_root.as_deref().is_some_and(is_in);
+    is_in_roots && !is_of_base_images(path)
 }
 
 /// Whether `path` is a directory that base images have.
@@ -557,8 +560,7 @@ mod tests {
     #[test]
     fn links_to_excluded_paths_are_taken_out_with_all_that_lead_to_them() {
         let exclude = vec!["/gone".to_string()];
-        let patterns = crate::groups::Patterns { exclude, ..Default::default() };
-        let groups = LayerGroups::compile(&patterns).unwrap();
+        let groups = LayerGroups::compile(&Default::default(), &exclude).unwrap();
         let mut items = vec![
             item("a", symlink("b")),
             item("b", symlink("d/gone.py")),

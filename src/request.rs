@@ -30,6 +30,9 @@ pub struct LayerRequest {
     pub layer: String,
     /// Exec path of the image's [`Settings`](crate::settings::Settings).
     pub settings: PathBuf,
+    /// Exec path of the image's [`Groups`](crate::groups::Groups). Without it, everything in the manifest
+    /// that is not excluded belongs to the layer.
+    pub groups: Option<PathBuf>,
     /// Exec path of the manifest.
     pub manifest: PathBuf,
     /// Exec path of the layer.
@@ -47,6 +50,8 @@ pub struct ValidationRequest {
     pub report: PathBuf,
     /// Exec path of the image's [`Settings`](crate::settings::Settings).
     pub settings: PathBuf,
+    /// Exec path of the image's [`Groups`](crate::groups::Groups).
+    pub groups: PathBuf,
     /// Exec path of the [`ValidationSettings`](crate::settings::ValidationSettings).
     pub validation_settings: PathBuf,
     /// Exec paths of the manifests: one per layer, and one of the entries in no layer.
@@ -62,6 +67,15 @@ pub struct UnusedGroupsRequest {
     pub report: PathBuf,
     /// Exec path of the [`UnusedGroups`](crate::settings::UnusedGroups).
     pub settings: PathBuf,
+}
+
+/// An action that merges the repository mappings of several binaries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoMappingRequest {
+    /// Exec path of the merged mapping.
+    pub output: PathBuf,
+    /// Exec paths of the binaries' mappings.
+    pub mappings: Vec<PathBuf>,
 }
 
 /// One action: configure the launcher of a Python binary.
@@ -92,22 +106,26 @@ pub enum ActionRequest {
     Layer(LayerRequest),
     Validation(ValidationRequest),
     UnusedGroups(UnusedGroupsRequest),
+    RepoMapping(RepoMappingRequest),
     Launcher(LauncherRequest),
     PackageCollisions(PackageCollisionsRequest),
 }
 
 impl ActionRequest {
     /// Parses argument lines such as `--layer=default`. An action with `--validation=…` validates, one
-    /// with `--unused_groups=…` warns about groups, one with `--launcher=…` configures a launcher, one
-    /// with `--package_collisions=…` compares files, any other writes a layer.
+    /// with `--unused_groups=…` warns about groups, one with `--merged_repo_mapping=…` merges mappings, one
+    /// with `--launcher=…` configures a launcher, one with `--package_collisions=…` compares files, any
+    /// other writes a layer.
     pub fn parse<'a>(arguments: impl IntoIterator<Item = &'a [u8]>) -> Result<ActionRequest, Error> {
         let mut manifests = Vec::new();
         let mut listings = Vec::new();
+        let mut mappings = Vec::new();
         let mut options = Options::default();
         for argument in arguments {
             let (name, value) = split(argument)?;
             match name {
                 "manifest" => manifests.push(path(name, value, exec_path::input)?),
+                "repo_mapping" => mappings.push(path(name, value, exec_path::input)?),
                 "layer_listing" => listings.push(parse_listing(value)?),
                 _ => options.add(name, value)?,
             }
@@ -119,12 +137,18 @@ impl ActionRequest {
             ActionRequest::Validation(ValidationRequest {
                 report,
                 settings: options.input("settings")?,
+                groups: options.input("groups")?,
                 validation_settings: options.input("validation_settings")?,
                 manifests: std::mem::take(&mut manifests),
                 listings: std::mem::take(&mut listings),
             })
         } else if let Some(report) = options.output("unused_groups")? {
             ActionRequest::UnusedGroups(UnusedGroupsRequest { report, settings: options.input("settings")? })
+        } else if let Some(output) = options.output("merged_repo_mapping")? {
+            if mappings.is_empty() {
+                return Err(Error::Missing("repo_mapping"));
+            }
+            ActionRequest::RepoMapping(RepoMappingRequest { output, mappings: std::mem::take(&mut mappings) })
         } else if options.0.contains_key("launcher") {
             ActionRequest::Launcher(LauncherRequest {
                 launcher: options.input("launcher")?,
@@ -139,17 +163,23 @@ impl ActionRequest {
             ActionRequest::Layer(LayerRequest {
                 layer: options.layer()?,
                 settings: options.input("settings")?,
+                groups: options.optional_input("groups")?,
                 manifest: manifests.pop().ok_or(Error::Missing("manifest"))?,
                 output: options.output("output")?.ok_or(Error::Missing("output"))?,
                 descriptor: options.output("descriptor")?,
                 listing: options.output("listing")?,
             })
         };
-        match (options.0.into_keys().next(), manifests.is_empty(), listings.is_empty()) {
-            (Some(name), ..) => Err(Error::Unknown(format!("--{}", show(name.as_bytes())))),
-            (None, false, _) => Err(Error::Twice("--manifest".to_string())),
-            (None, true, false) => Err(Error::Unknown("--layer_listing".to_string())),
-            (None, true, true) => Ok(request),
+        let unknown = |name: &str| Err(Error::Unknown(format!("--{}", show(name.as_bytes()))));
+        match options.0.into_keys().next() {
+            Some(name) => unknown(&name),
+            None if !manifests.is_empty() => match request {
+                ActionRequest::Layer(_) => Err(Error::Twice("--manifest".to_string())),
+                _ => unknown("manifest"),
+            },
+            None if !listings.is_empty() => unknown("layer_listing"),
+            None if !mappings.is_empty() => unknown("repo_mapping"),
+            None => Ok(request),
         }
     }
 }
@@ -232,8 +262,9 @@ mod tests {
     use super::*;
 
     const LAYER: [&str; 4] = ["--layer=default", "--settings=s", "--manifest=m", "--output=o"];
-    const VALIDATION: [&str; 4] =
-        ["--validation=report", "--settings=s", "--validation_settings=v", "--manifest=m"];
+    const VALIDATION: [&str; 5] =
+        ["--validation=report", "--settings=s", "--groups=g", "--validation_settings=v", "--manifest=m"];
+    const REPO_MAPPING: [&str; 2] = ["--merged_repo_mapping=r", "--repo_mapping=a"];
     const LAUNCHER: [&str; 3] = ["--launcher=l", "--settings=s", "--output=o"];
 
     fn parse(arguments: &[&str], more: &[&str]) -> Result<ActionRequest, String> {
@@ -246,15 +277,19 @@ mod tests {
         let layer = LayerRequest {
             layer: "default".into(),
             settings: "s".into(),
+            groups: None,
             manifest: "m".into(),
             output: "o".into(),
             descriptor: Some("d.json".into()),
             listing: None,
         };
-        assert_eq!(parse(&LAYER, &["--descriptor=d.json"]), Ok(ActionRequest::Layer(layer)));
+        assert_eq!(parse(&LAYER, &["--descriptor=d.json"]), Ok(ActionRequest::Layer(layer.clone())));
+        let layer = LayerRequest { groups: Some("g".into()), descriptor: None, ..layer };
+        assert_eq!(parse(&LAYER, &["--groups=g"]), Ok(ActionRequest::Layer(layer)));
         let validation = ValidationRequest {
             report: "report".into(),
             settings: "s".into(),
+            groups: "g".into(),
             validation_settings: "v".into(),
             manifests: vec!["m".into(), "n".into()],
             listings: vec![("a".into(), "x/a=b.mtree".into())],
@@ -264,6 +299,8 @@ mod tests {
         let unused = UnusedGroupsRequest { report: "r".into(), settings: "s".into() };
         let arguments = ["--unused_groups=r", "--settings=s"];
         assert_eq!(parse(&arguments, &[]), Ok(ActionRequest::UnusedGroups(unused)));
+        let mapping = RepoMappingRequest { output: "r".into(), mappings: vec!["a".into(), "b".into()] };
+        assert_eq!(parse(&REPO_MAPPING, &["--repo_mapping=b"]), Ok(ActionRequest::RepoMapping(mapping)));
         let mut launcher = LauncherRequest {
             launcher: "l".into(),
             settings: "s".into(),
@@ -292,16 +329,21 @@ mod tests {
         ] {
             assert_eq!(parse(&LAYER, &[argument]), Err(message.to_string()));
         }
-        for missing in LAYER.iter().chain(&VALIDATION[1..]) {
-            let all = if LAYER.contains(missing) { LAYER } else { VALIDATION };
-            let others: Vec<&str> = all.into_iter().filter(|argument| argument != missing).collect();
-            let name = missing.split_once('=').unwrap().0;
-            assert_eq!(parse(&others, &[]), Err(format!("argument {name}=… is missing")));
+        for (all, required) in [
+            (&LAYER[..], &LAYER[..]),
+            (&VALIDATION, &VALIDATION[1..]),
+            (&REPO_MAPPING, &REPO_MAPPING[1..]),
+            (&LAUNCHER, &LAUNCHER[1..]),
+        ] {
+            for missing in required {
+                let others: Vec<&str> = all.iter().copied().filter(|argument| argument != missing).collect();
+                let name = missing.split_once('=').unwrap().0;
+                assert_eq!(parse(&others, &[]), Err(format!("argument {name}=… is missing")));
+            }
         }
-        for missing in &LAUNCHER[1..] {
-            let others: Vec<&str> = LAUNCHER.into_iter().filter(|argument| argument != missing).collect();
-            let name = missing.split_once('=').unwrap().0;
-            assert_eq!(parse(&others, &[]), Err(format!("argument {name}=… is missing")));
+        for (all, unknown) in [(&LAUNCHER[..], "manifest"), (&LAYER, "repo_mapping")] {
+            let message = parse(all, &[&format!("--{unknown}=x")]).unwrap_err();
+            assert!(message.starts_with(&format!("unknown argument \"--{unknown}\"")), "{message}");
         }
         let message = parse(&["--package_collisions=r"], &[]).unwrap_err();
         assert_eq!(message, "argument --settings=… is missing");

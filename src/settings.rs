@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use crate::codec::{self, Codec};
 use crate::elf;
 use crate::exec_path;
-use crate::groups::{LayerGroup, Patterns};
+use crate::groups::LayerGroup;
 use crate::image_path::ImagePath;
 use crate::metadata::Metadata;
 use crate::show::{show, show_path};
@@ -23,17 +24,27 @@ use crate::tables::CODECS;
 /// would have to hash them.
 pub const DEDUPE_FROM: u64 = 4096;
 
+/// How the name of a runfiles directory ends.
+pub const RUNFILES: &str = ".runfiles";
+
 /// Everything that determines the bytes of an image's layers, except their manifests and files.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Args)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    #[command(flatten)]
-    pub patterns: Patterns,
+    /// Exclude paths that match REGEX
+    #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
+    pub exclude: Vec<String>,
     /// Directory of the image that everything goes into
     // Without leading or trailing slashes. Directories above it get no entries.
     #[arg(long, default_value = "/", value_name = "DIR", value_parser = parse_root)]
     #[serde(deserialize_with = "root")]
     pub root: String,
+    /// Directory of the image for the runfiles, which other images can share; ends in .runfiles [default:
+    /// PATH.runfiles next to the binary]
+    // As `root`. Directories in it get entries even if it is outside of `root`.
+    #[arg(long, value_name = "DIR", value_parser = parse_runfiles_root)]
+    #[serde(deserialize_with = "runfiles_root")]
+    pub runfiles_root: Option<String>,
     #[arg(long, default_value_t = Settings::default().compress, value_name = "NAME", help = codec::names())]
     pub compress: String,
     #[arg(long, value_name = "N", help = codec::levels(), allow_negative_numbers = true)]
@@ -48,8 +59,9 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            patterns: Patterns::default(),
+            exclude: Vec::new(),
             root: String::new(),
+            runfiles_root: None,
             compress: CODECS[0].name.clone(),
             level: None,
             metadata: Metadata::default(),
@@ -218,6 +230,20 @@ fn root<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     parse_root(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
+/// Parses the directory that images share. Launchers recognize a runfiles directory by its name.
+fn parse_runfiles_root(value: &str) -> Result<String, String> {
+    let root = parse_root(value)?;
+    match root.ends_with(RUNFILES) {
+        true => Ok(root),
+        false => Err(format!("expected a directory whose name ends in {RUNFILES}, such as /app/{RUNFILES}")),
+    }
+}
+
+fn runfiles_root<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let root = Option::<String>::deserialize(deserializer)?;
+    root.map(|root| parse_runfiles_root(&root)).transpose().map_err(de::Error::custom)
+}
+
 fn python_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let version = Option::<String>::deserialize(deserializer)?;
     match version {
@@ -253,6 +279,7 @@ fn machine<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::groups::{Groups, Split};
     use crate::metadata::ModeRule;
 
     fn settings(json: &str) -> Result<Settings, String> {
@@ -281,24 +308,18 @@ mod tests {
     #[test]
     fn everything_can_be_set() {
         let json = r#"{
-            "patterns": {
-                "layer_groups": [{"name": "numpy", "pattern": "é=b.*"}],
-                "default_groups": [{"name": "packages", "pattern": ""}],
-                "exclude": ["\\.whl$"]
-            },
+            "exclude": ["\\.whl$"],
             "root": "/srv/app/",
+            "runfiles_root": "/opt/.runfiles",
             "compress": "zstd",
             "level": 19,
             "metadata": {"uid": 1000, "gid": 2000, "uname": "app", "gname": "é", "mtime": 0, "mode": "detect"},
             "dedupe": false
         }"#;
         let expected = Settings {
-            patterns: Patterns {
-                layer_groups: vec![LayerGroup::new("numpy", "é=b.*")],
-                default_groups: vec![LayerGroup::new("packages", "")],
-                exclude: vec![r"\.whl$".to_string()],
-            },
+            exclude: vec![r"\.whl$".to_string()],
             root: "srv/app".to_string(),
+            runfiles_root: Some("opt/.runfiles".to_string()),
             compress: "zstd".to_string(),
             level: Some(19),
             metadata: Metadata {
@@ -313,6 +334,22 @@ mod tests {
         };
         assert!(!expected.dedupes(1 << 30));
         assert_eq!(settings(json), Ok(expected));
+
+        let json = r#"{
+            "layer_groups": [{"name": "numpy", "pattern": "é=b.*"}],
+            "default_groups": [{"name": "packages", "pattern": ""}],
+            "split": [{"group": "packages", "layers": 8}],
+            "runfiles": "app/.runfiles",
+            "distributions": {"pip_numpy": "numpy"}
+        }"#;
+        let expected = Groups {
+            layer_groups: vec![LayerGroup::new("numpy", "é=b.*")],
+            default_groups: vec![LayerGroup::new("packages", "")],
+            split: vec![Split { group: "packages".to_string(), layers: 8 }],
+            runfiles: "app/.runfiles".to_string(),
+            distributions: [("pip_numpy".to_string(), "numpy".to_string())].into(),
+        };
+        assert_eq!(parse::<Groups>(Path::new("x"), json.as_bytes()).unwrap(), expected);
 
         let json = r#"{"dropped": ["packages"], "validation": "warn", "validation_exceptions": ["x"], "cpu": "aarch64", "paths": 7}"#;
         let expected = ValidationSettings {
@@ -383,13 +420,21 @@ mod tests {
             (r#"{"metadata": {"mode": "0888"}}"#, "metadata.mode: expected octal permission bits"),
             (r#"{"metadata": {"uname": "a\u0000b"}}"#, "metadata.uname: it contains a NUL byte"),
             (
-                r#"{"patterns": {"layer_groups": [{"name": "a", "pattern": ""}, {"name": "b/c", "pattern": ""}]}}"#,
-                "patterns.layer_groups[1].name: b/c cannot be the name of a layer",
+                r#"{"runfiles_root": "/app/runfiles"}"#,
+                "runfiles_root: expected a directory whose name ends in",
             ),
+            (r#"{"runfiles_root": "/"}"#, "runfiles_root: expected a directory whose name ends in"),
         ] {
             let message = settings(json).unwrap_err();
             assert!(message.contains(expected), "{message}");
         }
+        let groups = |json: &str| parse::<Groups>(Path::new("x"), json.as_bytes()).map_err(|e| e.to_string());
+        let message =
+            groups(r#"{"layer_groups": [{"name": "a", "pattern": ""}, {"name": "b/c", "pattern": ""}]}"#);
+        let expected = "x: layer_groups[1].name: b/c cannot be the name of a layer";
+        assert!(message.unwrap_err().starts_with(expected));
+        let message = groups(r#"{"split": [{"group": "a", "layers": 128}]}"#).unwrap_err();
+        assert_eq!(message, "x: split[0].layers: expected a number of layers from 1 to 127, not 128");
         let message = parse::<Settings>(Path::new("x"), b"{\"root\": \"a\xff\"}").unwrap_err().to_string();
         assert!(message.starts_with("x: root: invalid unicode code point"), "{message}");
         let message =

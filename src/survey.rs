@@ -25,24 +25,29 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Surveys paths relative to a runfiles directory; the path of a tree ends in a slash. `binary` is
-    /// the path of the executable within its repository.
-    pub fn of<'a>(paths: impl Iterator<Item = &'a [u8]> + Clone, binary: &[u8]) -> Survey {
-        let own: BTreeSet<&[u8]> = paths.clone().filter_map(|path| repository_of(path, binary)).collect();
+    /// Surveys paths relative to a runfiles directory; the path of a tree ends in a slash. `binaries` are
+    /// the paths of the executables within their repositories.
+    pub fn of<'a>(paths: impl Iterator<Item = &'a [u8]> + Clone, binaries: &[&[u8]]) -> Survey {
+        // The executables, each with its repository.
+        let own: BTreeMap<&[u8], &[u8]> = paths
+            .clone()
+            .filter_map(|path| Some((path, binaries.iter().find_map(|binary| repository_of(path, binary))?)))
+            .collect();
+        let repositories: BTreeSet<&[u8]> = own.values().copied().collect();
         let mut interpreters = BTreeSet::new();
         let mut packages: BTreeMap<Vec<u8>, BTreeSet<&[u8]>> = BTreeMap::new();
         let mut wheels = BTreeSet::new();
         for path in paths.clone() {
             let parts = || -> Vec<&[u8]> { path.split(|&byte| byte == b'/').collect() };
             if path.ends_with(b"/os.py") {
-                interpreters.extend(interpreter(&parts(), &own, binary));
+                interpreters.extend(interpreter(&parts(), &own));
             } else if path.ends_with(b".dist-info/METADATA") {
                 if let Some((repository, distribution)) = package(&parts()) {
                     packages.entry(distribution).or_default().insert(repository);
                 }
             } else if path.ends_with(b".whl")
                 && let [repository, _] = parts()[..]
-                && !own.contains(repository)
+                && !repositories.contains(repository)
             {
                 wheels.insert((repository, path));
             }
@@ -75,12 +80,12 @@ fn repository_of<'a>(path: &'a [u8], binary: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// The directory of the interpreter whose `os.py` has these path components.
-fn interpreter(parts: &[&[u8]], own: &BTreeSet<&[u8]>, binary: &[u8]) -> Option<Vec<u8>> {
+fn interpreter(parts: &[&[u8]], binaries: &BTreeMap<&[u8], &[u8]>) -> Option<Vec<u8>> {
     let [directory @ .., b"lib", library, _] = parts else { return None };
-    let repository = *directory.first()?;
+    directory.first()?;
     let path = directory.join(&b'/');
-    let holds_binary =
-        own.contains(repository) && [repository, binary].join(&b'/').starts_with(&[&path[..], b"/"].concat());
+    let below = [&path[..], b"/"].concat();
+    let holds_binary = binaries.keys().any(|binary| binary.starts_with(&below));
     let in_package = parts.contains(&&b"site-packages"[..]);
     (is_versioned(library) && !holds_binary && !in_package).then_some(path)
 }

@@ -1,6 +1,7 @@
 """The actions of an image: writing a layer, validating all layers, and warning about unused groups."""
 
 load(":manifest.bzl", "write_manifest")
+load(":partition.bzl", "distributions_by_repository")
 load(":program.bzl", "LAYER_MNEMONIC", "arguments", "run_program", "set_values", "write_settings")
 load(":tables.bzl", "CODECS")
 
@@ -19,12 +20,9 @@ def write_image_settings(ctx, settings, patterns):
         The file.
     """
     return write_settings(ctx, "settings", {
-        "patterns": {
-            "layer_groups": _layer_groups(patterns.own_groups),
-            "default_groups": _layer_groups(patterns.default_groups),
-            "exclude": patterns.exclude,
-        },
+        "exclude": patterns.exclude,
         "root": settings.root,
+        "runfiles_root": settings.runfiles_root,
         "compress": settings.compress or "none",
         "level": settings.level,
         "metadata": set_values({
@@ -38,13 +36,34 @@ def write_image_settings(ctx, settings, patterns):
         "dedupe": settings.dedupe,
     })
 
-def write_layer(ctx, settings, image, layer, members):
+def write_groups(ctx, patterns, runfiles):
+    """Declares the action that writes how files are divided among the layers.
+
+    Args:
+        ctx: the rule's context.
+        patterns: as for `partition`.
+        runfiles: what `image_runfiles` returns.
+
+    Returns:
+        The file.
+    """
+    return write_settings(ctx, "groups", {
+        "layer_groups": _layer_groups(patterns.own_groups),
+        "default_groups": _layer_groups(patterns.default_groups),
+    } | ({
+        "split": [{"group": group, "layers": count} for group, count in patterns.split.items()],
+        "runfiles": runfiles.prefix.removesuffix("/"),
+        "distributions": distributions_by_repository(runfiles.found),
+    } if patterns.split else {}))
+
+def write_layer(ctx, settings, image, groups, layer, members):
     """Declares the action that writes one layer.
 
     Args:
         ctx: the rule's context.
         settings: the checked attributes.
         image: what `write_image_settings` returns.
+        groups: what `write_groups` returns.
         layer: the layer's name.
         members: what `partition` returns for the layer.
 
@@ -60,6 +79,11 @@ def write_layer(ctx, settings, image, layer, members):
     args = arguments(ctx)
     args.add(layer, format = "--layer=%s")
     args.add(image, format = "--settings=%s")
+
+    # Where nothing is left to decide, the layer does not depend on the groups, which change with every
+    # distribution that is added or updated.
+    decides = [] if members.is_certain else [groups]
+    args.add_all(decides, format_each = "--groups=%s")
     args.add(manifest, format = "--manifest=%s")
     args.add(output, format = "--output=%s")
     args.add(descriptor, format = "--descriptor=%s")
@@ -67,7 +91,7 @@ def write_layer(ctx, settings, image, layer, members):
     run_program(
         ctx,
         args,
-        inputs = members.files + members.inputs + [manifest, image],
+        inputs = members.files + members.inputs + [manifest, image] + decides,
         outputs = [output, descriptor, listing],
         mnemonic = LAYER_MNEMONIC,
         progress_message = "Writing image layer %{output}",
@@ -75,7 +99,7 @@ def write_layer(ctx, settings, image, layer, members):
     )
     return struct(layer = output, descriptor = descriptor, listing = listing, manifest = manifest)
 
-def validate_layers(ctx, settings, patterns, image, runfiles, layers, left_out):
+def validate_layers(ctx, settings, patterns, image, groups, runfiles, layers, left_out):
     """Declares the action that validates the layers, using their listings.
 
     The expected contents are in the manifests of the layers and of the entries in no layer, which must
@@ -87,6 +111,7 @@ def validate_layers(ctx, settings, patterns, image, runfiles, layers, left_out):
         settings: the checked attributes.
         patterns: as for `partition`.
         image: what `write_image_settings` returns.
+        groups: what `write_groups` returns.
         runfiles: what `image_runfiles` returns.
         layers: dict from layers to what `write_layer` returns.
         left_out: what `partition` returns for `NO_LAYER`.
@@ -110,6 +135,7 @@ def validate_layers(ctx, settings, patterns, image, runfiles, layers, left_out):
     args = arguments(ctx)
     args.add(report, format = "--validation=%s")
     args.add(image, format = "--settings=%s")
+    args.add(groups, format = "--groups=%s")
     args.add(validation_settings, format = "--validation_settings=%s")
     args.add_all(manifests, format_each = "--manifest=%s")
     for layer, files in layers.items():
@@ -118,7 +144,7 @@ def validate_layers(ctx, settings, patterns, image, runfiles, layers, left_out):
         ctx,
         args,
         # The only runfiles needed are trees, to list their files.
-        inputs = [files.listing for files in layers.values()] + runfiles.trees + manifests + [image, validation_settings],
+        inputs = [files.listing for files in layers.values()] + runfiles.trees + manifests + [image, groups, validation_settings],
         outputs = [report],
         mnemonic = "PyImageLayerValidation",
         progress_message = "Validating image layers %{label}",

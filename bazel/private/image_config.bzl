@@ -24,14 +24,13 @@ def write_image_config(ctx, binary, runfiles):
 
     Args:
         ctx: the rule's context.
-        binary: the target.
+        binary: the target that a container runs, the first of the image.
         runfiles: what `image_runfiles` returns.
 
     Returns:
         A dict from `CONFIG_PARTS` to files: `config` is JSON with everything. The others have a line for each value, as
         `oci_image` of rules_oci takes them, or are `None` if a value contains a line break.
     """
-    directory = "/" + runfiles.prefix.removesuffix("/")
     if PyBinaryInfo in binary:
         cmd, env = binary[PyBinaryInfo].args, binary[PyBinaryInfo].env
     else:
@@ -39,11 +38,11 @@ def write_image_config(ctx, binary, runfiles):
         variables = binary[RunEnvironmentInfo].environment if RunEnvironmentInfo in binary else {}
         env = {name: value for name, value in variables.items() if name not in _OF_BUILDS}
     config = {
-        "entrypoint": [directory.removesuffix(".runfiles")],
+        "entrypoint": ["/" + runfiles.executables[0]],
         "cmd": cmd,
         "env": env,
         # Where `bazel run` starts a binary, so that paths from $(rootpath) are the same.
-        "working_dir": directory + "/" + runfiles.workspace,
+        "working_dir": "/" + runfiles.prefix + runfiles.workspace,
     }
     return {
         "cmd": _write_lines(ctx, "cmd", cmd),

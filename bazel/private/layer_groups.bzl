@@ -177,22 +177,22 @@ def layer_finder(groups, exclude):
         exclude: list of patterns of excluded paths.
 
     Returns:
-        A function `layers_of(path, is_tree)` of an image path, such as `app/bin.runfiles/_main/x.py`, and
-        whether it is a tree artifact. It returns a list of the layers that the file, or a file in the
-        tree, may belong to.
+        A function `groups_of(path, is_tree)` of an image path, such as `app/bin.runfiles/_main/x.py`, and
+        whether it is a tree artifact. It returns a pair: a list of the groups that the file, or a file in the
+        tree, may belong to, and whether that is certain: there is one group, and no doubt about `exclude`.
     """
     match = new_matcher(exclude + [pattern for _, pattern in groups])
 
     # A path that may be excluded is an input of its layer, and the program excludes it.
-    layers = [None] * len(exclude) + [name for name, _ in groups]
-    layers_of_answer = {}
+    names = [None] * len(exclude) + [name for name, _ in groups]
+    groups_of_answer = {}
 
-    def layers_of(path, is_tree):
+    def groups_of(path, is_tree):
         answer = match("./" + path + ("/" if is_tree else ""), is_prefix = is_tree)
-        if answer not in layers_of_answer:
+        if answer not in groups_of_answer:
             indices, is_certain = answer
-            names = [layers[index] for index in indices] + ([] if is_certain else [DEFAULT_GROUP])
-            layers_of_answer[answer] = {name: None for name in names if name != None}.keys()
-        return layers_of_answer[answer]
+            found = {names[index]: None for index in indices} | ({} if is_certain else {DEFAULT_GROUP: None})
+            groups_of_answer[answer] = ([name for name in found if name != None], len(found) == 1)
+        return groups_of_answer[answer]
 
-    return layers_of
+    return groups_of

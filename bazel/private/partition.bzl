@@ -3,6 +3,7 @@
 load(":layer_groups.bzl", "DEFAULT_GROUP", "layer_finder")
 load(":manifest.bzl", "manifest_line")
 load(":runfiles.bzl", "file_kind", "runfiles_path")
+load(":split.bzl", "distribution_of", "distribution_of_tree", "layer_name", "layer_number")
 
 # The key of the entries in no layer, in dicts from layers.
 NO_LAYER = None
@@ -12,21 +13,33 @@ def partition(runfiles, patterns):
 
     Args:
         runfiles: what `image_runfiles` returns.
-        patterns: a struct of `groups` (names and patterns in matching order), `exclude` (patterns) and
-            `dropped` (names of groups). For `actions.bzl`, it also has the two parts of `groups`, `own_groups` and
-            `default_groups`.
+        patterns: a struct of `groups` (names and patterns in matching order), `exclude` (patterns),
+            `dropped` (names of groups) and `split` (dict from names of groups to how many layers each becomes).
+            For `actions.bzl`, it also has the two parts of `groups`, `own_groups` and `default_groups`.
 
     Returns:
         A dict from layers to structs of `files` and `inputs` (lists of File), `lines` (manifest lines of
-        the entries that are not in `files`) and `map_file` (a `map_each` for `files`). Entries in no
-        layer, because they are excluded or their group is dropped, are under `NO_LAYER`.
+        the entries that are not in `files`), `map_file` (a `map_each` for `files`), `is_certain` (whether
+        nothing among them may also belong elsewhere), and `distributions` (names of those with files in the
+        layer). Entries in no layer, because they are excluded or their group is dropped, are under `NO_LAYER`.
     """
-    layers_of = layer_finder(patterns.groups, patterns.exclude)
+    groups_of = layer_finder(patterns.groups, patterns.exclude)
     names = {name: None for name, _ in patterns.groups + [(DEFAULT_GROUP, None)] if name not in patterns.dropped}
-    members = {name: struct(files = [], extra = []) for name in names.keys() + [NO_LAYER]}
+    layers = [layer for name in names for layer in layers_of_group(name, patterns.split)]
+    members = {layer: struct(files = [], extra = [], doubts = []) for layer in layers + [NO_LAYER]}
+    layer_of = _layer_finder_in_group(runfiles, patterns.split)
+
+    def layers_of(path, is_tree):
+        groups, is_certain = groups_of(path, is_tree)
+        return [layer_of(group, path) for group in groups if group in names], is_certain
 
     def members_of(path, is_tree):
-        return [members[name] for name in layers_of(path, is_tree) if name in names] or [members[NO_LAYER]]
+        layers, is_certain = layers_of(path, is_tree)
+        found = [members[layer] for layer in layers] or [members[NO_LAYER]]
+        if not is_certain:
+            for member in found:
+                member.doubts.append(path)
+        return found
 
     for entry in runfiles.extra:
         for member in members_of(entry.path, entry.file and entry.file.is_directory):
@@ -34,15 +47,81 @@ def partition(runfiles, patterns):
     for file, path in runfiles.files:
         for member in members_of(path, file.is_directory):
             member.files.append(file)
+
+    distributions = {layer: {} for layer in members}
+    for repository, directory, distribution in _places_of_distributions(runfiles):
+        for layer in layers_of(runfiles.prefix + repository + directory, True)[0]:
+            distributions[layer][distribution] = None
     return {
         layer: struct(
             files = member.files,
             inputs = [entry.file for entry in member.extra if entry.file],
             lines = [entry.line for entry in member.extra],
             map_file = _file_mapper(runfiles),
+            is_certain = not member.doubts,
+            distributions = sorted(distributions[layer]),
         )
         for layer, member in members.items()
     }
+
+def layers_of_group(group, split):
+    """The names of a group's layers.
+
+    Args:
+        group: the group's name.
+        split: as in `partition`.
+
+    Returns:
+        A list.
+    """
+    count = split.get(group, 1)
+    return [layer_name(group, number + 1) for number in range(count)] if count > 1 else [group]
+
+def distributions_by_repository(found):
+    """The distribution that stands for each repository: the first, if a repository has several.
+
+    Args:
+        found: what `survey` returns.
+
+    Returns:
+        A dict from names of repositories to normalized names.
+    """
+    names = {}
+    for distribution in sorted(found.packages):
+        for repository in found.packages[distribution]:
+            names.setdefault(repository, distribution)
+    return names
+
+def _layer_finder_in_group(runfiles, split):
+    """A function of a group and an image path: the layer of the path, if it belongs to the group."""
+    known = distributions_by_repository(runfiles.found) if split else {}
+    layers = {group: {} for group, count in split.items() if count > 1}
+
+    def layer_of(group, path):
+        if group not in layers:
+            return group
+        repository = path.removeprefix(runfiles.prefix).partition("/")[0] if path.startswith(runfiles.prefix) else ""
+        of_repository = layers[group]
+        if repository not in of_repository:
+            distribution = known.get(repository) or distribution_of(repository)
+            of_repository[repository] = layer_name(group, layer_number(distribution, split[group]))
+        return of_repository[repository]
+
+    return layer_of
+
+def _places_of_distributions(runfiles):
+    """Where distributions are: tuples of a repository, a directory in it, and the distribution's name."""
+    places = [
+        (repository, "/site-packages", distribution)
+        for distribution, repositories in runfiles.found.packages.items()
+        for repository in repositories
+    ]
+    for tree in runfiles.trees:
+        repository, _, directory = runfiles_path(tree.short_path, runfiles.workspace).partition("/")
+        distribution = distribution_of_tree(repository)
+        if distribution:
+            places.append((repository, "/" + directory, distribution))
+    return places
 
 def _file_mapper(runfiles):
     """A `map_each` that retains only strings and the kinds of the few links."""

@@ -1,6 +1,6 @@
 """The rule and macro `py_image_layer`."""
 
-load(":actions.bzl", "EXTENSIONS", "report_unused_groups", "validate_layers", "write_image_settings", "write_layer")
+load(":actions.bzl", "EXTENSIONS", "report_unused_groups", "validate_layers", "write_groups", "write_image_settings", "write_layer")
 load(":binary_closure.bzl", "binary_closure")
 load(":image_config.bzl", "CONFIG_PARTS", "config_group", "write_image_config")
 load(
@@ -14,13 +14,16 @@ load(
     "normalize_pattern",
     "pattern_problem",
 )
-load(":partition.bzl", "NO_LAYER", "partition")
+load(":partition.bzl", "NO_LAYER", "layers_of_group", "partition")
 load(":platform_transition.bzl", "platform_transition")
 load(":py_binary_info.bzl", "PyBinaryInfo")
 load(":runfiles.bzl", "image_runfiles")
 load(":tables.bzl", "CODECS")
 load(":tar_args.bzl", "parse_tar_args")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
+
+# What container runtimes take.
+_MAX_LAYERS = 127
 
 # Output groups other than those of the layers.
 _RESERVED_GROUPS = ["descriptors", "listings"]
@@ -49,6 +52,10 @@ def py_image_layer(
         compress = None,
         tar_args = None,
         binary = None,
+        binaries = None,
+        runfiles_root = None,
+        split = None,
+        max_layers = None,
         platform = None,
         owner = None,
         group = None,
@@ -60,10 +67,11 @@ def py_image_layer(
         validation_exceptions = None,
         compute_unused_inputs = None,  # buildifier: disable=unused-variable
         **kwargs):
-    """Packs a Python binary and its runfiles into container image layers, one per layer group.
+    """Packs Python binaries and their runfiles into container image layers, one per layer group.
 
-    Creates `{name}`, which builds all layers and has an output group for each, and `{name}_{group}`
-    for each layer. The binary becomes `{root}/{package}/{binary}`, with its runfiles next to it.
+    Creates `{name}`, which builds all layers and has an output group for each group, and `{name}_{group}`
+    for the layers of each group. A binary becomes `{root}/{package}/{binary}`, with its runfiles next to it or in
+    `runfiles_root`.
 
     A file belongs to the first group whose pattern matches anywhere in its image path, such as
     `./app/server/server.runfiles/pip_deps_numpy/site-packages/numpy/__init__.py`. Groups are tried in
@@ -92,6 +100,17 @@ def py_image_layer(
             `--gid`, `--uname`, `--gname`, `--numeric-owner`; `--mtime`; `--exclude`. Attributes take
             precedence over conflicting options.
         binary: Alias of `py_binary`.
+        binaries: Several binaries instead of one, in one image. What they have in common is stored once. The
+            container runs the first one, unless it is told otherwise. Requires `runfiles_root`.
+        runfiles_root: Absolute path of the directory for the runfiles, whose name must end in `.runfiles`:
+            `/app/.runfiles` is recommended. Images with the same `runfiles_root` and `root` share their layers: the
+            same interpreter and the same packages become layers with the same digests. `{binary}.runfiles` is a
+            symlink to the directory. If unset, each binary has its runfiles in `{binary}.runfiles`.
+        split: How many layers the group `packages` becomes at most, or a dict from names of groups to such numbers.
+            Files are distributed by the name of their distribution, so an updated one changes one layer. Layers
+            without files are left out. The label of the group provides all of its layers.
+        max_layers: The build fails if there are more layers than this. Container runtimes take 127, including those of
+            the base image.
         platform: Platform to build the binary for. The target platform if unset.
         owner: User ID of every entry, as a number or a string of digits. In a `select()`, numbers of at
             least 2147483648 must be strings. 0 if unset.
@@ -119,10 +138,14 @@ def py_image_layer(
         unpacks every layer above a changed one again.
     """
     where = "py_image_layer(name = \"{}\")".format(name)
-    if py_binary == None and binary == None:
-        fail("{}: set py_binary to the binary that the layers are for".format(where))
-    if py_binary != None and binary != None:
-        fail("{}: py_binary and binary are two names for the same attribute: set only one".format(where))
+    given = {"py_binary": py_binary, "binary": binary, "binaries": binaries}
+    given = [attribute for attribute, value in given.items() if value != None]
+    if not given:
+        fail("{}: set py_binary to the binary that the layers are for, or binaries to a list".format(where))
+    if len(given) > 1:
+        fail("{}: {} are for the same: set only one".format(where, " and ".join(given)))
+    if binaries != None and runfiles_root == None:
+        fail("{}: binaries requires runfiles_root, the directory that they share: runfiles_root = \"/app/.runfiles\"".format(where))
     if type(layer_groups) == "select":
         fail("{}: layer_groups cannot be a select, because its names become targets; use a dict whose patterns are selects: {{\"torch\": select(…)}}".format(where))
     if layer_groups != None and type(layer_groups) != "dict":
@@ -140,7 +163,10 @@ def py_image_layer(
     _py_image_layer(
         name = name,
         binary = binary if py_binary == None else py_binary,
+        binaries = binaries,
         root = root,
+        runfiles_root = runfiles_root,
+        max_layers = max_layers,
         group_names = [group_name for group_name, _ in groups],
         group_patterns = _join([pattern for _, pattern in groups]),
         dropped = dropped,
@@ -152,7 +178,7 @@ def py_image_layer(
         dedupe = dedupe,
         validation = validation,
         validation_exceptions = validation_exceptions,
-        **(_number("owner", owner) | _number("group", group) | _number("mtime", mtime) | kwargs)
+        **(_number("owner", owner) | _number("group", group) | _number("mtime", mtime) | _split(where, split) | kwargs)
     )
     common = {key: value for key, value in kwargs.items() if key not in _ATTRIBUTES_OF_ACTIONS}
     for layer in layers:
@@ -192,6 +218,15 @@ def _number(name, value):
             return {name + "_number": value}
     return {name: value}
 
+def _split(where, split):
+    """The attributes for `split`: a number, which may be a select, or a dict."""
+    if type(split) != "dict":
+        return {"split_packages": split}
+    for name, count in split.items():
+        if type(count) != "int":
+            fail("{}: split: the number of layers of {} must be a number, not {}".format(where, repr(name), repr(count)))
+    return {"split": {name: str(count) for name, count in split.items()}}
+
 def _check_group(where, name, pattern):
     if pattern == None:
         defaults = {default: None for default, _ in DEFAULT_GROUPS if default != DEFAULT_GROUP}.keys()
@@ -220,46 +255,65 @@ def _check_group(where, name, pattern):
 def _py_image_layer_impl(ctx):
     settings = _settings(ctx)
     raw_groups = _groups(ctx)
-    binary = ctx.attr.binary[0] if type(ctx.attr.binary) == "list" else ctx.attr.binary
-    runfiles = image_runfiles(binary, settings.root, ctx.workspace_name)
+    # With its transition, the attribute for one label is a list.
+    binary = ctx.attr.binary
+    binaries = (binary if type(binary) == "list" else [binary] if binary else []) + ctx.attr.binaries
+    if not binaries:
+        fail("binaries is empty: name the binaries of the image")
+    runfiles = image_runfiles(ctx, binaries, settings.root, settings.runfiles_root)
     directory = runfiles.prefix.removesuffix("/")
     own_groups = [
         (name, for_binary(pattern, directory, runfiles.found))
         for name, pattern in raw_groups
         if (name, pattern) not in DEFAULT_GROUPS
     ]
-    default_groups = _default_groups(binary, directory, runfiles.found, [pair for pair in raw_groups if pair in DEFAULT_GROUPS])
+    default_groups = _default_groups(binaries, directory, runfiles.found, [pair for pair in raw_groups if pair in DEFAULT_GROUPS])
     patterns = struct(
         own_groups = own_groups,
         default_groups = default_groups,
         groups = own_groups + default_groups,
         exclude = [for_binary(pattern, directory, runfiles.found) for pattern in settings.exclude],
         dropped = ctx.attr.dropped,
+        split = _checked_split(ctx),
     )
     members = partition(runfiles, patterns)
     image = write_image_settings(ctx, settings, patterns)
-    written = {
-        layer: write_layer(ctx, settings, image, layer, members[layer])
-        for layer in image_order(ctx.attr.group_names)
-        if layer not in ctx.attr.dropped
-    }
+    group_settings = write_groups(ctx, patterns, runfiles)
 
-    # The label of a layer that is known to be empty provides a file, since rules require one; the image
-    # does not contain it.
-    in_image = {layer: files for layer, files in written.items() if members[layer].files or members[layer].lines}
-    unused = [pair for pair in raw_groups if pair not in DEFAULT_GROUPS and pair[0] not in in_image]
+    # The layers of each group that may have files. The label of a group without any provides a layer, since rules
+    # require a file; the image does not contain it.
+    groups = [group for group in image_order(ctx.attr.group_names) if group not in ctx.attr.dropped]
+    filled = {
+        group: [
+            layer
+            for layer in layers_of_group(group, patterns.split)
+            if members[layer].files or members[layer].lines
+        ]
+        for group in groups
+    }
+    _check_layers(ctx, filled)
+    written = {
+        layer: write_layer(ctx, settings, image, group_settings, layer, members[layer])
+        for group, layers in filled.items()
+        for layer in layers or layers_of_group(group, patterns.split)[:1]
+    }
+    in_image = {layer: written[layer] for layers in filled.values() for layer in layers}
+    unused = [pair for pair in raw_groups if pair not in DEFAULT_GROUPS and not filled.get(pair[0], [])]
     validation = []
     if ctx.attr.validation != "off":
-        validation.append(validate_layers(ctx, settings, patterns, image, runfiles, in_image, members[NO_LAYER]))
+        validation.append(validate_layers(ctx, settings, patterns, image, group_settings, runfiles, in_image, members[NO_LAYER]))
     if unused:
         validation.append(report_unused_groups(ctx, unused, runfiles.found.packages.keys()))
     config = {
         part: depset([file] if file else [])
-        for part, file in write_image_config(ctx, binary, runfiles).items()
+        for part, file in write_image_config(ctx, binaries[0], runfiles).items()
     }
 
     # A layer group may be called `config`.
-    layers = {"config": depset(transitive = config.values())} | {layer: depset([files.layer]) for layer, files in written.items()}
+    layers = {"config": depset(transitive = config.values())} | {
+        group: depset([written[layer].layer for layer in layers or layers_of_group(group, patterns.split)[:1]], order = "preorder")
+        for group, layers in filled.items()
+    }
     return [
         DefaultInfo(files = depset([files.layer for files in in_image.values()], order = "preorder")),
         OutputGroupInfo(
@@ -270,13 +324,14 @@ def _py_image_layer_impl(ctx):
         ),
     ]
 
-def _default_groups(binary, directory, found, groups):
-    """The default groups for a binary. One that says what it consists of needs no patterns for names."""
-    if PyBinaryInfo not in binary:
+def _default_groups(binaries, directory, found, groups):
+    """The default groups. Binaries that say what they consist of need no patterns for names."""
+    infos = [binary[PyBinaryInfo] for binary in binaries if PyBinaryInfo in binary]
+    if len(infos) < len(binaries):
         return [(name, for_binary(pattern, directory, found)) for name, pattern in groups]
     directories = {
-        "interpreter": binary[PyBinaryInfo].interpreters.to_list(),
-        "packages": binary[PyBinaryInfo].distributions.to_list(),
+        "interpreter": depset(transitive = [info.interpreters for info in infos]).to_list(),
+        "packages": depset(transitive = [info.distributions for info in infos]).to_list(),
     }
     names = {name: None for name, _ in groups}
     return [
@@ -284,6 +339,32 @@ def _default_groups(binary, directory, found, groups):
         for name, members in directories.items()
         if name in names
     ]
+
+def _checked_split(ctx):
+    """How many layers each group becomes that becomes several."""
+    split = {group: int(count) for group, count in ctx.attr.split.items()}
+    if ctx.attr.split_packages != _UNSET_NUMBER:
+        split["packages"] = ctx.attr.split_packages
+    groups = [group for group in image_order(ctx.attr.group_names) if group not in ctx.attr.dropped]
+    for group, count in split.items():
+        if group not in groups:
+            fail("split: there is no layer group {}; the groups are {}".format(repr(group), ", ".join(groups)))
+        if count < 1 or count > _MAX_LAYERS:
+            fail("split: {} cannot become {} layers: write a number from 1 to {}".format(group, count, _MAX_LAYERS))
+        taken = [layer for layer in layers_of_group(group, split) if layer != group and layer in groups]
+        if taken:
+            fail("split: layer group {} has the name of a layer of the group {}: choose another name".format(repr(taken[0]), repr(group)))
+    return {group: count for group, count in split.items() if count > 1}
+
+def _check_layers(ctx, filled):
+    """Checks that there are not too many layers."""
+    count = len([layer for layers in filled.values() for layer in layers])
+    if ctx.attr.max_layers and count > ctx.attr.max_layers:
+        fail("there are {} layers, and max_layers is {}: {}; reduce split or layer_groups".format(
+            count,
+            ctx.attr.max_layers,
+            ", ".join(["{} of {}".format(len(layers), group) for group, layers in filled.items() if layers]),
+        ))
 
 def _groups(ctx):
     """The names and patterns of all groups, in matching order."""
@@ -304,13 +385,12 @@ def _groups(ctx):
 
 def _settings(ctx):
     """Checks the attributes, and returns their values."""
-    root = ctx.attr.root
-    if root and not root.startswith("/"):
-        fail("root must be an absolute directory: write \"/{0}\", not \"{0}\"".format(root))
-    if [part for part in root.split("/") if part in [".", ".."]]:
-        fail("root is {}: remove . and ..".format(repr(root)))
-    if not is_line(root):
-        fail("root is {}: remove line breaks".format(repr(root)))
+    root = _directory("root", ctx.attr.root)
+    runfiles_root = _directory("runfiles_root", ctx.attr.runfiles_root)
+    if runfiles_root and not runfiles_root.endswith(".runfiles"):
+        fail("runfiles_root is {}: launchers find a runfiles directory by its name, which must end in .runfiles, such as /app/.runfiles".format(repr(ctx.attr.runfiles_root)))
+    if ctx.attr.binaries and not runfiles_root:
+        fail("binaries requires runfiles_root, the directory that they share, such as /app/.runfiles")
     if ctx.attr.compress not in EXTENSIONS:
         names = ", ".join([repr(name) for name in EXTENSIONS if name])
         fail("compress is {}: use {}, or \"\" for a plain tar".format(repr(ctx.attr.compress), names))
@@ -329,7 +409,8 @@ def _settings(ctx):
             if problem:
                 fail("{}: {} {}".format(attribute, repr(pattern), problem))
     return struct(
-        root = "/".join([part for part in root.split("/") if part]),
+        root = root,
+        runfiles_root = runfiles_root or None,
         exclude = tar_args.exclude + exclude,
         validation_exceptions = exceptions,
         compress = ctx.attr.compress,
@@ -342,6 +423,16 @@ def _settings(ctx):
         mode = mode or None,
         dedupe = ctx.attr.dedupe,
     )
+
+def _directory(attribute, value):
+    """Checks a directory of the image, and removes slashes at both ends."""
+    if value and not value.startswith("/"):
+        fail("{0} must be an absolute directory: write \"/{1}\", not \"{1}\"".format(attribute, value))
+    if [part for part in value.split("/") if part in [".", ".."]]:
+        fail("{} is {}: remove . and ..".format(attribute, repr(value)))
+    if not is_line(value):
+        fail("{} is {}: remove line breaks".format(attribute, repr(value)))
+    return "/".join([part for part in value.split("/") if part])
 
 def _checked_number(ctx, name, greatest, option, option_value):
     """The number in an attribute, or else in an option of `tar_args`, or else `None`."""
@@ -361,12 +452,21 @@ _py_image_layer = rule(
     attrs = {
         "binary": attr.label(
             doc = "Any executable target with runfiles.",
-            mandatory = True,
+            allow_files = True,
+            cfg = platform_transition,
+            aspects = [binary_closure],
+        ),
+        "binaries": attr.label_list(
+            doc = "Several such targets instead of one.",
             allow_files = True,
             cfg = platform_transition,
             aspects = [binary_closure],
         ),
         "root": attr.string(doc = "Absolute path of the directory that everything goes into."),
+        "runfiles_root": attr.string(doc = "Absolute path of the directory for the runfiles."),
+        "split": attr.string_dict(doc = "How many layers groups become."),
+        "split_packages": attr.int(doc = "How many layers the group `packages` becomes.", default = _UNSET_NUMBER),
+        "max_layers": attr.int(doc = "The greatest number of layers, or 0."),
         "group_names": attr.string_list(doc = "In matching order."),
         "group_patterns": attr.string(doc = "A line for each name."),
         "compress": attr.string(doc = "Codec; empty for a plain tar.", default = CODECS[0]["name"]),

@@ -1,16 +1,18 @@
-"""Determines what goes into the image: a binary's runfiles, and their paths in the image."""
+"""Determines what goes into the image: the runfiles of binaries, and their paths in the image."""
 
 load(":binary_closure.bzl", "BinaryClosureInfo")
 load(":manifest.bzl", "manifest_line")
+load(":repo_mapping.bzl", "merge_repo_mappings")
 load(":survey.bzl", "survey")
 
-def image_runfiles(binary, root, workspace):
+def image_runfiles(ctx, binaries, root, runfiles_root):
     """Lists what goes into the image, and where.
 
     Args:
-        binary: the target.
+        ctx: the rule's context.
+        binaries: the targets.
         root: the image directory that contains everything, without leading and trailing slashes.
-        workspace: name of the main repository in the runfiles.
+        runfiles_root: the image directory for the runfiles, likewise, or `None` for that of the only binary.
 
     Returns:
         A struct of
@@ -18,57 +20,73 @@ def image_runfiles(binary, root, workspace):
         extra: structs for all other entries: manifest `line`, image `path`, and `file` or `None`;
         trees: the tree artifacts among both;
         found: the result of `survey`;
+        executables: image paths of the binaries;
         prefix: the image path of the runfiles directory, with a trailing slash;
-        workspace: as given;
+        workspace: name of the main repository in the runfiles;
         kinds: manifest kinds of links that Bazel creates, by path of the file;
-        cpu: name of the processor that the binary is built for, or `None`.
+        cpu: name of the processor that the binaries are built for, or `None`.
     """
-    info = binary[DefaultInfo]
-    executable = info.files_to_run.executable
+    workspace = ctx.workspace_name
+    for binary in binaries:
+        # Aspects do not apply to source files, so those lack the provider.
+        info = binary[DefaultInfo]
+        if not info.files_to_run.executable or not info.default_runfiles or BinaryClosureInfo not in binary:
+            fail("{} is not executable: py_image_layer requires a py_binary or another executable target with runfiles".format(binary.label))
+    executables = [binary[DefaultInfo].files_to_run.executable for binary in binaries]
+    executable_paths = [(root + "/" if root else "") + repository_relative(executable) for executable in executables]
+    directory = executable_paths[0] + ".runfiles" if runfiles_root == None else runfiles_root
+    prefix = directory + "/"
+    for path in executable_paths:
+        if (path + "/").startswith(prefix):
+            fail("runfiles_root: /{} would be both a binary and below the runfiles directory: choose a directory without binaries, such as /{}".format(
+                path,
+                (root + "/" if root else "") + ".runfiles",
+            ))
 
-    # Aspects do not apply to source files, so those lack the provider.
-    if not executable or not info.default_runfiles or BinaryClosureInfo not in binary:
-        fail("{} is not executable: py_image_layer requires a py_binary or another executable target with runfiles".format(binary.label))
-    closure = binary[BinaryClosureInfo]
-    executable_path = (root + "/" if root else "") + repository_relative(executable)
-    prefix = executable_path + ".runfiles/"
-
+    # What binaries have in common occurs once in a depset.
+    all_runfiles = [binary[DefaultInfo].default_runfiles for binary in binaries]
     places = {}  # files to image paths
-    for file in info.default_runfiles.files.to_list():
+    for file in depset(transitive = [runfiles.files for runfiles in all_runfiles]).to_list():
         places[file.path] = (file, prefix + runfiles_path(file.short_path, workspace))
     links = [
         (start + entry.path, entry.target_file)
         for start, entries in [
-            (prefix + workspace + "/", info.default_runfiles.symlinks),
-            (prefix, info.default_runfiles.root_symlinks),
+            (prefix + workspace + "/", [runfiles.symlinks for runfiles in all_runfiles]),
+            (prefix, [runfiles.root_symlinks for runfiles in all_runfiles]),
         ]
-        for entry in entries.to_list()
+        for entry in depset(transitive = entries).to_list()
     ]
 
     # Paths in other repositories are external/<repository>/…, or ../<repository>/… with
     # --nolegacy_external_runfiles.
     empties = [
         prefix + runfiles_path("../" + path.removeprefix("external/") if path.startswith("external/") else path, workspace)
-        for path in info.default_runfiles.empty_filenames.to_list()
+        for path in depset(transitive = [runfiles.empty_filenames for runfiles in all_runfiles]).to_list()
     ]
 
     paths = [(path, file.is_directory) for file, path in places.values()]
     paths += [(path, file.is_directory) for path, file in links] + [(path, False) for path in empties]
     found = survey(
         [path.removeprefix(prefix) + ("/" if is_tree else "") for path, is_tree in paths],
-        repository_relative(executable),
+        [repository_relative(executable) for executable in executables],
     )
     unneeded = {prefix + wheel: None for wheel in found.wheels}
     if unneeded:
         places = {key: place for key, place in places.items() if place[1] not in unneeded}
         links = [link for link in links if link[0] not in unneeded]
 
-    kinds = {file.path: "l" for file in closure.declared_symlinks.to_list()}
-    kinds |= {file.path: "f" for file in closure.file_symlinks.to_list() if file.path in places}
+    closures = [binary[BinaryClosureInfo] for binary in binaries]
+    declared_symlinks = depset(transitive = [closure.declared_symlinks for closure in closures])
+    file_symlinks = depset(transitive = [closure.file_symlinks for closure in closures])
+    kinds = {file.path: "l" for file in declared_symlinks.to_list()}
+    kinds |= {file.path: "f" for file in file_symlinks.to_list() if file.path in places}
 
     # All other entries of the image.
-    extra = [_extra("f", executable_path, executable)]
-    repo_mapping = getattr(info.files_to_run, "repo_mapping_manifest", None)
+    extra = [_extra("f", path, file) for path, file in zip(executable_paths, executables)]
+    for path in executable_paths:
+        if path + ".runfiles" != directory:
+            extra.append(_extra("s", path + ".runfiles", text = _relative(path + ".runfiles", directory)))
+    repo_mapping = _repo_mapping(ctx, binaries)
     if repo_mapping:
         extra.append(_extra("f", prefix + "_repo_mapping", repo_mapping))
     for path, target in links:
@@ -84,11 +102,28 @@ def image_runfiles(binary, root, workspace):
         extra = extra,
         trees = trees + [entry.file for entry in extra if entry.file and entry.file.is_directory],
         found = found,
+        executables = executable_paths,
         prefix = prefix,
         workspace = workspace,
         kinds = kinds,
-        cpu = closure.cpu,
+        cpu = _cpu(binaries),
     )
+
+def _cpu(binaries):
+    """The processor that all binaries are built for."""
+    cpus = {binary[BinaryClosureInfo].cpu: binary.label for binary in binaries}
+    if len(cpus) > 1:
+        fail("binaries: one image has programs for one processor, but {}".format(" and ".join([
+            "{} is built for {}".format(label, cpu or "an unknown one")
+            for cpu, label in cpus.items()
+        ])))
+    return cpus.keys()[0]
+
+def _repo_mapping(ctx, binaries):
+    """The repository mapping of the runfiles, or `None`."""
+    mappings = [getattr(binary[DefaultInfo].files_to_run, "repo_mapping_manifest", None) for binary in binaries]
+    mappings = [mapping for mapping in mappings if mapping]
+    return merge_repo_mappings(ctx, mappings) if len(mappings) > 1 else mappings[0] if mappings else None
 
 def _extra(kind, path, file = None, text = None):
     """An entry with its own manifest line, and the file with its content, if there is one."""

@@ -12,12 +12,12 @@ _STANDARD_LIBRARY = "/os.py"
 _METADATA = ".dist-info/METADATA"
 _WHEEL = ".whl"
 
-def survey(paths, binary):
+def survey(paths, binaries):
     """Finds interpreters, packages, and wheels that the image does not need.
 
     Args:
         paths: list of paths relative to the runfiles directory; those of tree artifacts end in a slash.
-        binary: path of the executable within its repository.
+        binaries: paths of the executables within their repositories.
 
     Returns:
         A struct of
@@ -25,19 +25,21 @@ def survey(paths, binary):
         packages: dict from normalized distribution names to sorted repositories;
         wheels: sorted paths of wheels whose contents are also in the runfiles, unpacked.
     """
+    ends = tuple([_STANDARD_LIBRARY, _METADATA, _WHEEL] + ["/" + binary for binary in binaries])
     landmarks = {
         path: path.split("/")
         for path in paths
-        if path.endswith((_STANDARD_LIBRARY, _METADATA, _WHEEL, "/" + binary))
+        if path.endswith(ends)
     }
-    own = {parts[0]: None for path, parts in landmarks.items() if path == parts[0] + "/" + binary}
+    executables = {path: None for path, parts in landmarks.items() if "/".join(parts[1:]) in binaries}
+    own = {path.partition("/")[0]: None for path in executables}
     interpreters = {}
     packages = {}
     wheels = []
     for path, parts in landmarks.items():
         if path.endswith(_STANDARD_LIBRARY) and len(parts) > 3 and parts[-3] == "lib" and _is_versioned(parts[-2]):
             directory = "/".join(parts[:-3])
-            holds_binary = parts[0] in own and (parts[0] + "/" + binary).startswith(directory + "/")
+            holds_binary = [path for path in executables if path.startswith(directory + "/")]
             if "site-packages" not in parts and not holds_binary:
                 interpreters[directory] = None
         elif path.endswith(_METADATA) and len(parts) == 4 and parts[1] == "site-packages":

@@ -14,8 +14,7 @@ from pylayer_bench.worker import work_request
 
 def layer_settings(codec: str = "gzip", level: int | None = None, *, dedupe: bool = True) -> str:
     """The settings file of a layer with all files."""
-    groups = [{"name": "all", "pattern": ""}]
-    return json.dumps({"patterns": {"layer_groups": groups}, "compress": codec, "level": level, "dedupe": dedupe})
+    return json.dumps({"compress": codec, "level": level, "dedupe": dedupe})
 
 
 def layer_arguments(settings: str, manifest: str, output: str) -> list[str]:

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bazel_worker::Cancel;
 use libfuzzer_sys::fuzz_target;
-use pylayer::groups::{LayerGroups, Patterns};
+use pylayer::groups::{Groups, LayerGroups};
 use pylayer::inputs::{Content, FileContent, ResolvedEntry};
 use pylayer::listing::{Kind, ListedEntry, Listing, listing, parse};
 use pylayer::manifest::{Manifest, ManifestEntry, Source};
@@ -26,11 +26,11 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(Manifest::parse(&lines).as_ref(), Ok(&manifest));
 
     let settings = Settings {
-        patterns: Patterns { exclude: vec!["x".to_string()], ..Patterns::default() },
+        exclude: vec!["x".to_string()],
         metadata: Metadata { uname: "a b".to_string(), ..Metadata::default() },
         ..Settings::default()
     };
-    let groups = LayerGroups::compile(&settings.patterns).unwrap();
+    let groups = LayerGroups::compile(&Groups::default(), &settings.exclude).unwrap();
     let mut items: Vec<ResolvedEntry> = manifest.entries.into_iter().map(item).collect();
     items.sort_by(|a, b| a.path.cmp(&b.path));
     let excluded_links = take_excluded_links(&mut items, &groups, &Cancel::new()).unwrap();

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use pylayer::groups::{LayerGroup, Patterns};
+use pylayer::groups::{Groups, LayerGroup, Split};
 use pylayer::metadata::Metadata;
 use pylayer::settings::{
     CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, Settings, UnusedGroups,
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 fuzz_target!(|content: &[u8]| {
     round_trip(content, settings);
+    round_trip(content, groups);
     round_trip(content, validation_settings);
     round_trip(content, unused_groups);
     round_trip(content, launcher_settings);
@@ -34,23 +35,19 @@ fn round_trip<T: DeserializeOwned + PartialEq + std::fmt::Debug>(content: &[u8],
     }
 }
 
-fn groups(groups: &[LayerGroup]) -> Value {
+fn layer_groups(groups: &[LayerGroup]) -> Value {
     groups.iter().map(|LayerGroup { name, pattern }| json!({"name": name, "pattern": pattern})).collect()
 }
 
 fn settings(settings: &Settings) -> Value {
-    let Settings { patterns, root, compress, level, metadata, dedupe } = settings;
+    let Settings { exclude, root, runfiles_root, compress, level, metadata, dedupe } = settings;
     // The codec may be invalid.
     let _ = settings.codec();
-    let Patterns { layer_groups, default_groups, exclude } = patterns;
     let Metadata { uid, gid, uname, gname, mtime, mode } = metadata;
     json!({
-        "patterns": {
-            "layer_groups": groups(layer_groups),
-            "default_groups": groups(default_groups),
-            "exclude": exclude,
-        },
+        "exclude": exclude,
         "root": root,
+        "runfiles_root": runfiles_root,
         "compress": compress,
         "level": level,
         "metadata": {
@@ -62,6 +59,18 @@ fn settings(settings: &Settings) -> Value {
             "mode": mode.to_string(),
         },
         "dedupe": dedupe,
+    })
+}
+
+fn groups(groups: &Groups) -> Value {
+    let Groups { layer_groups: own, default_groups, split, runfiles, distributions } = groups;
+    let split = split.iter().map(|Split { group, layers }| json!({"group": group, "layers": layers}));
+    json!({
+        "layer_groups": layer_groups(own),
+        "default_groups": layer_groups(default_groups),
+        "split": split.collect::<Value>(),
+        "runfiles": runfiles,
+        "distributions": distributions,
     })
 }
 
@@ -82,8 +91,8 @@ fn validation_settings(settings: &ValidationSettings) -> Value {
 }
 
 fn unused_groups(settings: &UnusedGroups) -> Value {
-    let UnusedGroups { layer_groups, packages } = settings;
-    json!({"layer_groups": groups(layer_groups), "packages": packages})
+    let UnusedGroups { layer_groups: unused, packages } = settings;
+    json!({"layer_groups": layer_groups(unused), "packages": packages})
 }
 
 fn launcher_settings(settings: &LauncherSettings) -> Value {

@@ -1,5 +1,5 @@
-//! Packs a binary built by Bazel, and its runfiles, into layers: the engine as a command-line tool. The
-//! layers are identical to those of the Bazel rule for the same binary, and are validated in the same
+//! Packs binaries built by Bazel, and their runfiles, into layers: the engine as a command-line tool. The
+//! layers are identical to those of the Bazel rule for the same binaries, and are validated in the same
 //! way.
 //!
 //! | step | from → to |
@@ -14,7 +14,7 @@ mod report;
 mod runfiles;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -29,14 +29,15 @@ use tracing::info_span;
 use self::report::Row;
 use self::runfiles::Runfiles;
 use crate::descriptor::Descriptor;
-use crate::groups::{self, Exceptions, LayerGroup, LayerGroups};
-use crate::image_path::ImagePath;
+use crate::groups::{Exceptions, Groups, LayerGroup, LayerGroups, Split, for_binary};
+use crate::image_path::{self, ImagePath};
 use crate::inputs::{self, Content, Digests, Inputs, KnownFiles, Links, ResolvedEntry};
 use crate::layer::Image;
 use crate::manifest::{Manifest, ManifestEntry, Source};
 use crate::output::Output;
 use crate::pipeline::Pool;
-use crate::settings::{Settings, Validation, ValidationSettings};
+use crate::repo_mapping;
+use crate::settings::{RUNFILES, Settings, Validation, ValidationSettings};
 use crate::show::{show, show_path};
 use crate::survey::Survey;
 use crate::validate::{self, ListedLayer, Verdict};
@@ -46,21 +47,23 @@ use bazel_worker::Cancel;
 /// More threads than this are a mistake: each keeps several chunks of a layer in memory.
 const MAX_JOBS: i64 = 1024;
 
-/// Packs a built binary and its runfiles into layers.
+/// Packs built binaries and their runfiles into layers.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Binary built by Bazel, such as bazel-bin/app/server
-    #[arg(long, value_name = "PATH")]
-    pub binary: PathBuf,
+    /// Binary built by Bazel, such as bazel-bin/app/server; several binaries need --runfiles-root
+    #[arg(long = "binary", value_name = "PATH", required = true)]
+    pub binaries: Vec<PathBuf>,
     /// Output directory, for DIR/GROUP.tar.gz, .tar.zst or .tar; must not contain other tars
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Runfiles tree, or another directory to use instead [default: PATH.runfiles]
+    /// Runfiles tree of the only binary, or another directory to use instead [default: PATH.runfiles]
     #[arg(long, value_name = "DIR")]
     pub runfiles: Option<PathBuf>,
-    /// Path of the binary below the root [default: the part of PATH after bazel-bin/, or its file name]
+    /// Path of the only binary below the root [default: the part of PATH after bazel-bin/, or its file name]
     #[arg(long, value_name = "PKG/BIN")]
     pub name: Option<String>,
+    #[command(flatten)]
+    pub groups: Groups,
     #[command(flatten)]
     pub settings: Settings,
     #[command(flatten)]
@@ -80,8 +83,16 @@ pub enum Error {
     Binary { path: PathBuf, problem: String },
     #[error("--out {}: the name is not UTF-8, so it cannot be printed as JSON; omit --json, or choose another directory", show_path(.0))]
     NotJson(PathBuf),
+    #[error("--binary is given {0} times: set --runfiles-root, for the runfiles of all binaries")]
+    NoRunfilesRoot(usize),
+    #[error("--{0} is for a single binary")]
+    SingleBinary(&'static str),
+    #[error("{path} would be both a binary and below {runfiles}; set another --runfiles-root")]
+    InRunfiles { path: ImagePath, runfiles: ImagePath },
     #[error("--layer-group {name:?} is given twice; join the patterns with |")]
     GroupTwice { name: String },
+    #[error("--split {name}=…: {problem}")]
+    Split { name: String, problem: String },
     #[error("--layer-group {name:?} has a pattern but is dropped with --drop; use only one of them")]
     GroupDropped { name: String },
     #[error("cannot start the threads: {0}; try a smaller number of --jobs")]
@@ -101,17 +112,24 @@ pub enum Error {
 /// [`Error`], or that of another module. If cancelled, [`Error::Interrupted`].
 pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String> {
     check(options)?;
-    let name = name(options)?;
-    let executable = executable(options, &name)?;
-    let runfiles = ImagePath::new([executable.as_bytes(), b".runfiles"].concat())?;
-    let mut manifest = info_span!("manifest").in_scope(|| manifest(options, executable, &runfiles))?;
-    let found = survey(&manifest, &runfiles, &name);
+    let binaries: Vec<Binary> =
+        options.binaries.iter().map(|file| Binary::new(file, options)).collect::<Result<_>>()?;
+    let runfiles = runfiles_directory(options, &binaries)?;
+    // Removed when this function returns.
+    let mut merged = None;
+    let manifest = info_span!("manifest").in_scope(|| manifest(options, &binaries, &runfiles, &mut merged));
+    let mut manifest = manifest?;
+    let names: Vec<&[u8]> = binaries.iter().map(|binary| binary.name.as_slice()).collect();
+    let found = survey(&manifest, &runfiles, &names);
     manifest.entries.retain(|entry| !is_unneeded_wheel(&entry.path, &runfiles, &found));
-    let patterns = options.settings.patterns.for_binary(&runfiles, &found);
-    let groups = Arc::new(LayerGroups::compile(&patterns)?);
+    let exclude: Vec<String> =
+        options.settings.exclude.iter().map(|pattern| for_binary(pattern, &runfiles, &found)).collect();
+    let groups = options.groups.for_binary(&runfiles, &found);
+    let groups = Arc::new(LayerGroups::compile(&groups, &exclude)?);
+    check_layers(&groups, &options.groups.split)?;
     // Compiled again for the validation, which comes after all the work.
     Exceptions::compile(&options.validation.validation_exceptions)?;
-    let image = Image::new(Settings { patterns, ..options.settings.clone() }, groups)?;
+    let image = Image::new(Settings { exclude, ..options.settings.clone() }, groups)?;
     let rows = pack(options, &image, &manifest, &found, bar, cancel);
     let rows = rows.map_err(|error| explain(error, &manifest, cancel))?;
     Ok(if options.json { report::json(&rows) } else { report::table(&rows) })
@@ -135,10 +153,12 @@ fn pack(
         // An error on stderr cannot be reported anywhere.
         bar.suspend(|| drop(writeln!(io::stderr(), "pylayer: {warning}")));
     };
+    let filled: HashSet<&str> =
+        entries.iter().filter_map(|entry| image.groups.group_of(entry.path.tar_name())).collect();
     let layers = divide(entries, &image.groups, &options.validation.dropped);
     // Name the patterns as the user wrote them.
-    for LayerGroup { name, pattern } in &options.settings.patterns.layer_groups {
-        if !layers.iter().any(|(layer, _)| layer == name) {
+    for LayerGroup { name, pattern } in &options.groups.layer_groups {
+        if !filled.contains(name.as_str()) {
             let packages: Vec<String> =
                 found.packages.keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
             warn(&warnings::unused_group(name, pattern, &packages));
@@ -187,21 +207,32 @@ fn pack(
 
 /// Checks the options, before any input is read.
 fn check(options: &Options) -> Result<(), Error> {
-    let problem = match std::fs::metadata(&options.binary) {
-        Ok(metadata) if metadata.is_file() => None,
-        Ok(_) => Some("it is not a file".to_string()),
-        Err(error) => Some(error.to_string()),
-    };
-    match problem {
-        Some(problem) => Err(Error::Binary { path: options.binary.clone(), problem }),
-        None if options.json && options.out.to_str().is_none() => Err(Error::NotJson(options.out.clone())),
-        None => check_groups(options),
+    for path in &options.binaries {
+        let problem = match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => continue,
+            Ok(_) => "it is not a file".to_string(),
+            Err(error) => error.to_string(),
+        };
+        return Err(Error::Binary { path: path.clone(), problem });
+    }
+    if let count @ 2.. = options.binaries.len() {
+        if options.settings.runfiles_root.is_none() {
+            return Err(Error::NoRunfilesRoot(count));
+        }
+        let single = [("runfiles", options.runfiles.is_some()), ("name", options.name.is_some())];
+        if let Some((option, _)) = single.into_iter().find(|(_, is_set)| *is_set) {
+            return Err(Error::SingleBinary(option));
+        }
+    }
+    match options.json && options.out.to_str().is_none() {
+        true => Err(Error::NotJson(options.out.clone())),
+        false => check_groups(options),
     }
 }
 
-/// Checks that no two layers have the same name.
+/// Checks that no two groups have the same name.
 fn check_groups(options: &Options) -> Result<(), Error> {
-    let groups = &options.settings.patterns.layer_groups;
+    let groups = &options.groups.layer_groups;
     for (index, LayerGroup { name, .. }) in groups.iter().enumerate() {
         if groups[..index].iter().any(|other| other.name == *name) {
             return Err(Error::GroupTwice { name: name.clone() });
@@ -213,6 +244,31 @@ fn check_groups(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
+/// Checks the groups that become several layers.
+fn check_layers(groups: &LayerGroups, split: &[Split]) -> Result<(), Error> {
+    let names = groups.names();
+    for (index, Split { group, .. }) in split.iter().enumerate() {
+        let problem = if !names.contains(&group.as_str()) {
+            format!("there is no such group; the groups are {}", names.join(", "))
+        } else if split[..index].iter().any(|other| other.group == *group) {
+            "it is given twice".to_string()
+        } else {
+            continue;
+        };
+        return Err(Error::Split { name: group.clone(), problem });
+    }
+    let mut layers = groups.layers();
+    layers.sort_unstable();
+    match layers.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => {
+            let problem = format!("{:?} is also the name of a group; rename that", pair[0]);
+            let group = pair[0].rsplit_once('_').map_or(pair[0], |(group, _)| group);
+            Err(Error::Split { name: group.to_string(), problem })
+        }
+        None => Ok(()),
+    }
+}
+
 /// The items of each layer that is neither empty nor dropped, in image order.
 fn divide<'a>(
     items: Vec<ResolvedEntry>,
@@ -221,13 +277,14 @@ fn divide<'a>(
 ) -> Vec<(&'a str, Vec<ResolvedEntry>)> {
     let mut layers: HashMap<&str, Vec<ResolvedEntry>> = HashMap::new();
     for item in items {
-        if let Some(layer) = groups.group_of(item.path.tar_name()) {
+        let name = item.path.tar_name();
+        let is_dropped =
+            groups.group_of(name).is_some_and(|group| dropped.iter().any(|other| other == group));
+        if let Some(layer) = groups.layer_of(name).filter(|_| !is_dropped) {
             layers.entry(layer).or_default().push(item);
         }
     }
-    let names = groups::image_order(groups.names()).into_iter();
-    let names = names.filter(|name| !dropped.iter().any(|dropped| dropped == name));
-    names.filter_map(|layer| layers.remove_entry(layer)).collect()
+    groups.layers().into_iter().filter_map(|layer| layers.remove_entry(layer)).collect()
 }
 
 /// Adds the image path of an input that cannot be read. Any error of a cancelled run becomes
@@ -253,23 +310,48 @@ fn explain(error: anyhow::Error, manifest: &Manifest, cancel: &Cancel) -> anyhow
     }
 }
 
-/// The executable's path below the root, and below its repository in the runfiles.
-fn name(options: &Options) -> Result<Vec<u8>, Error> {
-    let no_name = || Error::Binary { path: options.binary.clone(), problem: "it has no file name".into() };
-    match &options.name {
-        Some(name) => Ok(name.clone().into_bytes()),
-        None => short_path(&options.binary).ok_or_else(no_name),
+/// A binary to pack.
+struct Binary<'a> {
+    file: &'a Path,
+    /// The path below the root, and below its repository in the runfiles.
+    name: Vec<u8>,
+    /// The image path.
+    place: ImagePath,
+}
+
+impl Binary<'_> {
+    fn new<'a>(file: &'a Path, options: &Options) -> Result<Binary<'a>> {
+        let name = match &options.name {
+            Some(name) => Some(name.clone().into_bytes()),
+            None => short_path(file),
+        };
+        let no_name = || Error::Binary { path: file.to_path_buf(), problem: "it has no file name".into() };
+        let name = name.ok_or_else(no_name)?;
+        let root = options.settings.root.as_bytes();
+        let place = ImagePath::new(if root.is_empty() { name.clone() } else { [root, &name].join(&b'/') })?;
+        Ok(Binary { file, name, place })
+    }
+
+    /// Where launchers look for the runfiles.
+    fn runfiles(&self) -> Result<ImagePath, image_path::Error> {
+        ImagePath::new([self.place.as_bytes(), RUNFILES.as_bytes()].concat())
     }
 }
 
-/// The executable's image path.
-fn executable(options: &Options, name: &[u8]) -> Result<ImagePath> {
-    let root = options.settings.root.as_bytes();
-    Ok(ImagePath::new(if root.is_empty() { name.to_vec() } else { [root, name].join(&b'/') })?)
+/// The image path of the runfiles directory of all binaries.
+fn runfiles_directory(options: &Options, binaries: &[Binary]) -> Result<ImagePath> {
+    let Some(root) = &options.settings.runfiles_root else { return Ok(binaries[0].runfiles()?) };
+    let runfiles = ImagePath::new(root)?;
+    for binary in binaries {
+        if binary.place == runfiles || below(&binary.place, &runfiles).is_some() {
+            return Err(Error::InRunfiles { path: binary.place.clone(), runfiles }.into());
+        }
+    }
+    Ok(runfiles)
 }
 
 /// Surveys the runfiles, as the Bazel rule does at analysis.
-fn survey(manifest: &Manifest, runfiles: &ImagePath, name: &[u8]) -> Survey {
+fn survey(manifest: &Manifest, runfiles: &ImagePath, names: &[&[u8]]) -> Survey {
     let paths: Vec<Cow<[u8]>> = manifest
         .entries
         .iter()
@@ -279,7 +361,7 @@ fn survey(manifest: &Manifest, runfiles: &ImagePath, name: &[u8]) -> Survey {
             Some(if is_tree { Cow::Owned([path, b"/"].concat()) } else { Cow::Borrowed(path) })
         })
         .collect();
-    Survey::of(paths.iter().map(AsRef::as_ref), name)
+    Survey::of(paths.iter().map(AsRef::as_ref), names)
 }
 
 fn is_unneeded_wheel(path: &ImagePath, runfiles: &ImagePath, found: &Survey) -> bool {
@@ -290,18 +372,65 @@ fn below<'a>(path: &'a ImagePath, directory: &ImagePath) -> Option<&'a [u8]> {
     path.as_bytes().strip_prefix(directory.as_bytes())?.strip_prefix(b"/")
 }
 
-/// The manifest that the Bazel rule would write: the executable and all its runfiles.
-fn manifest(options: &Options, executable: ImagePath, runfiles: &ImagePath) -> Result<Manifest> {
-    let directory = runfiles::directory(&options.binary, options.runfiles.as_deref());
-    let read = Runfiles::read(&options.binary, &directory)?;
-    let mut entries = vec![ManifestEntry { path: executable, source: Source::File(options.binary.clone()) }];
-    entries.extend(read.entries(runfiles)?);
+/// The manifest that the Bazel rule would write: the executables and all their runfiles. `merged` becomes
+/// the file with the repository mapping of several binaries.
+fn manifest(
+    options: &Options,
+    binaries: &[Binary],
+    runfiles: &ImagePath,
+    merged: &mut Option<Output>,
+) -> Result<Manifest> {
+    let mut entries = Vec::new();
+    let mut directories = Vec::new();
+    for binary in binaries {
+        let directory = runfiles::directory(binary.file, options.runfiles.as_deref());
+        let read = Runfiles::read(binary.file, &directory)?;
+        let executable = Source::File(binary.file.to_path_buf());
+        entries.push(ManifestEntry { path: binary.place.clone(), source: executable });
+        let place = binary.runfiles()?;
+        if place != *runfiles {
+            let target = runfiles::relative(place.as_bytes(), runfiles.as_bytes());
+            entries.push(ManifestEntry { path: place, source: Source::Symlink(target) });
+        }
+        entries.extend(read.entries(runfiles)?);
+        directories.push(directory);
+    }
     let trees = entries.iter().filter_map(|entry| match &entry.source {
         Source::Tree(tree) => Some(tree.as_path()),
         _ => None,
     });
-    out::check_outside(&options.out, trees.chain([&*directory]))?;
+    out::check_outside(&options.out, trees.chain(directories.iter().map(PathBuf::as_path)))?;
+    if binaries.len() > 1 {
+        *merged = merge_repo_mappings(options, &runfiles.join(b"_repo_mapping")?, &mut entries)?;
+    }
     Ok(Manifest { entries })
+}
+
+/// Replaces the repository mappings of several binaries, which are at `place`, by their union in a
+/// temporary file.
+fn merge_repo_mappings(
+    options: &Options,
+    place: &ImagePath,
+    entries: &mut Vec<ManifestEntry>,
+) -> Result<Option<Output>> {
+    let mut mappings = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.path == *place) {
+        if let Source::File(file) = &entry.source {
+            let read = std::fs::read(file);
+            let text = read.map_err(|error| inputs::Error::Read { path: file.clone(), error })?;
+            mappings.push((file.as_path(), text));
+        }
+    }
+    let merged = repo_mapping::merge(&mappings)?;
+    if mappings.is_empty() {
+        return Ok(None);
+    }
+    out::create(&options.out)?;
+    let output = Output::with_content(&options.out.join("_repo_mapping"), &merged)?;
+    entries.retain(|entry| entry.path != *place);
+    let source = Source::File(output.temporary().to_path_buf());
+    entries.push(ManifestEntry { path: place.clone(), source });
+    Ok(Some(output))
 }
 
 /// The path below Bazel's output directory (`bazel-bin/app/server` → `app/server`), without the

@@ -49,15 +49,23 @@ fn real(path: &Path) -> PathBuf {
     existing.map_or_else(|| path.to_path_buf(), |(ancestor, rest)| ancestor.join(rest))
 }
 
+/// Creates the directory.
+pub fn create(out: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(out).map_err(|cause| {
+        let error = match cause.kind() {
+            io::ErrorKind::AlreadyExists => io::Error::new(cause.kind(), "it is not a directory"),
+            _ => cause,
+        };
+        Error::Directory { path: out.to_path_buf(), error }
+    })
+}
+
 /// Creates the directory for layers with these file names. Any other tar in it is an error, such as one
 /// from an earlier run, of a group that no longer exists or with another compression. A script that takes
 /// all tars in the directory would ship it. It is not removed, since it may belong to someone else.
 pub fn prepare(out: &Path, names: &[String]) -> Result<(), Error> {
+    create(out)?;
     let error = |error| Error::Directory { path: out.to_path_buf(), error };
-    std::fs::create_dir_all(out).map_err(|cause| match cause.kind() {
-        io::ErrorKind::AlreadyExists => error(io::Error::new(cause.kind(), "it is not a directory")),
-        _ => error(cause),
-    })?;
     for entry in std::fs::read_dir(out).map_err(error)? {
         let entry = entry.map_err(error)?;
         let (name, is_directory) = (entry.file_name(), entry.file_type().map_err(error)?.is_dir());

@@ -309,7 +309,7 @@ fn unescape(field: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The relative target of a symlink at `link` to `target`, both relative to the same directory.
-fn relative(link: &[u8], target: &[u8]) -> Vec<u8> {
+pub fn relative(link: &[u8], target: &[u8]) -> Vec<u8> {
     let here: Vec<&[u8]> = link.split(|&byte| byte == b'/').collect();
     let there: Vec<&[u8]> = target.split(|&byte| byte == b'/').collect();
     let directories = here[..here.len() - 1].iter().zip(&there[..there.len() - 1]);

@@ -396,7 +396,7 @@ impl<'a> Check<'a> {
         let mut left_out = Vec::new();
         for path in *paths {
             self.cancel.check()?;
-            match groups.group_of(path.tar_name()) {
+            match groups.layer_of(path.tar_name()) {
                 Some(layer) if !dropped.iter().any(|dropped| dropped == layer) => {
                     layers.insert(path.as_bytes(), layer);
                 }
@@ -727,7 +727,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::groups::{LayerGroup, Patterns};
+    use crate::groups::{Groups, LayerGroup};
 
     const X86_64: u16 = 62;
     const AARCH64: u16 = 183;
@@ -785,7 +785,7 @@ mod tests {
 
     fn compiled(layer_groups: Vec<LayerGroup>, exclude: &[String]) -> LayerGroups {
         let exclude = exclude.to_vec();
-        LayerGroups::compile(&Patterns { layer_groups, default_groups: vec![], exclude }).unwrap()
+        LayerGroups::compile(&Groups { layer_groups, ..Groups::default() }, &exclude).unwrap()
     }
 
     impl Meant {

@@ -62,8 +62,13 @@ impl Images {
         let groups = GROUPS[..3].iter();
         let groups: Vec<_> =
             groups.map(|group| json!({"name": group, "pattern": format!("^./{group}/")})).collect();
-        let settings = self.workspace.settings_file(&json!({"patterns": {"layer_groups": groups}}));
-        let arguments = vec![format!("--manifest={exec}"), format!("--settings={settings}")];
+        let settings = self.workspace.settings_file(&json!({}));
+        let groups = self.workspace.settings_file(&json!({"layer_groups": groups}));
+        let arguments = vec![
+            format!("--manifest={exec}"),
+            format!("--settings={settings}"),
+            format!("--groups={groups}"),
+        ];
         inputs.push((exec.into_bytes(), sha256(&manifest.text())));
         for group in GROUPS {
             let arguments = [arguments.clone(), vec![format!("--layer={group}")]].concat();

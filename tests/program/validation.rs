@@ -63,10 +63,11 @@ impl Image {
         for output in support::OUTPUTS {
             fs::remove_file(workspace.path("out").join(output)).unwrap();
         }
-        let (settings, _) = support::settings(&[&SETTINGS[..], more].concat());
+        let (settings, groups, _) = support::settings(&[&SETTINGS[..], more].concat());
         let settings = format!("--settings={}", workspace.settings_file(&settings));
+        let groups = format!("--groups={}", workspace.settings_file(&groups));
         let mut arguments =
-            ["--validation=out/report", "--manifest=manifest", &settings].map(String::from).to_vec();
+            ["--validation=out/report", "--manifest=manifest", &settings, &groups].map(String::from).to_vec();
         arguments.extend(listings.keys().map(|layer| format!("--layer_listing={layer}=listings/{layer}")));
         Image { workspace, listings, arguments, settings: json!({"cpu": "x86_64"}) }
     }

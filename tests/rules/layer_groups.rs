@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use pylayer::groups::{DEFAULT_GROUP, DEFAULT_GROUPS, for_binary, image_order};
 use pylayer::image_path::ImagePath;
+use pylayer::split;
 use pylayer::survey::Survey;
 use serde_json::json;
 
@@ -82,7 +83,7 @@ fn known_patterns(file: &File) -> Vec<String> {
 }
 
 fn survey_of(paths: &[&str], binary: &str) -> Survey {
-    Survey::of(paths.iter().map(|path| path.as_bytes()), binary.as_bytes())
+    Survey::of(paths.iter().map(|path| path.as_bytes()), &[binary.as_bytes()])
 }
 
 fn files() -> [File; 2] {
@@ -791,6 +792,39 @@ fn a_tree_is_an_input_of_few_layers() {
         file.call("layers", &[json!(default_groups()), json!(none), json!(none), json!(directories)]);
     for ((tree, expected), found) in trees.iter().zip(layers[1].as_array().unwrap()) {
         assert_eq!(strings(found), *expected, "{tree}");
+    }
+}
+
+/// Which layer of a group contains a distribution, and which distribution a repository has.
+#[test]
+fn the_rule_and_the_program_split_groups_in_the_same_way() {
+    let repositories = [
+        "",
+        "pip_deps_numpy",
+        "Pip__Numpy",
+        "rules_python~~pip~hub_311_numpy_cp311_manylinux_2_17_x86_64_0123abcd",
+        "rules_python++pip+hub_311_zope.interface",
+        "aspect_rules_py++uv+whl_install__myproj__numpy__1_26_4",
+        "aspect_rules_py~~uv~whl_install__my__proj__charset_normalizer__3_4_1",
+        "whl_install__numpy",
+        "whl_install__a__1",
+        "whl_install____",
+        "whl_install__________",
+        "a~b+",
+        "_main",
+    ];
+    let generated = (0..300).map(|number| format!("pip_package_{number}_{}", number * number));
+    let repositories: Vec<String> =
+        repositories.iter().map(|name| name.to_string()).chain(generated).collect();
+    for file in files() {
+        for layers in [1, 2, 8, 127] {
+            let found = file.call("split", &[json!(repositories), json!(layers)]);
+            for (repository, found) in repositories.iter().zip(found.as_array().unwrap()) {
+                let name = split::distribution_of(repository.as_bytes());
+                let layer = split::layer_name("packages", split::layer_number(&name, layers));
+                assert_eq!(strings(found), [String::from_utf8(name).unwrap(), layer], "{repository}");
+            }
+        }
     }
 }
 

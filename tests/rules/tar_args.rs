@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::bazel_private::{File, Strings};
 use proptest::prelude::*;
-use pylayer::groups::{LayerGroups, Patterns};
+use pylayer::groups::{Groups, LayerGroups};
 use regex::Regex;
 use serde_json::{Value, json};
 
@@ -152,7 +152,7 @@ fn left_out(file: &File, glob: &str, paths: &[&str]) -> Vec<bool> {
     // The function returns characters that stand for bytes.
     let regex: Vec<u8> = regex.chars().map(|char| u8::try_from(char).unwrap()).collect();
     let regex = String::from_utf8(regex).unwrap();
-    let groups = LayerGroups::compile(&Patterns { exclude: vec![regex], ..Patterns::default() }).unwrap();
+    let groups = LayerGroups::compile(&Groups::default(), &[regex]).unwrap();
     paths.iter().map(|path| groups.group_of(path.as_bytes()).is_none()).collect()
 }
 

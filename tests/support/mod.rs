@@ -172,8 +172,8 @@ impl Outputs {
     }
 }
 
-/// Converts `options` such as `--compress=zstd` to settings. Also returns the options that are not settings.
-pub fn settings<'a>(options: &[&'a str]) -> (Value, Vec<&'a str>) {
+/// Converts `options` such as `--compress=zstd` to settings and groups. Also returns the other options.
+pub fn settings<'a>(options: &[&'a str]) -> (Value, Value, Vec<&'a str>) {
     let mut settings = json!({});
     let (mut groups, mut exclude, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for option in options {
@@ -185,7 +185,7 @@ pub fn settings<'a>(options: &[&'a str]) -> (Value, Vec<&'a str>) {
                 groups.push(json!({"name": name, "pattern": pattern}));
             }
             "--exclude" => exclude.push(value),
-            "--root" | "--compress" => settings[&name[2..]] = json!(value),
+            "--root" | "--runfiles_root" | "--compress" => settings[&name[2..]] = json!(value),
             "--level" => settings["level"] = number(),
             "--uid" | "--gid" | "--mtime" => settings["metadata"][&name[2..]] = number(),
             "--uname" | "--gname" | "--mode" => settings["metadata"][&name[2..]] = json!(value),
@@ -193,8 +193,8 @@ pub fn settings<'a>(options: &[&'a str]) -> (Value, Vec<&'a str>) {
             _ => others.push(*option),
         }
     }
-    settings["patterns"] = json!({"layer_groups": groups, "exclude": exclude});
-    (settings, others)
+    settings["exclude"] = json!(exclude);
+    (settings, json!({"layer_groups": groups}), others)
 }
 
 /// The directory in which an action runs.
@@ -280,10 +280,11 @@ impl Workspace {
     /// layer. `options` are settings in the form of `pylayer pack`'s options, and other arguments.
     pub fn arguments(&self, manifest: &Manifest, options: &[&str]) -> Vec<String> {
         self.write("manifest", manifest.text());
-        let (settings, options) = settings(options);
+        let (settings, groups, options) = settings(options);
         let outputs = ["layer", "descriptor", "listing"].into_iter().zip(OUTPUTS);
         let settings = format!("--settings={}", self.settings_file(&settings));
-        let mut arguments = vec!["--manifest=manifest".to_string(), settings];
+        let groups = format!("--groups={}", self.settings_file(&groups));
+        let mut arguments = vec!["--manifest=manifest".to_string(), settings, groups];
         arguments.extend(outputs.map(|(name, output)| {
             let option = if name == "layer" { "output" } else { name };
             format!("--{option}=out/{output}")

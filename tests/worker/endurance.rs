@@ -245,10 +245,10 @@ impl Life {
         match fault {
             Fault::Argument => work.arguments.push("--colour=red".to_string()),
             Fault::Pattern => {
-                let (settings, _) = support::settings(&["--layer-group=x=("]);
-                let settings = format!("--settings={}", layer.workspace.settings_file(&settings));
-                let argument = work.arguments.iter_mut().find(|argument| argument.starts_with("--settings="));
-                *argument.unwrap() = settings;
+                let (_, groups, _) = support::settings(&["--layer-group=x=("]);
+                let groups = format!("--groups={}", layer.workspace.settings_file(&groups));
+                let argument = work.arguments.iter_mut().find(|argument| argument.starts_with("--groups="));
+                *argument.unwrap() = groups;
             }
             Fault::OutputDirectory => {
                 let elsewhere = |argument: &String| argument.replace("--output=out/", "--output=nowhere/");

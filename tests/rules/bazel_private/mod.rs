@@ -16,6 +16,7 @@ use starlark::values::FrozenHeapName;
 const FILES: &[(&str, &str)] = &[
     ("//bazel/private:layer_groups.bzl", include_str!("../../../bazel/private/layer_groups.bzl")),
     ("//bazel/private:slim.bzl", include_str!("../../../bazel/private/slim.bzl")),
+    ("//bazel/private:split.bzl", include_str!("../../../bazel/private/split.bzl")),
     ("//bazel/private:survey.bzl", include_str!("../../../bazel/private/survey.bzl")),
     ("//bazel/private:tables.bzl", include_str!("../../../bazel/private/tables.bzl")),
     ("//bazel/private:tar_args.bzl", include_str!("../../../bazel/private/tar_args.bzl")),

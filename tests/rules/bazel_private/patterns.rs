@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use pylayer::groups::{self, LayerGroup, LayerGroups, Patterns};
+use pylayer::groups::{self, Groups, LayerGroup, LayerGroups};
 use regex_automata::{meta, util::syntax};
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ pub const SOURCE: &str = r#"
 load("//bazel/private/regex:defs.bzl", "new_matcher", "syntax_problem")
 load(":layer_groups.bzl", "DEFAULT_GROUP", "DEFAULT_GROUPS", "for_binary", "image_order", "layer_finder", "normalize_pattern", "pattern_problem", "pip_package")
 load(":slim.bzl", "SLIM_INTERPRETER")
+load(":split.bzl", "distribution_of", "layer_name", "layer_number")
 load(":survey.bzl", _survey = "survey")
 
 def _answer(indices, is_certain):
@@ -33,8 +34,8 @@ def answers(pattern, paths, directories):
     }
 
 def layers(groups, exclude, paths, directories):
-    layers_of = layer_finder(groups, exclude)
-    return [[layers_of(path, False) for path in paths], [layers_of(path, True) for path in directories]]
+    groups_of = layer_finder(groups, exclude)
+    return [[groups_of(path, False)[0] for path in paths], [groups_of(path, True)[0] for path in directories]]
 
 def constants():
     return [DEFAULT_GROUP, DEFAULT_GROUPS, SLIM_INTERPRETER]
@@ -46,12 +47,16 @@ def problems(patterns):
     return [pattern_problem(pattern) for pattern in patterns]
 
 def survey(paths, binary):
-    found = _survey(paths, binary)
+    found = _survey(paths, [binary])
     return [found.interpreters, found.packages, found.wheels]
 
 def of_binary(patterns, runfiles, paths, binary):
-    found = _survey(paths, binary)
+    found = _survey(paths, [binary])
     return [for_binary(pattern, runfiles, found) for pattern in patterns]
+
+def split(repositories, layers):
+    names = [distribution_of(repository) for repository in repositories]
+    return [[name, layer_name("packages", layer_number(name, layers))] for name in names]
 
 def packages(names):
     return pip_package(*names)
@@ -89,8 +94,7 @@ impl Decided {
 /// Compiles groups, by name and pattern, and patterns to exclude.
 pub fn compile(groups: &[(String, String)], exclude: &[String]) -> Result<LayerGroups, groups::Error> {
     let layer_groups = groups.iter().map(|(name, pattern)| LayerGroup::new(name, pattern)).collect();
-    let exclude = exclude.to_vec();
-    LayerGroups::compile(&Patterns { layer_groups, exclude, ..Patterns::default() })
+    LayerGroups::compile(&Groups { layer_groups, ..Groups::default() }, exclude)
 }
 
 /// Compares the answers for all paths, and for all of their parent directories, with the program.
