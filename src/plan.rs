@@ -391,6 +391,29 @@ mod tests {
     }
 
     #[test]
+    fn directories_start_at_the_root_and_at_the_root_of_the_runfiles() {
+        let items = || {
+            vec![
+                item("opt/shared/.runfiles/pip/six.py", Content::Empty),
+                item("srv/app/bin/server", Content::Empty),
+            ]
+        };
+        let settings = |runfiles_root: Option<&str>| Settings {
+            root: "srv/app/bin".to_string(),
+            runfiles_root: runfiles_root.map(str::to_string),
+            ..Settings::default()
+        };
+        let names = |settings: &Settings| -> Vec<String> {
+            let plan = plan(items(), settings, &Cancel::new()).unwrap();
+            let directories = plan.entries.into_iter().filter(|entry| entry.body == Body::Directory);
+            directories.map(|entry| String::from_utf8(entry.name.to_vec()).unwrap()).collect()
+        };
+        assert_eq!(names(&settings(None)), ["./srv/app/bin/"]);
+        let runfiles = ["./opt/shared/.runfiles/", "./opt/shared/.runfiles/pip/", "./srv/app/bin/"];
+        assert_eq!(names(&settings(Some("opt/shared/.runfiles"))), runfiles);
+    }
+
+    #[test]
     fn directories_that_base_images_come_with_are_known() {
         let known = [
             "bin",

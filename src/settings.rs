@@ -434,7 +434,9 @@ mod tests {
         let expected = "x: layer_groups[1].name: b/c cannot be the name of a layer";
         assert!(message.unwrap_err().starts_with(expected));
         let message = groups(r#"{"split": [{"group": "a", "layers": 128}]}"#).unwrap_err();
-        assert_eq!(message, "x: split[0].layers: expected a number of layers from 1 to 127, not 128");
+        assert!(
+            message.starts_with("x: split[0].layers: expected a number of layers from 1 to 127, not 128")
+        );
         let message = parse::<Settings>(Path::new("x"), b"{\"root\": \"a\xff\"}").unwrap_err().to_string();
         assert!(message.starts_with("x: root: invalid unicode code point"), "{message}");
         let message =

@@ -38,7 +38,10 @@ pub fn distribution_of(repository: &[u8]) -> Vec<u8> {
         let (rest, _version) = split_last(name.strip_prefix(b"whl_install__")?)?;
         split_last(rest).map(|(_project, distribution)| distribution)
     };
-    normalize_distribution(of_tree().unwrap_or(name))
+    match of_tree().map(normalize_distribution) {
+        Some(distribution) if !distribution.is_empty() => distribution,
+        _ => normalize_distribution(name),
+    }
 }
 
 /// Splits `name` at the last `__`.

@@ -137,7 +137,50 @@ AT_ANALYSIS = {
     ),
     "not_a_target": ('py_binary = "//app:tool.py"', "//app:tool.py is not executable: py_image_layer requires a py_binary"),
     "no_binary": ("py_binary = None", "set py_binary to the binary that the layers are for"),
-    "two_binaries": ('binary = "//app:tool"', "py_binary and binary are two names for the same attribute: set only one"),
+    "two_binaries": ('binary = "//app:tool"', "py_binary and binary are for the same: set only one"),
+    "binary_and_binaries": (
+        'binaries = ["//app:tool"], runfiles_root = "/app/.runfiles"',
+        "py_binary and binaries are for the same: set only one",
+    ),
+    "no_runfiles_root": (
+        'py_binary = None, binaries = ["//app:tool"]',
+        'binaries requires runfiles_root, the directory that they share: runfiles_root = "/app/.runfiles"',
+    ),
+    "no_binaries": (
+        'py_binary = None, binaries = [], runfiles_root = "/app/.runfiles"',
+        "binaries is empty: name the binaries of the image",
+    ),
+    "runfiles_root_relative": (
+        'runfiles_root = "app/.runfiles"',
+        'runfiles_root must be an absolute directory: write "/app/.runfiles", not "app/.runfiles"',
+    ),
+    "runfiles_root_name": (
+        'runfiles_root = "/app/runfiles"',
+        'runfiles_root is "/app/runfiles": launchers find a runfiles directory by its name, which must end in .runfiles',
+    ),
+    "runfiles_root_above": (
+        'root = "/a.runfiles", runfiles_root = "/a.runfiles"',
+        "runfiles_root: /a.runfiles/app/tool would be both a binary and below the runfiles directory",
+    ),
+    "split_group": (
+        'split = {"torch": 2}',
+        'split: there is no layer group "torch"; the groups are interpreter, packages, default',
+    ),
+    "split_dropped": (
+        'layer_groups = {"packages": None}, split = 2',
+        'split: there is no layer group "packages"; the groups are interpreter, default',
+    ),
+    "split_number": ("split = 0", "split: packages cannot become 0 layers: write a number from 1 to 127"),
+    "split_great": ('split = {"packages": 128}', "split: packages cannot become 128 layers: write a number from 1 to 127"),
+    "split_text": ('split = {"packages": "2"}', 'split: the number of layers of "packages" must be a number, not "2"'),
+    "split_name": (
+        'layer_groups = {"packages_2": "x"}, split = 2',
+        'split: layer group "packages_2" has the name of a layer of the group "packages": choose another name',
+    ),
+    "max_layers": (
+        "max_layers = 1, layer_groups = {\"code\": \"tool.py\"}",
+        "layers, and max_layers is 1: 1 of code, 1 of ",
+    ),
 }
 
 # Mistakes that analysis does not detect, because it supports regular expressions only in part, but the program does.

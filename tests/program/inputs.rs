@@ -28,10 +28,17 @@ fn a_pipe_in_the_place_of_any_input_is_refused() {
 
     workspace.write("settings", "{}");
     workspace.write("listing", "#mtree\n");
-    let layer = ["--layer=default", "--settings=settings", "--manifest=manifest", "--output=out/layer"];
+    let layer = [
+        "--layer=default",
+        "--settings=settings",
+        "--groups=settings",
+        "--manifest=manifest",
+        "--output=out/layer",
+    ];
     let validation = [
         "--validation=out/report",
         "--settings=settings",
+        "--groups=settings",
         "--validation_settings=settings",
         "--manifest=manifest",
         "--layer_listing=default=listing",
@@ -156,10 +163,48 @@ fn outputs_have_paths_of_their_own() {
 fn a_layer_that_no_group_makes_is_refused() {
     let workspace = Workspace::new();
     let error = workspace.error(&Manifest::new().empty("a"), &["--layer=numpi", "--layer-group=numpy=numpy"]);
-    assert_eq!(
-        error,
-        "pylayer: --layer=numpi: there is no such layer group; the groups are numpy, default\n"
+    assert_eq!(error, "pylayer: --layer=numpi: there is no such layer; the layers are numpy, default\n");
+}
+
+#[test]
+fn without_groups_everything_in_the_manifest_belongs_to_the_layer() {
+    let workspace = Workspace::new();
+    workspace.write("in/file", "content");
+    let manifest = Manifest::new().file("a/numpy/x", "in/file").empty("b").empty("c.pyc");
+    workspace.run(&manifest, &["--layer=anything", "--exclude=\\.pyc$"]);
+    let listing = crate::support::Outputs::read(&workspace.path("out")).listing;
+    assert!(
+        listing.contains("./a/numpy/x ") && listing.contains("./b ") && !listing.contains("c.pyc"),
+        "{listing}"
     );
+}
+
+#[test]
+fn repository_mappings_are_merged() {
+    let workspace = Workspace::new();
+    workspace.write("in/a", ",a,a~1\n,main,_main\n");
+    workspace.write("in/b", ",b,b~\n,main,_main\n");
+    workspace.write("in/c", ",a,a~2\n");
+    let arguments = |inputs: &[&str], output: &str| -> Vec<String> {
+        let inputs = inputs.iter().map(|input| format!("--repo_mapping={input}"));
+        inputs.chain([format!("--merged_repo_mapping={output}")]).collect()
+    };
+    let output = workspace.command(&arguments(&["in/b", "in/a"], "out/merged")).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    assert_eq!(fs::read_to_string(workspace.path("out/merged")).unwrap(), ",a,a~1\n,b,b~\n,main,_main\n");
+    fs::remove_file(workspace.path("out/merged")).unwrap();
+    for (inputs, output, message) in [
+        (
+            &["in/a", "in/c"][..],
+            "out/other",
+            "in/a and in/c contradict each other: \",a,a~1\" and \",a,a~2\"; the binaries need separate images\n",
+        ),
+        (&["in/a"], "in/a", "in/a is an output of the action, and in/a is an input"),
+        (&["in/a", "in/nothing"], "out/other", "cannot read in/nothing: "),
+    ] {
+        let said = workspace.error_of(&mut workspace.command(&arguments(inputs, output)));
+        assert!(said.starts_with(&format!("pylayer: {message}")), "{said}");
+    }
 }
 
 /// The program, run by `sh` after setting a resource limit.

@@ -88,6 +88,109 @@ fn layers(workspace: &Workspace) -> BTreeMap<String, Vec<u8>> {
     workspace.leftovers().into_iter().map(|name| (name.clone(), content(&name))).collect()
 }
 
+// --- several binaries ----------------------------------------------------------------------------
+
+const WORKER: &str = "base/execroot/_main/bazel-out/k8-fastbuild/bin/app/worker";
+
+/// The workspace of [`built`] with a second binary and a wheel that both have.
+fn built_two() -> Workspace {
+    let workspace = built();
+    workspace.write(WORKER, "#!/bin/sh");
+    let wheel = "base/external/pip_six/site-packages/six-1.0.dist-info/METADATA";
+    for (binary, mapping) in [(BINARY, ",a,a~\n,b,b~\n"), (WORKER, ",b,b~\n,c,c~\n")] {
+        let name = binary.rsplit_once('/').unwrap().1;
+        workspace.write(format!("{binary}.repo_mapping"), mapping);
+        for (runfile, file) in [
+            (format!("_main/app/{name}"), binary.to_string()),
+            ("_repo_mapping".to_string(), format!("{binary}.repo_mapping")),
+            ("pip_six/site-packages/six-1.0.dist-info/METADATA".to_string(), wheel.to_string()),
+        ] {
+            if !workspace.path(&file).exists() {
+                workspace.write(&file, &file);
+            }
+            let link = format!("{binary}.runfiles/{runfile}");
+            if fs::symlink_metadata(workspace.path(&link)).is_err() {
+                workspace.link(link, absolute(&workspace, &file));
+            }
+        }
+    }
+    workspace
+}
+
+#[test]
+fn two_binaries_share_their_runfiles() {
+    let workspace = built_two();
+    packed(&workspace, &["--binary", WORKER, "--root=/srv", "--runfiles-root=/srv/.runfiles", "--split=3"]);
+    let found = workspace.leftovers();
+    assert!(found.len() == 2 && found[0] == "default.tar" && found[1].starts_with("packages_"), "{found:?}");
+    let members = members(&workspace.path("out/default.tar"));
+    let names: Vec<String> = members
+        .iter()
+        .filter(|member| member.kind != 'd')
+        .map(|member| String::from_utf8(member.name.clone()).unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "./srv/.runfiles/_main/app/server",
+            "./srv/.runfiles/_main/app/worker",
+            "./srv/.runfiles/_repo_mapping",
+            "./srv/app/server",
+            "./srv/app/server.runfiles",
+            "./srv/app/worker",
+            "./srv/app/worker.runfiles",
+        ]
+    );
+    let link = members.iter().find(|member| member.name == b"./srv/app/server.runfiles").unwrap();
+    assert_eq!((link.kind, &*link.target), ('l', &b"../.runfiles"[..]));
+    let tar = fs::read(workspace.path("out/default.tar")).unwrap();
+    let merged = b",a,a~\n,b,b~\n,c,c~\n\0";
+    assert!(tar.windows(merged.len()).any(|window| window == merged));
+}
+
+#[test]
+fn two_binaries_need_a_directory_for_the_runfiles_of_both() {
+    let workspace = built_two();
+    let both = ["--binary", WORKER];
+    for (arguments, problem) in [
+        (&[][..], "--binary is given 2 times: set --runfiles-root, for the runfiles of all binaries"),
+        (&["--runfiles-root=/x/.runfiles", "--name=app/x"], "--name is for a single binary"),
+        (&["--runfiles-root=/x/.runfiles", "--runfiles=base"], "--runfiles is for a single binary"),
+        (
+            &["--runfiles-root=/runfiles"],
+            "expected a directory whose name ends in .runfiles, such as /app/.runfiles",
+        ),
+        (&["--runfiles-root=/x/.runfiles", "--split=0"], "expected a number of layers from 1 to 127"),
+        (
+            &["--runfiles-root=/x/.runfiles", "--split=a=2"],
+            "--split a=…: there is no such group; the groups are",
+        ),
+        (
+            &["--runfiles-root=/x/.runfiles", "--split=2", "--split=packages=3"],
+            "--split packages=…: it is given twice",
+        ),
+        (
+            &["--runfiles-root=/x/.runfiles", "--split=2", "--layer-group=packages_1=x"],
+            "--split packages=…: \"packages_1\" is also the name of a group; rename that",
+        ),
+    ] {
+        let message = error(&mut pack(&workspace, &[&both, arguments].concat()));
+        assert!(message.contains(problem), "{message}");
+    }
+    let message = error(&mut pack(&workspace, &["--root=/a.runfiles", "--runfiles-root=/a.runfiles"]));
+    assert!(
+        message.contains("a.runfiles/app/server would be both a binary and below a.runfiles"),
+        "{message}"
+    );
+    workspace.write(format!("{WORKER}.other"), ",a,a~2\n");
+    fs::remove_file(workspace.path(format!("{WORKER}.runfiles/_repo_mapping"))).unwrap();
+    workspace
+        .link(format!("{WORKER}.runfiles/_repo_mapping"), absolute(&workspace, &format!("{WORKER}.other")));
+    let message = error(&mut pack(&workspace, &[&both[..], &["--runfiles-root=/x/.runfiles"]].concat()));
+    assert!(message.contains("contradict each other: \",a,a~\" and \",a,a~2\""), "{message}");
+    assert_eq!(workspace.leftovers(), [] as [String; 0]);
+}
+
 // --- contents -----------------------------------------------------------------------------------
 
 /// Runfiles that `symlinks` and `root_symlinks` add at a second path.

@@ -127,7 +127,7 @@ fn inputs_are_below_the_working_directory() {
             let message = format!("pylayer: line 2 of the manifest: exec path {source:?}: {problem}");
             assert!(exit_code == 1 && output.starts_with(&message), "{output}");
         }
-        for name in ["--manifest", "--settings", "--flagfile", "@", "--layer_listing"] {
+        for name in ["--manifest", "--settings", "--groups", "--flagfile", "@", "--layer_listing"] {
             let (exit_code, output) = place.ask(&ok, |arguments| match name {
                 "@" => arguments.push(format!("@{source}")),
                 "--layer_listing" => arguments.push(format!("{name}=default={source}")),

@@ -283,8 +283,10 @@ impl Workspace {
         let (settings, groups, options) = settings(options);
         let outputs = ["layer", "descriptor", "listing"].into_iter().zip(OUTPUTS);
         let settings = format!("--settings={}", self.settings_file(&settings));
-        let groups = format!("--groups={}", self.settings_file(&groups));
-        let mut arguments = vec!["--manifest=manifest".to_string(), settings, groups];
+        let mut arguments = vec!["--manifest=manifest".to_string(), settings];
+        if groups != json!({"layer_groups": []}) {
+            arguments.push(format!("--groups={}", self.settings_file(&groups)));
+        }
         arguments.extend(outputs.map(|(name, output)| {
             let option = if name == "layer" { "output" } else { name };
             format!("--{option}=out/{output}")

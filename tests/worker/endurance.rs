@@ -247,8 +247,8 @@ impl Life {
             Fault::Pattern => {
                 let (_, groups, _) = support::settings(&["--layer-group=x=("]);
                 let groups = format!("--groups={}", layer.workspace.settings_file(&groups));
-                let argument = work.arguments.iter_mut().find(|argument| argument.starts_with("--groups="));
-                *argument.unwrap() = groups;
+                work.arguments.retain(|argument| !argument.starts_with("--groups="));
+                work.arguments.push(groups);
             }
             Fault::OutputDirectory => {
                 let elsewhere = |argument: &String| argument.replace("--output=out/", "--output=nowhere/");
