@@ -178,8 +178,8 @@ AT_ANALYSIS = {
         'split: layer group "packages_2" has the name of a layer of the group "packages": choose another name',
     ),
     "max_layers": (
-        "max_layers = 1, layer_groups = {\"code\": \"tool.py\"}",
-        "layers, and max_layers is 1: 1 of code, 1 of ",
+        'max_layers = 1, layer_groups = {"code": "tool.py"}',
+        "there are 4 layers, and max_layers is 1: 1 of interpreter, 1 of code, ",
     ),
 }
 

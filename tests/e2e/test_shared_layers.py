@@ -245,3 +245,16 @@ def test_pack_writes_the_same_layers(python, folder) -> None:
     expected = {layer: read.digest for layer, read in python.layers("//shared:all").items()}
     packed = {file.name.partition(".")[0]: file for file in (folder / "out").iterdir()}
     assert {layer: Layer(file).digest for layer, file in packed.items()} == expected
+
+
+# --- the example ----------------------------------------------------------------------------------
+
+
+def test_two_programs_of_the_example_share_all_layers_but_one(example) -> None:
+    example.build("//jobs/...")
+    web, daily = (example.layers(f"//jobs:{name}_layers") for name in ("web", "daily"))
+    assert list(web) == list(daily) and "packages_1" in web
+    assert [layer for layer in web if web[layer].digest != daily[layer].digest] == ["default"]
+    # Also with the image that has both.
+    both = example.layers("//jobs:layers")
+    assert [layer for layer in web if web[layer].digest != both[layer].digest] == ["default"]
