@@ -44,8 +44,17 @@ def partition(runfiles, patterns):
     for entry in runfiles.extra:
         for member in members_of(entry.path, entry.file and entry.file.is_directory):
             member.extra.append(entry)
+
+    # All files of most directories belong to one layer, whatever their names.
+    of_directories = {}
     for file, path in runfiles.files:
-        for member in members_of(path, file.is_directory):
+        directory = path[:path.rfind("/")]
+        found = of_directories.get(directory)
+        if found == None:
+            layers, is_certain = layers_of(directory, True)
+            found = ([members[layer] for layer in layers] or [members[NO_LAYER]]) if is_certain else []
+            of_directories[directory] = found
+        for member in found or members_of(path, file.is_directory):
             member.files.append(file)
 
     distributions = {layer: {} for layer in members}

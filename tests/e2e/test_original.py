@@ -57,9 +57,8 @@ class Difference:
 
 def without_sources_of_the_binary(listing: Listing, context: Context) -> Listing:
     beside = f"{context.root}/{PurePosixPath(BINARY).parent}/"
-    extra = {f"{beside}{name}" for name in ("main.py", "report.py")}
     return {
-        group: {path: entry for path, entry in entries.items() if path not in extra}
+        group: {path: entry for path, entry in entries.items() if path != f"{beside}main.py"}
         for group, entries in listing.items()
     }
 

@@ -46,7 +46,8 @@ def new_matcher(patterns):
     answers_below = {}
 
     def match(path, is_prefix = False):
-        name_start = path.rfind("/") + 1
+        # Of a directory, the last part too is a name, with the slash after it.
+        name_start = path.rfind("/", 0, len(path) - 1) + 1
         directory = path[:name_start]
         state = directories.get(directory)
         if state == None:
