@@ -27,8 +27,8 @@ use crate::output::{self, Output};
 use crate::pipeline::{Pool, Times};
 use crate::repo_mapping;
 use crate::request::{
-    self, ActionRequest, LauncherRequest, LayerRequest, PackageCollisionsRequest, RepoMappingRequest,
-    UnusedGroupsRequest, ValidationRequest,
+    self, ActionRequest, LauncherRequest, LayerRequest, MetadataRequest, PackageCollisionsRequest,
+    RepoMappingRequest, UnusedGroupsRequest, ValidationRequest,
 };
 use crate::settings::{
     self, CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, Settings, UnusedGroups,
@@ -104,14 +104,23 @@ impl Engine {
     }
 
     fn write_layer(&self, request: LayerRequest, flagfiles: &[PathBuf], inputs: Inputs) -> Result<Outcome> {
-        let LayerRequest { layer, settings, groups, manifest: manifest_path, output, descriptor, listing } =
-            request;
+        let LayerRequest {
+            layer,
+            settings,
+            groups,
+            manifest: manifest_path,
+            output,
+            descriptor,
+            listing,
+            metadata,
+        } = request;
         let _span = info_span!("layer", layer).entered();
         let start = Instant::now();
         let inputs = inputs.compared_to(&manifest_path);
         let manifest = debug_span!("manifest").in_scope(|| self.manifest(&manifest_path, inputs))?;
         let outputs: Vec<&Path> = [Some(&output), descriptor.as_ref(), listing.as_ref()]
             .into_iter()
+            .chain([metadata.as_ref().map(|metadata| &metadata.path)])
             .flatten()
             .map(PathBuf::as_path)
             .collect();
@@ -146,6 +155,10 @@ impl Engine {
         let mut outputs = vec![output];
         if let Some(path) = descriptor {
             let json = Descriptor::new(image.codec, &written).to_json();
+            outputs.push(Output::with_content(&inputs.base.join(path), json.as_bytes())?);
+        }
+        if let Some(MetadataRequest { path, created_by }) = metadata {
+            let json = Descriptor::new(image.codec, &written).created_by(created_by).to_json();
             outputs.push(Output::with_content(&inputs.base.join(path), json.as_bytes())?);
         }
         if let Some(path) = listing {

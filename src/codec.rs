@@ -12,7 +12,7 @@ use std::io;
 use zstd::stream::raw::{self, Operation};
 
 use crate::show::show;
-use crate::tables::{CODECS, Levels};
+use crate::tables::{CODECS, CodecRow, Levels};
 use bazel_worker::Cancel;
 
 /// The lowest zstd level at which a chunk is compressed in slices, to react to cancellation. At lower
@@ -79,17 +79,17 @@ impl Codec {
 
     /// The media type of a layer (OCI image-spec, `media-types.md`).
     pub fn media_type(self) -> &'static str {
-        match self {
-            Codec::None => "application/vnd.oci.image.layer.v1.tar",
-            Codec::Gzip { .. } => "application/vnd.oci.image.layer.v1.tar+gzip",
-            Codec::Zstd { .. } => "application/vnd.oci.image.layer.v1.tar+zstd",
-        }
+        &self.row().media_type
     }
 
     /// The file extension of a layer.
     pub fn extension(self) -> &'static str {
+        &self.row().extension
+    }
+
+    fn row(self) -> &'static CodecRow {
         let row = CODECS.iter().find(|row| row.name == self.name());
-        &row.expect("a codec has a row, or it could not be made").extension
+        row.expect("a codec has a row, or it could not be made")
     }
 
     /// A compressor for one thread. It reuses its working memory for each chunk.

@@ -6,7 +6,8 @@ use crate::codec::Codec;
 use crate::pipeline::Written;
 use crate::show::hex;
 
-/// An OCI content descriptor (image-spec, `descriptor.md`), extended by the layer's diff ID.
+/// An OCI content descriptor (image-spec, `descriptor.md`), extended by what the image's configuration says
+/// about the layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Descriptor {
     #[serde(rename = "mediaType")]
@@ -17,6 +18,16 @@ pub struct Descriptor {
     pub size: u64,
     /// Digest of the uncompressed tar, in the same form.
     pub diff_id: String,
+    /// What the configuration's history says about the layer. Not written if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<History>,
+}
+
+/// An entry of an image's history (OCI image-spec, `config.md`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// The command that created the layer.
+    pub created_by: String,
 }
 
 impl Descriptor {
@@ -27,7 +38,14 @@ impl Descriptor {
             digest: sha256(&written.digest),
             size: written.size,
             diff_id: sha256(&written.diff_id),
+            history: Vec::new(),
         }
+    }
+
+    /// Adds the command that created the layer to its history.
+    pub fn created_by(mut self, command: String) -> Descriptor {
+        self.history.push(History { created_by: command });
+        self
     }
 
     /// One line of JSON.
@@ -49,12 +67,15 @@ mod tests {
     #[test]
     fn descriptors_are_oci_json() {
         let written = Written { digest: [1; 32], size: 7, diff_id: [0xab; 32], ..Written::default() };
-        let json = Descriptor::new(Codec::Gzip { level: 6 }, &written).to_json();
+        let descriptor = Descriptor::new(Codec::Gzip { level: 6 }, &written);
         let expected = format!(
-            "{{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"sha256:{}\",\"size\":7,\"diff_id\":\"sha256:{}\"}}\n",
+            "{{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"sha256:{}\",\"size\":7,\"diff_id\":\"sha256:{}\"",
             "01".repeat(32),
             "ab".repeat(32)
         );
-        assert_eq!(json, expected);
+        assert_eq!(descriptor.to_json(), format!("{expected}}}\n"));
+        let history = r#","history":[{"created_by":"bazel build //app:layers"}]}"#;
+        let json = descriptor.created_by("bazel build //app:layers".into()).to_json();
+        assert_eq!(json, format!("{expected}{history}\n"));
     }
 }

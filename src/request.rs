@@ -41,6 +41,16 @@ pub struct LayerRequest {
     pub descriptor: Option<PathBuf>,
     /// Exec path of the mtree listing.
     pub listing: Option<PathBuf>,
+    pub metadata: Option<MetadataRequest>,
+}
+
+/// An output of an action that writes a layer: its OCI descriptor with its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataRequest {
+    /// Exec path of the file.
+    pub path: PathBuf,
+    /// The command that the history names.
+    pub created_by: String,
 }
 
 /// An action that validates the layers of an image.
@@ -168,6 +178,7 @@ impl ActionRequest {
                 output: options.output("output")?.ok_or(Error::Missing("output"))?,
                 descriptor: options.output("descriptor")?,
                 listing: options.output("listing")?,
+                metadata: options.metadata()?,
             })
         };
         let unknown = |name: &str| Err(Error::Unknown(format!("--{}", show(name.as_bytes()))));
@@ -209,8 +220,17 @@ impl Options {
     }
 
     fn layer(&mut self) -> Result<String, Error> {
-        let layer = self.0.remove("layer").ok_or(Error::Missing("layer"))?;
-        text("layer", &layer)
+        self.text("layer")
+    }
+
+    fn metadata(&mut self) -> Result<Option<MetadataRequest>, Error> {
+        let Some(path) = self.output("layer_metadata")? else { return Ok(None) };
+        Ok(Some(MetadataRequest { path, created_by: self.text("created_by")? }))
+    }
+
+    fn text(&mut self, name: &'static str) -> Result<String, Error> {
+        let value = self.0.remove(name).ok_or(Error::Missing(name))?;
+        text(name, &value)
     }
 
     fn input(&mut self, name: &'static str) -> Result<PathBuf, Error> {
@@ -282,9 +302,11 @@ mod tests {
             output: "o".into(),
             descriptor: Some("d.json".into()),
             listing: None,
+            metadata: Some(MetadataRequest { path: "m.json".into(), created_by: "bazel build //app".into() }),
         };
-        assert_eq!(parse(&LAYER, &["--descriptor=d.json"]), Ok(ActionRequest::Layer(layer.clone())));
-        let layer = LayerRequest { groups: Some("g".into()), descriptor: None, ..layer };
+        let more = ["--descriptor=d.json", "--layer_metadata=m.json", "--created_by=bazel build //app"];
+        assert_eq!(parse(&LAYER, &more), Ok(ActionRequest::Layer(layer.clone())));
+        let layer = LayerRequest { groups: Some("g".into()), descriptor: None, metadata: None, ..layer };
         assert_eq!(parse(&LAYER, &["--groups=g"]), Ok(ActionRequest::Layer(layer)));
         let validation = ValidationRequest {
             report: "report".into(),
@@ -326,6 +348,8 @@ mod tests {
                 "--layer_listing=a=b",
                 "unknown argument \"--layer_listing\"; every argument has the form --name=value",
             ),
+            ("--layer_metadata=m.json", "argument --created_by=… is missing"),
+            ("--created_by=x", "unknown argument \"--created_by\"; every argument has the form --name=value"),
         ] {
             assert_eq!(parse(&LAYER, &[argument]), Err(message.to_string()));
         }

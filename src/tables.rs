@@ -15,6 +15,8 @@ pub struct CodecRow {
     pub name: String,
     /// The file extension of a layer.
     pub extension: String,
+    /// The media type of a layer (OCI image-spec, `media-types.md`).
+    pub media_type: String,
     pub levels: Option<Levels>,
 }
 

@@ -3,12 +3,12 @@
 The program includes this file (src/tables.rs), so each row is also a JSON object.
 """
 
-# Codecs, by their names in `compress`, the default first, with the file extension of layers and the levels. 6 is
-# zlib's default level, and 3 is zstd's.
+# Codecs, by their names in `compress`, the default first, with the file extension and the media type (OCI
+# image-spec, `media-types.md`) of layers, and the levels. 6 is zlib's default level, and 3 is zstd's.
 CODECS = [
-    {"name": "gzip", "extension": ".tar.gz", "levels": {"lowest": 0, "highest": 9, "default": 6}},
-    {"name": "zstd", "extension": ".tar.zst", "levels": {"lowest": 1, "highest": 22, "default": 3}},
-    {"name": "none", "extension": ".tar"},
+    {"name": "gzip", "extension": ".tar.gz", "media_type": "application/vnd.oci.image.layer.v1.tar+gzip", "levels": {"lowest": 0, "highest": 9, "default": 6}},
+    {"name": "zstd", "extension": ".tar.zst", "media_type": "application/vnd.oci.image.layer.v1.tar+zstd", "levels": {"lowest": 1, "highest": 22, "default": 3}},
+    {"name": "none", "extension": ".tar", "media_type": "application/vnd.oci.image.layer.v1.tar"},
 ]
 
 # Processors that Linux supports, by `e_machine` (`linux/elf-em.h`). ELF images for other processors are data:

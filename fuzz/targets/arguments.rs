@@ -10,8 +10,8 @@ use std::path::{Component, Path};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use pylayer::request::{
-    ActionRequest, LauncherRequest, LayerRequest, PackageCollisionsRequest, UnusedGroupsRequest,
-    ValidationRequest, flagfile, flagfile_arguments,
+    ActionRequest, LauncherRequest, LayerRequest, MetadataRequest, PackageCollisionsRequest,
+    UnusedGroupsRequest, ValidationRequest, flagfile, flagfile_arguments,
 };
 
 fuzz_target!(|content: &[u8]| {
@@ -71,7 +71,7 @@ impl Written {
     }
 
     fn layer(&mut self, request: &LayerRequest) {
-        let LayerRequest { layer, settings, manifest, output, descriptor, listing } = request;
+        let LayerRequest { layer, settings, manifest, output, descriptor, listing, metadata } = request;
         self.argument("layer", layer);
         self.path("settings", settings);
         self.path("manifest", manifest);
@@ -81,6 +81,10 @@ impl Written {
         }
         if let Some(listing) = listing {
             self.path("listing", listing);
+        }
+        if let Some(MetadataRequest { path, created_by }) = metadata {
+            self.path("layer_metadata", path);
+            self.argument("created_by", created_by);
         }
     }
 

@@ -41,6 +41,23 @@ fn the_descriptor_describes_the_layer() {
 }
 
 #[test]
+fn layer_metadata_is_the_descriptor_with_its_history() {
+    let (workspace, manifest) = several_chunks(1);
+    let created_by = "bazel build //app:layers (\"é\")";
+    let history = format!("--created_by={created_by}");
+    let outputs = workspace.outputs(&manifest, &["--layer_metadata=out/metadata.json", &history]);
+    let metadata = fs::read_to_string(workspace.path("out/metadata.json")).unwrap();
+    let history = serde_json::json!([{ "created_by": created_by }]);
+    let descriptor = outputs.descriptor.strip_suffix("}\n").unwrap();
+    assert_eq!(metadata, format!("{descriptor},\"history\":{history}}}\n"));
+
+    workspace.remove_outputs();
+    fs::remove_file(workspace.path("out/metadata.json")).unwrap();
+    let message = workspace.error(&manifest, &["--layer_metadata=out/layer", "--created_by=x"]);
+    assert!(message.contains("out/layer is the path of two outputs of one action"), "{message}");
+}
+
+#[test]
 fn chunks_are_invisible() {
     // Two parts for zstd.
     let (workspace, manifest) = several_chunks(9);
