@@ -19,6 +19,7 @@ oci_image(
 """
 
 load("//bazel/private:layer_groups.bzl", _pip_package = "pip_package")
+load("//bazel/private:layers_info.bzl", _PyImageLayersInfo = "PyImageLayersInfo")
 load("//bazel/private:py_image_layer.bzl", _py_image_layer = "py_image_layer")
 load(
     "//bazel/private:slim.bzl",
@@ -40,6 +41,7 @@ pip_package = _pip_package
 py_image_layer = _py_image_layer
 py_image_layer_toolchain = _py_image_layer_toolchain
 py_launcher_toolchain = _py_launcher_toolchain
+PyImageLayersInfo = _PyImageLayersInfo
 
 # Patterns for `exclude`. SLIM_INTERPRETER is the list of all of them.
 INTERPRETER_DESKTOP = _INTERPRETER_DESKTOP

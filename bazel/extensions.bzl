@@ -9,6 +9,7 @@ pylayer.path(path = "/opt/pylayer/bin/pylayer")
 ```
 """
 
+load("//bazel/private:image_rules_repository.bzl", "pylayer_image_rules_repository")
 load(
     "//bazel/private:pylayer_repository.bzl",
     "PLATFORMS",
@@ -30,6 +31,19 @@ _py_info = tag_class(
         "bzl": attr.label(doc = "The file that exports the provider.", mandatory = True),
         "depsets": attr.string_list(doc = "Fields, besides `imports` and `transitive_sources`, that get an empty depset."),
         "symbol": attr.string(doc = "The provider's name in the file.", default = "PyInfo"),
+    },
+)
+
+_rules_img = tag_class(
+    doc = """\
+Makes targets of `py_image_layer` return the providers of rules_img, 0.3.10 or later: `LayersInfo`, so that
+`image_manifest` does not read the layers again, and `ImageLayerConfigInfo` with the entrypoint, arguments, variables
+and working directory of the binary.""",
+    attrs = {
+        "bzl": attr.label(
+            doc = "The file that exports its providers: `@rules_img//img:providers.bzl`.",
+            mandatory = True,
+        ),
     },
 )
 
@@ -70,6 +84,11 @@ def _pylayer_impl(mctx):
         providers = [json.encode([str(tag.bzl), tag.symbol, tag.depsets]) for tag in py_infos],
     )
 
+    rules_img = {tag.bzl: None for module in mctx.modules for tag in module.tags.rules_img}.keys()
+    if len(rules_img) > 1:
+        fail("pylayer.rules_img: tags name several files, {}; remove all but one".format(", ".join([str(bzl) for bzl in rules_img])))
+    pylayer_image_rules_repository(name = "pylayer_image_rules", rules_img = rules_img[0] if rules_img else None)
+
     # Only the root module can know the machines that run its actions.
     roots = [module for module in mctx.modules if module.is_root]
     tags = roots[0].tags if roots else struct(source = [], path = [], prebuilt = [])
@@ -92,5 +111,11 @@ def _pylayer_impl(mctx):
 pylayer = module_extension(
     implementation = _pylayer_impl,
     doc = "Provides the `pylayer` program and the launcher of Python binaries.",
-    tag_classes = {"path": _path, "prebuilt": _prebuilt, "py_info": _py_info, "source": _source},
+    tag_classes = {
+        "path": _path,
+        "prebuilt": _prebuilt,
+        "py_info": _py_info,
+        "rules_img": _rules_img,
+        "source": _source,
+    },
 )

@@ -10,6 +10,7 @@ The workspace also needs a repository `platforms`, which every release of Bazel 
 (`python.bzl`) also need `rules_python`; `py_image_layer` does not.
 """
 
+load("//bazel/private:image_rules_repository.bzl", "pylayer_image_rules_repository")
 load(
     "//bazel/private:pylayer_repository.bzl",
     "pylayer_path_repository",
@@ -26,7 +27,8 @@ def pylayer_register_toolchains(
         launcher = None,
         launcher_urls = None,
         launcher_sha256 = None,
-        py_infos = []):
+        py_infos = [],
+        rules_img = None):
     """Provides and registers the `pylayer` program and the launcher of Python binaries.
 
     They are built from source with the host's Rust, unless `path` or `urls` is given.
@@ -43,6 +45,8 @@ def pylayer_register_toolchains(
         py_infos: Providers like PyInfo of further rule sets, to read and to return. Each is a dict with the attributes
             of the tag `pylayer.py_info`: `bzl`, `symbol` (`"PyInfo"` by default) and `depsets`. `bzl` begins with the
             repository: `"@aspect_rules_py//py:defs.bzl"`.
+        rules_img: `@rules_img//img:providers.bzl`, to use the layers with rules_img 0.3.10 or later. Has the effect of
+            the tag `pylayer.rules_img`.
     """
     if launcher and (urls or not path):
         fail("pylayer_register_toolchains: launcher requires path")
@@ -69,6 +73,8 @@ def pylayer_register_toolchains(
         )
     elif py_infos:
         fail("pylayer_register_toolchains: py_infos must be in the first call")
+    if rules_img or not native.existing_rule("pylayer_image_rules"):
+        pylayer_image_rules_repository(name = "pylayer_image_rules", rules_img = rules_img)
     native.register_toolchains("@{}//:all".format(name))
 
 def _provider(bzl, symbol = "PyInfo", depsets = []):

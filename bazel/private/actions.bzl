@@ -3,6 +3,7 @@
 load(":manifest.bzl", "write_manifest")
 load(":partition.bzl", "distributions_by_repository")
 load(":program.bzl", "LAYER_MNEMONIC", "arguments", "run_program", "set_values", "write_settings")
+load(":rules_img.bzl", "add_layer_metadata")
 load(":tables.bzl", "CODECS")
 
 # File extensions of layers, by the value of `compress`.
@@ -68,7 +69,8 @@ def write_layer(ctx, settings, image, groups, layer, members):
         members: what `partition` returns for the layer.
 
     Returns:
-        A struct of the files `layer`, `descriptor`, `listing` and `manifest`.
+        A struct of the files `layer`, `descriptor`, `metadata`, `listing` and `manifest`. `metadata` is the descriptor,
+        unless rules_img needs more.
     """
     base = "{}_{}".format(ctx.label.name, layer)
     output = ctx.actions.declare_file(base + EXTENSIONS[settings.compress])
@@ -88,16 +90,23 @@ def write_layer(ctx, settings, image, groups, layer, members):
     args.add(output, format = "--output=%s")
     args.add(descriptor, format = "--descriptor=%s")
     args.add(listing, format = "--listing=%s")
+    metadata = add_layer_metadata(ctx, args, base, layer)
     run_program(
         ctx,
         args,
         inputs = members.files + members.inputs + [manifest, image] + decides,
-        outputs = [output, descriptor, listing],
+        outputs = [output, descriptor, listing] + metadata,
         mnemonic = LAYER_MNEMONIC,
         progress_message = "Writing image layer %{output}",
         resource_set = _resources,
     )
-    return struct(layer = output, descriptor = descriptor, listing = listing, manifest = manifest)
+    return struct(
+        layer = output,
+        descriptor = descriptor,
+        metadata = metadata[0] if metadata else descriptor,
+        listing = listing,
+        manifest = manifest,
+    )
 
 def validate_layers(ctx, settings, patterns, image, groups, runfiles, layers, left_out):
     """Declares the action that validates the layers, using their listings.

@@ -28,8 +28,9 @@ def write_image_config(ctx, binary, runfiles):
         runfiles: what `image_runfiles` returns.
 
     Returns:
-        A dict from `CONFIG_PARTS` to files: `config` is JSON with everything. The others have a line for each value, as
-        `oci_image` of rules_oci takes them, or are `None` if a value contains a line break.
+        A struct of the values `entrypoint`, `cmd`, `env` and `working_dir`, and of `files`, a dict from `CONFIG_PARTS` to
+        files: `config` is JSON with everything. The others have a line for each value, as `oci_image` of rules_oci
+        takes them, or are `None` if a value contains a line break.
     """
     if PyBinaryInfo in binary:
         cmd, env = binary[PyBinaryInfo].args, binary[PyBinaryInfo].env
@@ -44,12 +45,13 @@ def write_image_config(ctx, binary, runfiles):
         # Where `bazel run` starts a binary, so that paths from $(rootpath) are the same.
         "working_dir": "/" + runfiles.prefix + runfiles.workspace,
     }
-    return {
+    files = {
         "cmd": _write_lines(ctx, "cmd", cmd),
         "config": _write(ctx, "config.json", json.encode_indent(config, indent = "  ") + "\n"),
         "entrypoint": _write_lines(ctx, "entrypoint", config["entrypoint"]),
         "env": _write_lines(ctx, "env", ["{}={}".format(name, value) for name, value in env.items()]),
     }
+    return struct(files = files, **config)
 
 def _write_lines(ctx, part, values):
     """Writes a line for each value, or nothing if a value has several lines."""

@@ -14,9 +14,11 @@ load(
     "normalize_pattern",
     "pattern_problem",
 )
+load(":layers_info.bzl", "PyImageLayersInfo")
 load(":partition.bzl", "NO_LAYER", "layers_of_group", "partition")
 load(":platform_transition.bzl", "platform_transition")
 load(":py_binary_info.bzl", "PyBinaryInfo")
+load(":rules_img.bzl", "rules_img_providers")
 load(":runfiles.bzl", "image_runfiles")
 load(":tables.bzl", "CODECS")
 load(":tar_args.bzl", "parse_tar_args")
@@ -304,9 +306,10 @@ def _py_image_layer_impl(ctx):
         validation.append(validate_layers(ctx, settings, patterns, image, group_settings, runfiles, in_image, members[NO_LAYER]))
     if unused:
         validation.append(report_unused_groups(ctx, unused, runfiles.found.packages.keys()))
+    image_config = write_image_config(ctx, binaries[0], runfiles)
     config = {
         part: depset([file] if file else [])
-        for part, file in write_image_config(ctx, binaries[0], runfiles).items()
+        for part, file in image_config.files.items()
     }
 
     # A layer group may be called `config`.
@@ -322,7 +325,24 @@ def _py_image_layer_impl(ctx):
             _validation = depset(validation),
             **(layers | {config_group(part): files for part, files in config.items()})
         ),
-    ]
+        PyImageLayersInfo(
+            layers = [_layer_info(layer, files, members[layer]) for layer, files in in_image.items()],
+            entrypoint = image_config.entrypoint,
+            cmd = image_config.cmd,
+            env = image_config.env,
+            working_dir = image_config.working_dir,
+        ),
+    ] + rules_img_providers(in_image.values(), settings.compress, image_config)
+
+def _layer_info(layer, files, members):
+    """What `PyImageLayersInfo` says about one layer."""
+    return struct(
+        name = layer,
+        file = files.layer,
+        descriptor = files.descriptor,
+        listing = files.listing,
+        distributions = members.distributions,
+    )
 
 def _default_groups(binaries, directory, found, groups):
     """The default groups. Binaries that say what they consist of need no patterns for names."""
@@ -492,5 +512,6 @@ _py_image_layer = rule(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
         ),
     },
+    provides = [PyImageLayersInfo],
     toolchains = [TOOLCHAIN_TYPE],
 )
