@@ -257,6 +257,7 @@ def _check_group(where, name, pattern):
 def _py_image_layer_impl(ctx):
     settings = _settings(ctx)
     raw_groups = _groups(ctx)
+
     # With its transition, the attribute for one label is a list.
     binary = ctx.attr.binary
     binaries = (binary if type(binary) == "list" else [binary] if binary else []) + ctx.attr.binaries
