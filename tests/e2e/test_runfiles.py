@@ -415,7 +415,7 @@ def test_same_bytes_where_every_input_is_a_plain_copy(group, runfiles, layers, r
     execution_root = Path(runfiles.run("info", "execution_root").output.strip())
     manifest = layer.with_name(f"layers_{group}.manifest")
     (flagfile,) = layer.parent.glob(f"{layer.name}-*.params")
-    for file in manifest, flagfile, layer.with_name("layers.settings.json"):
+    for file in manifest, flagfile, *(layer.with_name(f"layers.{kind}.json") for kind in ("settings", "groups")):
         copy(file, folder / in_execution_root(runfiles, file))
     for line in manifest.read_text().splitlines():
         kind, *fields = [re.sub(r"\\(.)", unescape, field) for field in line.split("\t")]

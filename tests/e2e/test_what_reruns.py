@@ -86,7 +86,7 @@ def rename_a_file(workspace: Workspace) -> None:
 
 def add_a_module(workspace: Workspace) -> None:
     (workspace.folder / "app" / "extra.py").write_text('"""Does nothing."""\n')
-    edit(workspace.folder / "app" / "BUILD.bazel", '"report.py",', '"report.py",\n        "extra.py",')
+    edit(workspace.folder / "app" / "BUILD.bazel", 'srcs = ["report.py"],', 'srcs = ["report.py", "extra.py"],')
 
 
 @pytest.mark.parametrize("change", [edit_a_source, add_a_file, remove_a_file, rename_a_file, add_a_module])

@@ -311,7 +311,7 @@ fn messages_are_short_and_printable() {
         "--root=/../",
     ] {
         let argument = format!("{option}{hostile}");
-        messages.push(workspace.error(&one, &[&argument]));
+        messages.push(workspace.error(&one, &[&argument, "--layer-group=known=x"]));
     }
     for message in messages {
         assert!(message.len() < 1000, "{} bytes: {message:.1000}", message.len());
