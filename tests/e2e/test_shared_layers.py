@@ -96,6 +96,24 @@ def test_the_split_is_the_same_under_every_naming_scheme(shared) -> None:
     assert distributions_by_layer(shared, "select") == expected
 
 
+# For `cquery --output=starlark`: what the provider says about each layer.
+PROVIDED = """
+def format(target):
+    layers = providers(target)["@@rules_pylayer~//bazel/private:layers_info.bzl%PyImageLayersInfo"].layers
+    return json.encode({layer.name: layer.distributions for layer in layers})
+"""
+
+
+def test_the_provider_names_the_distributions_of_each_layer(shared, folder) -> None:
+    file = folder / "provided.cquery"
+    file.write_text(PROVIDED)
+    for scheme in SCHEMES:
+        target = f"//hubs:{scheme}_layers"
+        result = shared.run("cquery", "--output=starlark", f"--starlark:file={file}", target)
+        expected = {layer: sorted(names) for layer, names in distributions_by_layer(shared, scheme).items()}
+        assert json.loads(result.output) == expected, scheme
+
+
 def test_all_files_of_a_distribution_are_in_one_layer(shared) -> None:
     for scheme in SCHEMES:
         layers = members(shared.layers(f"//hubs:{scheme}_layers"))
