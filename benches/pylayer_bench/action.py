@@ -75,6 +75,13 @@ class Layer:
         layer.name, layer.files = name, {file.image: file for file in moved}
         return layer
 
+    def listed_differently(self, name: str) -> "Layer":
+        """A layer with the same contents at the same image paths. Its manifest has another order, so that it must be
+        parsed, and its settings are another file, as for another image."""
+        layer = copy.copy(self)
+        layer.name, layer.files = name, dict(reversed(self.files.items()))
+        return layer
+
     def total_size(self) -> int:
         return total_size(self.files.values(), self.execroot.folder)
 

@@ -20,19 +20,29 @@ class Row:
     files: int = 0
     bytes: int = 0
     jobs: int = 0
-    # Of the layer, in bytes.
+    # Of the layer or layers, in bytes.
     size: int = 0
+    # Number of layers.
+    layers: int = 0
     # Number of layers that Bazel rebuilt.
     actions: int = 0
     # Number of rounds without a result, because other processes kept the machine busy.
     disturbed: int = 0
     # Number of Python binaries.
     binaries: int = 0
+    # Of files next to the layers of all images, in bytes.
+    metadata: int = 0
+    # Of the layers, each digest once, in bytes.
+    distinct: int = 0
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     rss: list[int] = field(default_factory=list)
+    # The time to build what `wall` is the analysis of.
+    build: list[float] = field(default_factory=list)
     # The memory that Bazel's server keeps, in bytes.
     heap: list[int] = field(default_factory=list)
+    # Bytes that a registry does not have yet: of a push, or after the update of each package.
+    sent: list[int] = field(default_factory=list)
 
     def add(self, cost: Cost | None) -> None:
         """Records a round; None if it was disturbed."""
@@ -44,7 +54,7 @@ class Row:
         self.rss.append(cost.rss)
 
     def median(self, of: str = "wall") -> float:
-        """The median of `wall`, `cpu`, `rss` or `heap`."""
+        """The median of one of the lists."""
         return statistics.median(getattr(self, of))
 
     @property
@@ -87,7 +97,7 @@ class Results:
 
     def rows(self, table: str) -> list[Row]:
         """The rows that have a result."""
-        return [row for row in self.tables[table].rows if row.wall] if table in self.tables else []
+        return [row for row in self.tables[table].rows if row.wall or row.sent] if table in self.tables else []
 
     def row(self, table: str, name: str) -> Row | None:
         """The row with this name, which may be followed by details in parentheses."""

@@ -42,7 +42,8 @@ class Registry:
 
     def uploaded(self, name: str) -> set[str]:
         """The digests of the layers and configs that were sent as part of an image called `name`, without its tag."""
-        return {f"sha256:{digest}" for repository, digest in UPLOADED.findall(self.log.read_text()) if repository == name}
+        uploads = UPLOADED.findall(self.log.read_text())
+        return {f"sha256:{digest}" for repository, digest in uploads if repository == name}
 
 
 @contextmanager

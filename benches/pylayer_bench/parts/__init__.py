@@ -6,10 +6,13 @@ from pylayer_bench.parts import (
     incremental,
     inner,
     launch,
+    many_images,
+    push,
     python_analysis,
     scaling,
     scenarios,
     startup,
+    updates,
 )
 
 PARTS = {
@@ -22,6 +25,9 @@ PARTS = {
     "analysis": analysis,
     "launch": launch,
     "python_analysis": python_analysis,
+    "updates": updates,
+    "push": push,
+    "many_images": many_images,
 }
 # The criterion benchmarks take minutes to compile and are tested separately; Bazel takes a minute to set up.
-SLOW_TO_CHECK = ("inner", "scenarios", "analysis", "launch", "python_analysis")
+SLOW_TO_CHECK = ("inner", "scenarios", "analysis", "launch", "python_analysis", "many_images")

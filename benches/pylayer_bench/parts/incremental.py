@@ -71,6 +71,8 @@ class WorkerRounds:
             self.record(f"{codec}, 10 KB added to the application", worker, image)
             update_wheel(1)
             self.record(f"{codec}, {wheel_name}", worker, image)
+            sharing = image.listed_differently("sharing")
+            self.record(f"{codec}, a second image that shares the runfiles directory", worker, sharing)
             other = image.moved("other", BINARY, "srv/other_bin")
             self.record(f"{codec}, a second image with the same wheels", worker, other)
         with self.worker() as worker:

@@ -41,13 +41,23 @@ def measure(bench: Bench) -> dict[str, list[Row]]:
 def analyze(bench: Bench, workspace: Workspace, target: str, row: Row) -> None:
     """Analyzes targets whose dependencies are loaded. The memory includes that of their own package."""
     before = used_heap(workspace)
+    load(workspace, target)
+    row.wall.append(build_seconds(bench, workspace, "--nobuild", target))
+    row.heap.append(used_heap(workspace) - before)
+
+
+def load(workspace: Workspace, target: str) -> None:
+    """Loads targets and all that they depend on."""
     # Parts of Bazel's own tools may not exist on this machine. What the build needs does.
     workspace.run("query", "--keep_going", f"deps({target})", check=False)
+
+
+def build_seconds(bench: Bench, workspace: Workspace, *arguments: str) -> float:
+    """The time of a build that starts when the machine is idle."""
     bench.machine.settle()
     start = time.monotonic()
-    workspace.build("--nobuild", target)
-    row.wall.append(round(time.monotonic() - start, 6))
-    row.heap.append(used_heap(workspace) - before)
+    workspace.build(*arguments)
+    return round(time.monotonic() - start, 6)
 
 
 def used_heap(workspace: Workspace) -> int:

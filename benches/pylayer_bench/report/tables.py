@@ -1,5 +1,6 @@
 """The tables of the report, in Markdown, by their names in BENCHMARKS.md."""
 
+import statistics
 from collections.abc import Callable
 
 from pylayer_bench.programs import BASELINES, DIGEST_BASELINES
@@ -52,7 +53,9 @@ def incremental_table(results: Results) -> str:
     baseline = results.median("cold", BASELINES["gzip"])
     for row in results.rows("incremental"):
         codec = row.name.partition(",")[0]
-        cold = f"{codec}, the second image, cold" if "second image" in row.name else f"{codec}, cold"
+        # One that shares the runfiles directory has the paths of the first image.
+        moved = "second image" in row.name and "shares" not in row.name
+        cold = f"{codec}, the second image, cold" if moved else f"{codec}, cold"
         whole = results.median("incremental", cold)
         share = f"{row.median() / whole:.1%}" if whole else ""
         speed = times(baseline / row.median()) if baseline and codec == "gzip 6" else ""
@@ -131,6 +134,39 @@ def python_analysis_table(results: Results) -> str:
     return markdown(head, body)
 
 
+def updates_table(results: Results) -> str:
+    rows = results.rows("updates")
+    body = []
+    for row in rows:
+        line = [row.name, str(row.layers)]
+        for of in (statistics.mean, statistics.median, max):
+            line += [amount(of(row.sent)), f"{of(row.sent) / rows[0].size:.1%}"]
+        body.append([*line, f"{row.size:,}", percent(row.size / rows[0].size - 1)])
+    head = ["", "layers"]
+    head += [column for of in ("mean", "median", "maximum") for column in (f"{of} update", "share")]
+    return markdown([*head, "bytes of all layers", "size"], body) + commands(rows)
+
+
+def push_table(results: Results) -> str:
+    rows = results.rows("push")
+    body = [
+        [row.name, f"{row.sent[0]:,}", f"{row.sent[0] / row.size:.1%}", str(row.layers), f"{row.size:,}"]
+        for row in rows
+    ]
+    return markdown(["", "bytes sent", "share of the image", "layers sent", "bytes of the image"], body)
+
+
+def many_images_table(results: Results) -> str:
+    body = []
+    for row in results.rows("many_images"):
+        analysis, build = (row.median(of) for of in ("wall", "build"))
+        cost = [seconds(analysis), seconds(analysis / row.binaries), seconds(build), mib(row.median("heap"))]
+        sizes = [amount(row.metadata / row.binaries), amount(row.size), amount(row.distinct)]
+        body.append([row.name, *cost, *sizes, f"`{row.command}`"])
+    head = ["", "analysis", "per image", "build", "memory", "metadata per image", "all layers", "distinct layers"]
+    return markdown([*head, "command"], body)
+
+
 def plain_table(results: Results, name: str) -> str:
     body = [
         [row.name, seconds(row.median()), spread(row.wall), str(len(row.wall)), f"`{row.command}`"]
@@ -156,4 +192,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "launch_imports": lambda results: launch_table(results, "launch_imports"),
     "launcher": launcher_table,
     "python_analysis": python_analysis_table,
+    "updates": updates_table,
+    "push": push_table,
+    "many_images": many_images_table,
 }

@@ -1,5 +1,6 @@
 """The targets: bounds on pylayer's cost, and the measured values."""
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,6 +69,9 @@ def targets(results: Results) -> list[Target]:
         found.append(share(f"worker: 10 KB edited that sort {place}, share of cold", 0.2, edited, whole))
     second = warm("gzip 6, a second image with the same wheels"), warm("gzip 6, the second image, cold")
     found.append(share("worker: second image with the same wheels, share of its cold", 0.35, *second))
+    for codec, bound in (("gzip 6", 0.05), ("zstd 3", 0.1)):
+        sharing = warm(f"{codec}, a second image that shares the runfiles directory"), warm(f"{codec}, cold")
+        found.append(share(f"worker: second image that shares the runfiles directory, {codec}", bound, *sharing))
     for step in ("10 KB edited", "nothing changed"):
         name = f"application layer, {step}"
         found.append(at_most(f"worker: {name}", 0.015, warm(name)))
@@ -83,6 +87,9 @@ def targets(results: Results) -> list[Target]:
     found.append(adds("launcher: time added to the start of the environment's python3", 0.001, *launchers))
     environments = "launch_imports", "pylayer", "one site-packages"
     found.append(adds("200 wheels, 50 imports: time added to one site-packages", 0.005, *environments))
+    split, unsplit = results.row("updates", "split = 8"), results.row("updates", "not split")
+    mean, whole = split and statistics.mean(split.sent), unsplit and unsplit.size
+    found.append(share("split = 8: mean update of a package, share of all packages", 0.25, mean, whole))
     # Rows with less than 10 GB are from a machine without the disk space.
     for row in (row for row in results.rows("memory") if row.bytes >= 10e9):
         what = f"{row.name}: peak memory of a layer of 10 GB"

@@ -3,7 +3,8 @@
 def _binary_impl(ctx):
     executable = ctx.actions.declare_file(ctx.label.name)
     ctx.actions.write(executable, "#!/usr/bin/env python3\n", is_executable = True)
-    return [DefaultInfo(executable = executable, runfiles = ctx.runfiles(ctx.files.data))]
+    files = depset(transitive = [target[DefaultInfo].files for target in ctx.attr.data])
+    return [DefaultInfo(executable = executable, runfiles = ctx.runfiles(transitive_files = files))]
 
 binary = rule(
     implementation = _binary_impl,
