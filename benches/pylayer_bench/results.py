@@ -1,6 +1,5 @@
 """The results file: for each table its rows, the date, and the machine on which they were measured."""
 
-import dataclasses
 import datetime
 import json
 import statistics
@@ -83,11 +82,13 @@ class Results:
         return cls(tables)
 
     def save(self, path: Path) -> None:
-        """Writes one line per row, so that a diff shows which rows were measured again."""
+        """Writes one line per row, so that a diff shows which rows were measured again. Fields that are 0 or empty,
+        which are the default values, are left out."""
         texts = []
         for name, table in self.tables.items():
             head = json.dumps({"date": table.date, "machine": table.machine})
-            rows = ",\n".join(json.dumps(dataclasses.asdict(row)) for row in table.rows)
+            fields = [{name: value for name, value in vars(row).items() if value} for row in table.rows]
+            rows = ",\n".join(map(json.dumps, fields))
             texts.append(f'{json.dumps(name)}: {head[:-1]}, "rows": [\n{rows}\n]}}')
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{\n" + ",\n".join(texts) + "\n}\n")

@@ -46,7 +46,7 @@ def measure(bench: Bench) -> dict[str, list[Row]]:
             edit(updated / file.image)
     separate = [
         Image("", "first:1", corpus),
-        Image("a second image, each with its own runfiles directory", "second:1", other, OTHER_BINARY),
+        Image("a second image, if each has its own runfiles directory", "second:1", other, OTHER_BINARY),
     ]
     shared = [
         Image("the first image", "first:1", corpus),

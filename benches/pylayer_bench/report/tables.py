@@ -148,10 +148,9 @@ def updates_table(results: Results) -> str:
 
 
 def push_table(results: Results) -> str:
-    rows = results.rows("push")
     body = [
-        [row.name, f"{row.sent[0]:,}", f"{row.sent[0] / row.size:.1%}", str(row.layers), f"{row.size:,}"]
-        for row in rows
+        [row.name, f"{row.sent[0]:,}", f"{row.sent[0] / row.size:.2%}", str(row.layers), f"{row.size:,}"]
+        for row in results.rows("push")
     ]
     return markdown(["", "bytes sent", "share of the image", "layers sent", "bytes of the image"], body)
 
