@@ -71,7 +71,8 @@ def targets(results: Results) -> list[Target]:
     found.append(share("worker: second image with the same wheels, share of its cold", 0.35, *second))
     for codec, bound in (("gzip 6", 0.05), ("zstd 3", 0.1)):
         sharing = warm(f"{codec}, a second image that shares the runfiles directory"), warm(f"{codec}, cold")
-        found.append(share(f"worker: second image that shares the runfiles directory, {codec}", bound, *sharing))
+        what = f"worker, {codec}: second image that shares the runfiles directory, share of cold"
+        found.append(share(what, bound, *sharing))
     for step in ("10 KB edited", "nothing changed"):
         name = f"application layer, {step}"
         found.append(at_most(f"worker: {name}", 0.015, warm(name)))
