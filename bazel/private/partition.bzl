@@ -26,7 +26,7 @@ def partition(runfiles, patterns):
     groups_of = layer_finder(patterns.groups, patterns.exclude)
     names = {name: None for name, _ in patterns.groups + [(DEFAULT_GROUP, None)] if name not in patterns.dropped}
     layers = [layer for name in names for layer in layers_of_group(name, patterns.split)]
-    members = {layer: struct(files = [], extra = [], doubts = []) for layer in layers + [NO_LAYER]}
+    members = {layer: struct(files = [], extra = [], doubts = [], directories = {}) for layer in layers + [NO_LAYER]}
     layer_of = _layer_finder_in_group(runfiles, patterns.split)
 
     def layers_of(path, is_tree):
@@ -54,13 +54,17 @@ def partition(runfiles, patterns):
             layers, is_certain = layers_of(directory, True)
             found = ([members[layer] for layer in layers] or [members[NO_LAYER]]) if is_certain else []
             of_directories[directory] = found
-        for member in found or members_of(path, file.is_directory):
-            member.files.append(file)
+            for member in found:
+                member.directories[directory] = None
+        if found:
+            for member in found:
+                member.files.append(file)
+        else:
+            for member in members_of(path, file.is_directory):
+                member.files.append(file)
+                member.directories[directory] = None
 
-    distributions = {layer: {} for layer in members}
-    for repository, directory, distribution in _places_of_distributions(runfiles):
-        for layer in layers_of(runfiles.prefix + repository + directory, True)[0]:
-            distributions[layer][distribution] = None
+    distributions_in = _distributions_finder(runfiles)
     return {
         layer: struct(
             files = member.files,
@@ -68,7 +72,7 @@ def partition(runfiles, patterns):
             lines = [entry.line for entry in member.extra],
             map_file = _file_mapper(runfiles),
             is_certain = not member.doubts,
-            distributions = sorted(distributions[layer]),
+            distributions = distributions_in(member.directories),
         )
         for layer, member in members.items()
     }
@@ -118,19 +122,27 @@ def _layer_finder_in_group(runfiles, split):
 
     return layer_of
 
-def _places_of_distributions(runfiles):
-    """Where distributions are: tuples of a repository, a directory in it, and the distribution's name."""
-    places = [
-        (repository, "/site-packages", distribution)
-        for distribution, repositories in runfiles.found.packages.items()
-        for repository in repositories
-    ]
+def _distributions_finder(runfiles):
+    """A function that returns the sorted names of the distributions in directories of the image."""
+    names = {}
+    for distribution, repositories in runfiles.found.packages.items():
+        for repository in repositories:
+            names.setdefault(repository, []).append(distribution)
     for tree in runfiles.trees:
-        repository, _, directory = runfiles_path(tree.short_path, runfiles.workspace).partition("/")
+        repository = runfiles_path(tree.short_path, runfiles.workspace).partition("/")[0]
         distribution = distribution_of_tree(repository)
         if distribution:
-            places.append((repository, "/" + directory, distribution))
-    return places
+            names.setdefault(repository, [distribution])
+
+    def distributions_in(directories):
+        repositories = {directory.removeprefix(runfiles.prefix).partition("/")[0]: None for directory in directories}
+        return sorted({
+            distribution: None
+            for repository in repositories
+            for distribution in names.get(repository, [])
+        })
+
+    return distributions_in
 
 def _file_mapper(runfiles):
     """A `map_each` that retains only strings and the kinds of the few links."""

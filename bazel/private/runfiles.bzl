@@ -45,9 +45,19 @@ def image_runfiles(ctx, binaries, root, runfiles_root):
 
     # What binaries have in common occurs once in a depset.
     all_runfiles = [binary[DefaultInfo].default_runfiles for binary in binaries]
+
+    # This loop runs for each file of each image, so it calls no functions.
     places = {}  # files to image paths
+    paths = []  # in the runfiles; those of trees end in a slash
+    trees = []
     for file in depset(transitive = [runfiles.files for runfiles in all_runfiles]).to_list():
-        places[file.path] = (file, prefix + runfiles_path(file.short_path, workspace))
+        path = file.short_path
+        path = path[3:] if path[:3] == "../" else workspace + "/" + path
+        places[file.path] = (file, prefix + path)
+        if file.is_directory:
+            trees.append(file)
+            path += "/"
+        paths.append(path)
     links = [
         (start + entry.path, entry.target_file)
         for start, entries in [
@@ -64,10 +74,10 @@ def image_runfiles(ctx, binaries, root, runfiles_root):
         for path in depset(transitive = [runfiles.empty_filenames for runfiles in all_runfiles]).to_list()
     ]
 
-    paths = [(path, file.is_directory) for file, path in places.values()]
-    paths += [(path, file.is_directory) for path, file in links] + [(path, False) for path in empties]
+    paths += [path.removeprefix(prefix) + ("/" if file.is_directory else "") for path, file in links]
+    paths += [path.removeprefix(prefix) for path in empties]
     found = survey(
-        [path.removeprefix(prefix) + ("/" if is_tree else "") for path, is_tree in paths],
+        paths,
         [repository_relative(executable) for executable in executables],
     )
     unneeded = {prefix + wheel: None for wheel in found.wheels}
@@ -96,7 +106,6 @@ def image_runfiles(ctx, binaries, root, runfiles_root):
             extra.append(_extra(file_kind(target, kinds), path, target))
     extra.extend([_extra("e", path) for path in empties])
 
-    trees = [file for file, _ in places.values() if file.is_directory]
     return struct(
         files = places.values(),
         extra = extra,
