@@ -302,10 +302,11 @@ fn report_unused_groups(
 ) -> Result<Outcome> {
     let UnusedGroupsRequest { report, settings } = request;
     check_outputs(&[&report], flagfiles.iter().chain([&settings]).map(PathBuf::as_path))?;
-    let UnusedGroups { layer_groups, packages } = read_settings(&settings, inputs)?;
+    let UnusedGroups { layer_groups, packages, runfiles_root } = read_settings(&settings, inputs)?;
+    let root = runfiles_root.as_deref();
     let warnings: Vec<String> = layer_groups
         .iter()
-        .map(|group| warnings::unused_group(&group.name, &group.pattern, &packages))
+        .map(|group| warnings::unused_group(&group.name, &group.pattern, &packages, root))
         .collect();
     let lines: String = warnings.iter().map(|line| format!("{line}\n")).collect();
     Output::keep([Output::with_content(&inputs.base.join(report), lines.as_bytes())?])?;

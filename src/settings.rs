@@ -125,6 +125,9 @@ pub struct UnusedGroups {
     pub layer_groups: Vec<LayerGroup>,
     /// Normalized names of the packages in the runfiles.
     pub packages: Vec<String>,
+    /// As in [`Settings`].
+    #[serde(deserialize_with = "runfiles_root")]
+    pub runfiles_root: Option<String>,
 }
 
 /// What the launcher of a Python binary starts, and how.

@@ -11,7 +11,7 @@ const MAX_UNUSED: usize = 5;
 pub fn shadows_base_image(layer: &str, plan: &LayerPlan) -> Option<String> {
     let entry = plan::shadows_base_image(plan)?;
     Some(format!(
-        "layer {layer:?} contains {}; in most base images that top-level directory is a symlink, which some tools replace with a directory. Set root to \"/app\", for example",
+        "layer {layer:?} contains {}; in most base images that top-level directory is a symlink, which some tools replace with a directory. Set root to \"/app\", for example; the same applies to runfiles_root",
         show(&entry.name)
     ))
 }
@@ -20,7 +20,7 @@ pub fn shadows_base_image(layer: &str, plan: &LayerPlan) -> Option<String> {
 pub fn empty_layer(layer: &str, groups: &[LayerGroup]) -> Option<String> {
     let groups = groups.iter().filter(|group| group.name == layer);
     let patterns: Vec<&str> = groups.map(|group| group.pattern.as_str()).collect();
-    (!patterns.is_empty()).then(|| unused_group(layer, &patterns.join("|"), &[]))
+    (!patterns.is_empty()).then(|| unused_group(layer, &patterns.join("|"), &[], None))
 }
 
 /// Warns about `unused` patterns of `validation_exceptions`, if there are any.
@@ -37,8 +37,8 @@ pub fn unused_exceptions(unused: &[&str]) -> Option<String> {
 }
 
 /// Warns that the layer group `name` has no files, and suggests likely reasons. `packages` are the
-/// normalized names of the packages in the runfiles.
-pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
+/// normalized names of the packages in the runfiles, `runfiles_root` is the directory of these if it is set.
+pub fn unused_group(name: &str, pattern: &str, packages: &[String], runfiles_root: Option<&str>) -> String {
     let mut warning = format!(
         "layer {name:?} is empty: no file left by earlier groups matches its pattern {}",
         shown_pattern(pattern)
@@ -66,6 +66,12 @@ pub fn unused_group(name: &str, pattern: &str, packages: &[String]) -> String {
             warning += ". Use the package's name in a requirements file (pyyaml, not yaml)";
         }
         _ => {}
+    }
+    if let Some(root) = runfiles_root
+        && pattern.contains(".runfiles")
+        && !pattern.contains("{")
+    {
+        warning += &format!(". All runfiles are in /{}, not next to the binary", show(root.as_bytes()));
     }
     warning
 }
@@ -113,10 +119,11 @@ mod tests {
             ("/site-packages/Torch_Audio/", &["pip_package(\"torch-audio\")"]),
             ("[~]pypi_311_torch/", &["later versions use +", "pip_package(\"torch\")"]),
             ("{pip_package:yaml}", &["pyyaml, not yaml"]),
+            (r"server\.runfiles/_main/", &["All runfiles are in /app/.runfiles, not next to the binary"]),
             // The package's files are in an earlier group.
             ("{pip_package:torch}", &[]),
         ] {
-            let warning = unused_group("x", pattern, &packages);
+            let warning = unused_group("x", pattern, &packages, Some("app/.runfiles"));
             let plain = format!(
                 "layer \"x\" is empty: no file left by earlier groups matches its pattern {}",
                 shown_pattern(pattern)

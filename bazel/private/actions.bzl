@@ -160,7 +160,7 @@ def validate_layers(ctx, settings, patterns, image, groups, runfiles, layers, le
     )
     return report
 
-def report_unused_groups(ctx, groups, packages):
+def report_unused_groups(ctx, groups, packages, runfiles_root):
     """Declares the action that warns about groups without files.
 
     An action's output is shown once, when it runs; print() would repeat the message whenever a server
@@ -170,6 +170,7 @@ def report_unused_groups(ctx, groups, packages):
         ctx: the rule's context.
         groups: list of the groups' names and patterns.
         packages: normalized names of the packages in the runfiles.
+        runfiles_root: the directory of all runfiles, or `None`.
 
     Returns:
         The report.
@@ -178,6 +179,7 @@ def report_unused_groups(ctx, groups, packages):
     settings = write_settings(ctx, "unused_groups", {
         "layer_groups": _layer_groups(groups),
         "packages": sorted(packages),
+        "runfiles_root": runfiles_root,
     })
     args = arguments(ctx)
     args.add(report, format = "--unused_groups=%s")

@@ -7,6 +7,9 @@ does not distinguish it from a file, because every input is a link in a sandbox.
 `UnresolvedSymlink` action, and not at all if an action's program creates it. The outputs of `Symlink`
 actions are never declared symlinks.
 
+*The launcher* of aspect_rules_py 1 makes a virtual environment in the runfiles directory, called `.<name>.venv`
+whatever the binary's package is, so two such binaries with one name cannot share a directory.
+
 *The processor* that the binary is built for, which may depend on transitions of its rule.
 """
 
@@ -18,6 +21,7 @@ BinaryClosureInfo = provider(
         "cpu": "name of the target platform's processor in `@platforms//cpu`, or None",
         "declared_symlinks": "depset of File: declared symlinks that Bazel itself creates",
         "file_symlinks": "depset of File: outputs that Bazel creates as links to files",
+        "makes_environment": "whether the launcher makes a virtual environment in the runfiles when it starts",
     },
 )
 
@@ -50,7 +54,14 @@ def _binary_closure_impl(target, ctx):
         cpu = cpus[0] if cpus else None,
         declared_symlinks = depset(declared_symlinks, transitive = [info.declared_symlinks for info in dependencies]),
         file_symlinks = depset(file_symlinks, transitive = [info.file_symlinks for info in dependencies]),
+        makes_environment = _is_of_aspect_rules_py_1(getattr(ctx.rule.attr, "_run_tmpl", None)),
     )]
+
+def _is_of_aspect_rules_py_1(template):
+    """Whether this is the template of its launcher."""
+    if type(template) != "Target":
+        return False
+    return template.label.name == "run.tmpl.sh" and "aspect_rules_py" in template.label.workspace_name
 
 binary_closure = aspect(
     implementation = _binary_closure_impl,

@@ -222,11 +222,18 @@ def _number(name, value):
 
 def _split(where, split):
     """The attributes for `split`: a number, which may be a select, or a dict."""
+    if type(split) not in ["NoneType", "int", "dict", "select"]:
+        fail("{}: split must be a number, or a dict from layer groups to numbers, not {}".format(where, repr(split)))
     if type(split) != "dict":
         return {"split_packages": split}
     for name, count in split.items():
         if type(count) != "int":
-            fail("{}: split: the number of layers of {} must be a number, not {}".format(where, repr(name), repr(count)))
+            fail("{}: split: the number of layers of {} must be a number, not {}{}".format(
+                where,
+                repr(name),
+                repr(count),
+                "; only a number instead of the dict can be a select" if type(count) == "select" else "",
+            ))
     return {"split": {name: str(count) for name, count in split.items()}}
 
 def _check_group(where, name, pattern):
@@ -262,7 +269,7 @@ def _py_image_layer_impl(ctx):
     binary = ctx.attr.binary
     binaries = (binary if type(binary) == "list" else [binary] if binary else []) + ctx.attr.binaries
     if not binaries:
-        fail("binaries is empty: name the binaries of the image")
+        fail("there is no binary: binaries is empty, or py_binary is None in a select")
     runfiles = image_runfiles(ctx, binaries, settings.root, settings.runfiles_root)
     directory = runfiles.prefix.removesuffix("/")
     own_groups = [
@@ -306,7 +313,7 @@ def _py_image_layer_impl(ctx):
     if ctx.attr.validation != "off":
         validation.append(validate_layers(ctx, settings, patterns, image, group_settings, runfiles, in_image, members[NO_LAYER]))
     if unused:
-        validation.append(report_unused_groups(ctx, unused, runfiles.found.packages.keys()))
+        validation.append(report_unused_groups(ctx, unused, runfiles.found.packages.keys(), settings.runfiles_root))
     image_config = write_image_config(ctx, binaries[0], runfiles)
     config = {
         part: depset([file] if file else [])
@@ -368,6 +375,8 @@ def _checked_split(ctx):
         split["packages"] = ctx.attr.split_packages
     groups = [group for group in image_order(ctx.attr.group_names) if group not in ctx.attr.dropped]
     for group, count in split.items():
+        if group in ctx.attr.dropped:
+            fail("split: layer group {} is left out of the image by layer_groups = {{{}: None}}".format(repr(group), repr(group)))
         if group not in groups:
             fail("split: there is no layer group {}; the groups are {}".format(repr(group), ", ".join(groups)))
         if count < 1 or count > _MAX_LAYERS:
@@ -380,7 +389,11 @@ def _checked_split(ctx):
 def _check_layers(ctx, filled):
     """Checks that there are not too many layers."""
     count = len([layer for layers in filled.values() for layer in layers])
-    if ctx.attr.max_layers and count > ctx.attr.max_layers:
+    if ctx.attr.max_layers == _UNSET_NUMBER:
+        return
+    if ctx.attr.max_layers < 1:
+        fail("max_layers is {}: write a number from 1".format(ctx.attr.max_layers))
+    if count > ctx.attr.max_layers:
         fail("there are {} layers, and max_layers is {}: {}; reduce split or layer_groups".format(
             count,
             ctx.attr.max_layers,
@@ -408,7 +421,7 @@ def _settings(ctx):
     """Checks the attributes, and returns their values."""
     root = _directory("root", ctx.attr.root)
     runfiles_root = _directory("runfiles_root", ctx.attr.runfiles_root)
-    if runfiles_root and not runfiles_root.endswith(".runfiles"):
+    if ctx.attr.runfiles_root and not runfiles_root.endswith(".runfiles"):
         fail("runfiles_root is {}: launchers find a runfiles directory by its name, which must end in .runfiles, such as /app/.runfiles".format(repr(ctx.attr.runfiles_root)))
     if ctx.attr.binaries and not runfiles_root:
         fail("binaries requires runfiles_root, the directory that they share, such as /app/.runfiles")
@@ -487,7 +500,7 @@ _py_image_layer = rule(
         "runfiles_root": attr.string(doc = "Absolute path of the directory for the runfiles."),
         "split": attr.string_dict(doc = "How many layers groups become."),
         "split_packages": attr.int(doc = "How many layers the group `packages` becomes.", default = _UNSET_NUMBER),
-        "max_layers": attr.int(doc = "The greatest number of layers, or 0."),
+        "max_layers": attr.int(doc = "The greatest number of layers.", default = _UNSET_NUMBER),
         "group_names": attr.string_list(doc = "In matching order."),
         "group_patterns": attr.string(doc = "A line for each name."),
         "compress": attr.string(doc = "Codec; empty for a plain tar.", default = CODECS[0]["name"]),

@@ -36,12 +36,8 @@ def image_runfiles(ctx, binaries, root, runfiles_root):
     executable_paths = [(root + "/" if root else "") + repository_relative(executable) for executable in executables]
     directory = executable_paths[0] + ".runfiles" if runfiles_root == None else runfiles_root
     prefix = directory + "/"
-    for path in executable_paths:
-        if (path + "/").startswith(prefix):
-            fail("runfiles_root: /{} would be both a binary and below the runfiles directory: choose a directory without binaries, such as /{}".format(
-                path,
-                (root + "/" if root else "") + ".runfiles",
-            ))
+    if runfiles_root != None:
+        _check_places(binaries, executable_paths, prefix, root)
 
     # What binaries have in common occurs once in a depset.
     all_runfiles = [binary[DefaultInfo].default_runfiles for binary in binaries]
@@ -117,6 +113,37 @@ def image_runfiles(ctx, binaries, root, runfiles_root):
         kinds = kinds,
         cpu = _cpu(binaries),
     )
+
+def _check_places(binaries, executable_paths, prefix, root):
+    """Checks that the binaries and their runfiles can be where they should."""
+    binary_at = {}
+    environments = {}
+    for binary, path in zip(binaries, executable_paths):
+        inside = [place for place in [path, path + ".runfiles"] if prefix.startswith(place + "/") and prefix != place + "/"]
+        if (path + "/").startswith(prefix) or prefix == path + "/":
+            problem = "/{} would be both a binary and in the runfiles directory".format(path)
+        elif inside:
+            problem = "it would be inside /{}, which is a {}".format(inside[0], "binary" if inside[0] == path else "symlink to it")
+        else:
+            problem = None
+        if problem:
+            fail("runfiles_root: {}: choose a directory without binaries, such as /{}".format(
+                problem,
+                (root + "/" if root else "") + ".runfiles",
+            ))
+        if path in binary_at:
+            fail("binaries: {} and {} would both be /{}: rename one, or build separate images".format(binary_at[path], binary.label, path))
+        binary_at[path] = binary.label
+        if binary[BinaryClosureInfo].makes_environment:
+            name = path.rpartition("/")[2]
+            if name in environments:
+                fail("binaries: the launchers of {} and {} (aspect_rules_py 1) make virtual environments at the same place, /{}.{}.venv, when they start: rename one, or build separate images".format(
+                    environments[name],
+                    binary.label,
+                    prefix,
+                    name,
+                ))
+            environments[name] = binary.label
 
 def _cpu(binaries):
     """The processor that all binaries are built for."""

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use pylayer::request::{
     ActionRequest, LauncherRequest, LayerRequest, MetadataRequest, PackageCollisionsRequest,
-    UnusedGroupsRequest, ValidationRequest, flagfile, flagfile_arguments,
+    RepoMappingRequest, UnusedGroupsRequest, ValidationRequest, flagfile, flagfile_arguments,
 };
 
 fuzz_target!(|content: &[u8]| {
@@ -31,6 +31,7 @@ fuzz_target!(|content: &[u8]| {
         ActionRequest::Layer(request) => written.layer(request),
         ActionRequest::Validation(request) => written.validation(request),
         ActionRequest::UnusedGroups(request) => written.unused_groups(request),
+        ActionRequest::RepoMapping(request) => written.repo_mapping(request),
         ActionRequest::Launcher(request) => written.launcher(request),
         ActionRequest::PackageCollisions(request) => written.package_collisions(request),
     }
@@ -71,9 +72,12 @@ impl Written {
     }
 
     fn layer(&mut self, request: &LayerRequest) {
-        let LayerRequest { layer, settings, manifest, output, descriptor, listing, metadata } = request;
+        let LayerRequest { layer, settings, groups, manifest, output, descriptor, listing, metadata } = request;
         self.argument("layer", layer);
         self.path("settings", settings);
+        if let Some(groups) = groups {
+            self.path("groups", groups);
+        }
         self.path("manifest", manifest);
         self.path("output", output);
         if let Some(descriptor) = descriptor {
@@ -85,6 +89,14 @@ impl Written {
         if let Some(MetadataRequest { path, created_by }) = metadata {
             self.path("layer_metadata", path);
             self.argument("created_by", created_by);
+        }
+    }
+
+    fn repo_mapping(&mut self, request: &RepoMappingRequest) {
+        let RepoMappingRequest { output, mappings } = request;
+        self.path("merged_repo_mapping", output);
+        for mapping in mappings {
+            self.path("repo_mapping", mapping);
         }
     }
 
@@ -111,9 +123,10 @@ impl Written {
     }
 
     fn validation(&mut self, request: &ValidationRequest) {
-        let ValidationRequest { report, settings, validation_settings, manifests, listings } = request;
+        let ValidationRequest { report, settings, groups, validation_settings, manifests, listings } = request;
         self.path("validation", report);
         self.path("settings", settings);
+        self.path("groups", groups);
         self.path("validation_settings", validation_settings);
         for manifest in manifests {
             self.path("manifest", manifest);

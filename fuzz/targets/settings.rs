@@ -91,8 +91,8 @@ fn validation_settings(settings: &ValidationSettings) -> Value {
 }
 
 fn unused_groups(settings: &UnusedGroups) -> Value {
-    let UnusedGroups { layer_groups: unused, packages } = settings;
-    json!({"layer_groups": layer_groups(unused), "packages": packages})
+    let UnusedGroups { layer_groups: unused, packages, runfiles_root } = settings;
+    json!({"layer_groups": layer_groups(unused), "packages": packages, "runfiles_root": runfiles_root})
 }
 
 fn launcher_settings(settings: &LauncherSettings) -> Value {

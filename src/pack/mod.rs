@@ -161,7 +161,12 @@ fn pack(
         if !filled.contains(name.as_str()) {
             let packages: Vec<String> =
                 found.packages.keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-            warn(&warnings::unused_group(name, pattern, &packages));
+            warn(&warnings::unused_group(
+                name,
+                pattern,
+                &packages,
+                options.settings.runfiles_root.as_deref(),
+            ));
         }
     }
     let file_name = |layer: &str| format!("{layer}{}", image.codec.extension());

@@ -148,7 +148,7 @@ AT_ANALYSIS = {
     ),
     "no_binaries": (
         'py_binary = None, binaries = [], runfiles_root = "/app/.runfiles"',
-        "binaries is empty: name the binaries of the image",
+        "there is no binary: binaries is empty, or py_binary is None in a select",
     ),
     "runfiles_root_relative": (
         'runfiles_root = "app/.runfiles"',
@@ -158,9 +158,22 @@ AT_ANALYSIS = {
         'runfiles_root = "/app/runfiles"',
         'runfiles_root is "/app/runfiles": launchers find a runfiles directory by its name, which must end in .runfiles',
     ),
+    "runfiles_root_slash": ('runfiles_root = "/"', 'runfiles_root is "/": launchers find a runfiles directory by its name'),
     "runfiles_root_above": (
         'root = "/a.runfiles", runfiles_root = "/a.runfiles"',
-        "runfiles_root: /a.runfiles/app/tool would be both a binary and below the runfiles directory",
+        "runfiles_root: /a.runfiles/app/tool would be both a binary and in the runfiles directory",
+    ),
+    "runfiles_root_in_binary": (
+        'root = "/a", runfiles_root = "/a/app/tool/.runfiles"',
+        "runfiles_root: it would be inside /a/app/tool, which is a binary: choose a directory without binaries, such as /a/.runfiles",
+    ),
+    "runfiles_root_in_link": (
+        'root = "/a", runfiles_root = "/a/app/tool.runfiles/x.runfiles"',
+        "runfiles_root: it would be inside /a/app/tool.runfiles, which is a symlink to it",
+    ),
+    "binary_of_select": (
+        'py_binary = select({"//app:optimized": "//app:tool", "//conditions:default": None})',
+        "there is no binary: binaries is empty, or py_binary is None in a select",
     ),
     "split_group": (
         'split = {"torch": 2}',
@@ -168,11 +181,17 @@ AT_ANALYSIS = {
     ),
     "split_dropped": (
         'layer_groups = {"packages": None}, split = 2',
-        'split: there is no layer group "packages"; the groups are interpreter, default',
+        'split: layer group "packages" is left out of the image by layer_groups = {"packages": None}',
     ),
     "split_number": ("split = 0", "split: packages cannot become 0 layers: write a number from 1 to 127"),
     "split_great": ('split = {"packages": 128}', "split: packages cannot become 128 layers: write a number from 1 to 127"),
     "split_text": ('split = {"packages": "2"}', 'split: the number of layers of "packages" must be a number, not "2"'),
+    "split_select": (
+        'split = {"packages": select({"//conditions:default": 2})}',
+        "; only a number instead of the dict can be a select",
+    ),
+    "split_list": ("split = [8]", "split must be a number, or a dict from layer groups to numbers, not [8]"),
+    "max_layers_zero": ("max_layers = 0", "max_layers is 0: write a number from 1"),
     "split_name": (
         'layer_groups = {"packages_2": "x"}, split = 2',
         'split: layer group "packages_2" has the name of a layer of the group "packages": choose another name',

@@ -184,6 +184,19 @@ def test_files_of_two_binaries_at_one_path_must_be_equal(shared) -> None:
     assert message in result.log and "at_the_root/same.txt" not in result.log
 
 
+MISTAKES = {
+    "environments": "the launchers of //faults:another/server and //faults:one/server (aspect_rules_py 1) make virtual "
+    "environments at the same place, /.runfiles/.server.venv, when they start: rename one, or build separate images",
+    "places": "would both be /faults/one: rename one, or build separate images",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_binaries_that_cannot_be_in_one_image_are_named(mistake, shared) -> None:
+    result = shared.build("--nobuild", f"//faults:{mistake}", check=False)
+    assert result.status != 0 and MISTAKES[mistake] in result.log.replace("@@//", "//"), result.log
+
+
 # --- binaries by the rules of this module ---------------------------------------------------------
 
 

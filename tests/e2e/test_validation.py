@@ -81,7 +81,7 @@ SOURCE_DIRECTORY = (
 
 WARNING_OF_LIB = (
     'pylayer: layer "default" contains ./lib/tool/; in most base images that top-level directory is a symlink, which '
-    'some tools replace with a directory. Set root to "/app", for example'
+    'some tools replace with a directory. Set root to "/app", for example; the same applies to runfiles_root'
 )
 
 

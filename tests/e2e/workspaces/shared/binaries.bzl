@@ -31,6 +31,19 @@ def _laid_out_impl(ctx):
     )
     return DefaultInfo(executable = executable, runfiles = runfiles)
 
+aspect_binary = rule(
+    implementation = _laid_out_impl,
+    doc = "A binary whose launcher is that of aspect_rules_py 1.",
+    attrs = {
+        "deps": attr.label_list(allow_files = True),
+        "layout": attr.string(default = "tree"),
+        "root_symlinks": attr.label_keyed_string_dict(allow_files = True),
+        "srcs": attr.label_list(allow_files = True),
+        "_run_tmpl": attr.label(default = "@aspect_rules_py//py/private:run.tmpl.sh", allow_single_file = True),
+    },
+    executable = True,
+)
+
 laid_out = rule(
     implementation = _laid_out_impl,
     attrs = {

@@ -27,6 +27,12 @@ def _interpreter_impl(rctx):
 
 interpreter = repository_rule(implementation = _interpreter_impl)
 
+def _launcher_template_impl(rctx):
+    rctx.file("py/private/run.tmpl.sh", "")
+    rctx.file("py/private/BUILD.bazel", "exports_files([\"run.tmpl.sh\"])\n")
+
+launcher_template = repository_rule(implementation = _launcher_template_impl)
+
 def _wheel_impl(rctx):
     name, version = rctx.attr.distribution, rctx.attr.version
     module = name.lower().replace(".", "_")
