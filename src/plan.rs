@@ -55,7 +55,7 @@ const SYMLINK_MODE: u32 = 0o777;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     #[error(
-        "two different files have the image path {path}: {first} and {second}; exclude one or build them into separate images"
+        "two different files have the image path {path}: {first} and {second}; rename one, build them into separate images, or exclude both"
     )]
     Clash { path: ImagePath, first: String, second: String },
     #[error(
@@ -364,8 +364,13 @@ fn is_ours(path: &[u8], settings: &Settings) -> bool {
         root.is_empty()
             || path.starts_with(root.as_bytes()) && matches!(path.get(root.len()), None | Some(b'/'))
     };
-    let is_in_roots = is_in(&settings.root) || settings.runfiles_root.as_deref().is_some_and(is_in);
-    is_in_roots && !is_of_base_images(path)
+    // The layers that images share must not depend on `root`, so `runfiles_root` alone decides about the
+    // directories above it.
+    let is_for_runfiles = settings.runfiles_root.as_deref().is_some_and(|root| {
+        let is_above = root.as_bytes().strip_prefix(path).is_some_and(|below| below.starts_with(b"/"));
+        is_above || is_in(root)
+    });
+    (is_in(&settings.root) || is_for_runfiles) && !is_of_base_images(path)
 }
 
 /// Whether `path` is a directory that base images have.
@@ -391,15 +396,15 @@ mod tests {
     }
 
     #[test]
-    fn directories_start_at_the_root_and_at_the_root_of_the_runfiles() {
+    fn directories_of_shared_runfiles_do_not_depend_on_the_root() {
         let items = || {
             vec![
                 item("opt/shared/.runfiles/pip/six.py", Content::Empty),
                 item("srv/app/bin/server", Content::Empty),
             ]
         };
-        let settings = |runfiles_root: Option<&str>| Settings {
-            root: "srv/app/bin".to_string(),
+        let settings = |root: &str, runfiles_root: Option<&str>| Settings {
+            root: root.to_string(),
             runfiles_root: runfiles_root.map(str::to_string),
             ..Settings::default()
         };
@@ -408,9 +413,17 @@ mod tests {
             let directories = plan.entries.into_iter().filter(|entry| entry.body == Body::Directory);
             directories.map(|entry| String::from_utf8(entry.name.to_vec()).unwrap()).collect()
         };
-        assert_eq!(names(&settings(None)), ["./srv/app/bin/"]);
-        let runfiles = ["./opt/shared/.runfiles/", "./opt/shared/.runfiles/pip/", "./srv/app/bin/"];
-        assert_eq!(names(&settings(Some("opt/shared/.runfiles"))), runfiles);
+        assert_eq!(names(&settings("srv/app/bin", None)), ["./srv/app/bin/"]);
+        let runfiles = ["./opt/shared/", "./opt/shared/.runfiles/", "./opt/shared/.runfiles/pip/"];
+        for (root, others) in [
+            ("srv/app/bin", &["./srv/app/bin/"][..]),
+            ("opt/shared/x", &[]),
+            ("opt", &[]),
+            ("", &["./srv/app/", "./srv/app/bin/"]),
+        ] {
+            let found = names(&settings(root, Some("opt/shared/.runfiles")));
+            assert_eq!(found, [&runfiles, others].concat(), "{root}");
+        }
     }
 
     #[test]

@@ -102,6 +102,9 @@ pub struct ValidationSettings {
     /// The number of distinct image paths in all manifests, if known.
     #[arg(skip)]
     pub paths: Option<usize>,
+    /// The image paths of the binaries, and of their copies among the runfiles.
+    #[arg(skip)]
+    pub executables: Vec<String>,
 }
 
 /// What to do about problems that validation finds.
@@ -354,13 +357,14 @@ mod tests {
         };
         assert_eq!(parse::<Groups>(Path::new("x"), json.as_bytes()).unwrap(), expected);
 
-        let json = r#"{"dropped": ["packages"], "validation": "warn", "validation_exceptions": ["x"], "cpu": "aarch64", "paths": 7}"#;
+        let json = r#"{"dropped": ["packages"], "validation": "warn", "validation_exceptions": ["x"], "cpu": "aarch64", "paths": 7, "executables": ["app/server"]}"#;
         let expected = ValidationSettings {
             dropped: vec!["packages".to_string()],
             validation: Validation::Warn,
             validation_exceptions: vec!["x".to_string()],
             machine: Some(183),
             paths: Some(7),
+            executables: vec!["app/server".to_string()],
         };
         assert_eq!(parse::<ValidationSettings>(Path::new("x"), json.as_bytes()).unwrap(), expected);
 

@@ -140,6 +140,7 @@ def validate_layers(ctx, settings, patterns, image, groups, runfiles, layers, le
         "validation_exceptions": settings.validation_exceptions,
         "cpu": runfiles.cpu,
         "paths": len(paths),
+        "executables": runfiles.executables + runfiles.runfiles_of_executables,
     })
     args = arguments(ctx)
     args.add(report, format = "--validation=%s")

@@ -105,7 +105,7 @@ def py_image_layer(
         binaries: Several binaries instead of one, in one image. What they have in common is stored once. The
             container runs the first one, unless it is told otherwise. Requires `runfiles_root`.
         runfiles_root: Absolute path of the directory for the runfiles, whose name must end in `.runfiles`:
-            `/app/.runfiles` is recommended. Images with the same `runfiles_root` and `root` share their layers: the
+            `/app/.runfiles` is recommended. Images with the same `runfiles_root` share their layers: the
             same interpreter and the same packages become layers with the same digests. `{binary}.runfiles` is a
             symlink to the directory. If unset, each binary has its runfiles in `{binary}.runfiles`.
         split: How many layers the group `packages` becomes at most, or a dict from names of groups to such numbers.

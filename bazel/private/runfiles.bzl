@@ -21,6 +21,7 @@ def image_runfiles(ctx, binaries, root, runfiles_root):
         trees: the tree artifacts among both;
         found: the result of `survey`;
         executables: image paths of the binaries;
+        runfiles_of_executables: image paths of their copies in the runfiles directory;
         prefix: the image path of the runfiles directory, with a trailing slash;
         workspace: name of the main repository in the runfiles;
         kinds: manifest kinds of links that Bazel creates, by path of the file;
@@ -108,6 +109,7 @@ def image_runfiles(ctx, binaries, root, runfiles_root):
         trees = trees + [entry.file for entry in extra if entry.file and entry.file.is_directory],
         found = found,
         executables = executable_paths,
+        runfiles_of_executables = [prefix + runfiles_path(executable.short_path, workspace) for executable in executables],
         prefix = prefix,
         workspace = workspace,
         kinds = kinds,

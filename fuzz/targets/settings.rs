@@ -75,7 +75,7 @@ fn groups(groups: &Groups) -> Value {
 }
 
 fn validation_settings(settings: &ValidationSettings) -> Value {
-    let ValidationSettings { dropped, validation, validation_exceptions, machine, paths } = settings;
+    let ValidationSettings { dropped, validation, validation_exceptions, machine, paths, executables } = settings;
     let validation = match validation {
         Validation::Error => "error",
         Validation::Warn => "warn",
@@ -87,6 +87,7 @@ fn validation_settings(settings: &ValidationSettings) -> Value {
         "validation_exceptions": validation_exceptions,
         "cpu": machine.map(pylayer::elf::name),
         "paths": paths,
+        "executables": executables,
     })
 }
 

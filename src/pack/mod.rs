@@ -36,6 +36,7 @@ use crate::layer::Image;
 use crate::manifest::{Manifest, ManifestEntry, Source};
 use crate::output::Output;
 use crate::pipeline::Pool;
+use crate::plan::Body;
 use crate::repo_mapping;
 use crate::settings::{RUNFILES, Settings, Validation, ValidationSettings};
 use crate::show::{show, show_path};
@@ -87,8 +88,12 @@ pub enum Error {
     NoRunfilesRoot(usize),
     #[error("--{0} is for a single binary")]
     SingleBinary(&'static str),
-    #[error("{path} would be both a binary and below {runfiles}; set another --runfiles-root")]
+    #[error(
+        "{path} and the runfiles directory {runfiles} cannot be inside each other; set another --runfiles-root"
+    )]
     InRunfiles { path: ImagePath, runfiles: ImagePath },
+    #[error("two binaries would both be {0}; pack them separately")]
+    SamePlace(ImagePath),
     #[error("--layer-group {name:?} is given twice; join the patterns with |")]
     GroupTwice { name: String },
     #[error("--split {name}=…: {problem}")]
@@ -126,7 +131,7 @@ pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String> {
         options.settings.exclude.iter().map(|pattern| for_binary(pattern, &runfiles, &found)).collect();
     let groups = options.groups.for_binary(&runfiles, &found);
     let groups = Arc::new(LayerGroups::compile(&groups, &exclude)?);
-    check_layers(&groups, &options.groups.split)?;
+    check_layers(&groups, &options.groups.split, &options.validation.dropped)?;
     // Compiled again for the validation, which comes after all the work.
     Exceptions::compile(&options.validation.validation_exceptions)?;
     let image = Image::new(Settings { exclude, ..options.settings.clone() }, groups)?;
@@ -174,8 +179,8 @@ fn pack(
     let pool = Pool::new(options.jobs.map(usize::from), None).map_err(Error::Threads)?;
     let (mut outputs, mut rows, mut listed) = (Vec::new(), Vec::new(), Vec::new());
     for (layer, entries) in layers {
-        let files = entries.len();
         let planned = image.plan(entries, cancel)?;
+        let files = planned.plan.entries.iter().filter(|entry| entry.body != Body::Directory).count();
         planned.warnings(layer).iter().for_each(|warning| warn(warning));
         let path = options.out.join(file_name(layer));
         let (output, written) = planned.write(&path, &pool, cancel, &|bytes| bar.inc(bytes))?;
@@ -250,10 +255,12 @@ fn check_groups(options: &Options) -> Result<(), Error> {
 }
 
 /// Checks the groups that become several layers.
-fn check_layers(groups: &LayerGroups, split: &[Split]) -> Result<(), Error> {
+fn check_layers(groups: &LayerGroups, split: &[Split], dropped: &[String]) -> Result<(), Error> {
     let names = groups.names();
     for (index, Split { group, .. }) in split.iter().enumerate() {
-        let problem = if !names.contains(&group.as_str()) {
+        let problem = if dropped.contains(group) {
+            "it is dropped with --drop; use only one of them".to_string()
+        } else if !names.contains(&group.as_str()) {
             format!("there is no such group; the groups are {}", names.join(", "))
         } else if split[..index].iter().any(|other| other.group == *group) {
             "it is given twice".to_string()
@@ -347,9 +354,16 @@ impl Binary<'_> {
 fn runfiles_directory(options: &Options, binaries: &[Binary]) -> Result<ImagePath> {
     let Some(root) = &options.settings.runfiles_root else { return Ok(binaries[0].runfiles()?) };
     let runfiles = ImagePath::new(root)?;
-    for binary in binaries {
-        if binary.place == runfiles || below(&binary.place, &runfiles).is_some() {
+    for (index, binary) in binaries.iter().enumerate() {
+        let link = binary.runfiles()?;
+        let clashes = binary.place == runfiles
+            || below(&binary.place, &runfiles).is_some()
+            || [&binary.place, &link].into_iter().any(|place| below(&runfiles, place).is_some());
+        if clashes {
             return Err(Error::InRunfiles { path: binary.place.clone(), runfiles }.into());
+        }
+        if binaries[..index].iter().any(|other| other.place == binary.place) {
+            return Err(Error::SamePlace(binary.place.clone()).into());
         }
     }
     Ok(runfiles)

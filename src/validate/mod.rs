@@ -69,6 +69,7 @@ pub fn validate(
         groups,
         dropped: &settings.dropped,
         machine: settings.machine,
+        executables: settings.executables.iter().map(String::as_bytes).collect(),
         exceptions: &exceptions,
     };
     let mut findings = proof::check(&layers, &expected, inputs.cancel)?;

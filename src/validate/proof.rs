@@ -38,6 +38,8 @@ pub struct Expected<'a> {
     pub dropped: &'a [String],
     /// `e_machine` of the image's platform, if known.
     pub machine: Option<u16>,
+    /// The paths of the binaries, which may be ELF images, and of their copies among the runfiles.
+    pub executables: HashSet<&'a [u8]>,
     pub exceptions: &'a Exceptions,
 }
 
@@ -494,7 +496,7 @@ impl<'a> Check<'a> {
 
     /// Finds ELF images for another processor. Some packages, such as debuggers, contain images for
     /// several processors side by side, so they are accepted in a directory that also has one for the
-    /// right processor.
+    /// right processor. A binary itself does not count: it says nothing about the files next to it.
     fn machines(&mut self, image: &Image<'a>) -> Result<(), Cancelled> {
         let Some(ours) = self.expected.machine else { return Ok(()) };
         let elf_images = || {
@@ -506,7 +508,7 @@ impl<'a> Check<'a> {
         let mut directories_with_ours = HashSet::new();
         for (entry, machine) in elf_images() {
             self.cancel.check()?;
-            if machine == ours {
+            if machine == ours && !self.expected.executables.contains(entry.path) {
                 directories_with_ours.insert(directory(entry.path));
             }
         }
@@ -819,6 +821,7 @@ mod tests {
                 groups: &compiled(groups, &self.exclude),
                 dropped: &self.dropped,
                 machine: Some(X86_64),
+                executables: HashSet::new(),
                 exceptions: &Exceptions::compile(&self.exceptions).unwrap(),
             };
             let cancel = Cancel::new();
@@ -1075,6 +1078,7 @@ mod tests {
             groups: &compiled(vec![LayerGroup::new("interpreter", "/py/")], &[]),
             dropped: &[],
             machine: Some(X86_64),
+            executables: HashSet::new(),
             exceptions: &Exceptions::compile(&[]).unwrap(),
         };
         let cancel = Cancel::new();
@@ -1125,6 +1129,7 @@ mod tests {
             groups: &compiled(vec![], &[]),
             dropped: &[],
             machine: Some(X86_64),
+            executables: HashSet::new(),
             exceptions: &Exceptions::compile(&[]).unwrap(),
         };
         let cancel = Cancel::new();
@@ -1141,6 +1146,7 @@ mod tests {
             groups: &compiled(vec![], &[]),
             dropped: &[],
             machine: None,
+            executables: HashSet::new(),
             exceptions: &Exceptions::compile(&[]).unwrap(),
         };
         let cancel = Cancel::new();

@@ -54,7 +54,7 @@ def test_binaries_of_other_rule_sets_share_them_too(layout, shared) -> None:
     images = [f"//many:{layout}_{number}_layers" for number in range(3)]
     assert len(digests(shared, images, "packages")) == 1
     assert len(digests(shared, images, "default")) == 3
-    # Even with those of another rule set and another root.
+    # Even with those of another rule set, and wherever the root is.
     assert digests(shared, images, "interpreter") == digests(shared, ["//many:venv_0_layers"], "interpreter")
 
 

@@ -144,7 +144,7 @@ fn different_files_at_one_path_are_an_error() {
     let message = workspace.error(&Manifest::new().file("app/x", "in/a").file("app/x", "in/b"), &[]);
     assert_eq!(
         message,
-        "pylayer: two different files have the image path app/x: in/a and in/b; exclude one or build them into separate images\n"
+        "pylayer: two different files have the image path app/x: in/a and in/b; rename one, build them into separate images, or exclude both\n"
     );
     let message = workspace.error(&Manifest::new().file("app/x", "in/a").symlink("app/x", "y"), &[]);
     assert!(message.contains("the image path app/x: in/a and a symlink to y"), "{message}");

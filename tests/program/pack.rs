@@ -162,6 +162,10 @@ fn two_binaries_need_a_directory_for_the_runfiles_of_both() {
         ),
         (&["--runfiles-root=/x/.runfiles", "--split=0"], "expected a number of layers from 1 to 127"),
         (
+            &["--runfiles-root=/x/.runfiles", "--split=2", "--drop=packages"],
+            "--split packages=…: it is dropped with --drop; use only one of them",
+        ),
+        (
             &["--runfiles-root=/x/.runfiles", "--split=a=2"],
             "--split a=…: there is no such group; the groups are",
         ),
@@ -177,11 +181,16 @@ fn two_binaries_need_a_directory_for_the_runfiles_of_both() {
         let message = error(&mut pack(&workspace, &[&both, arguments].concat()));
         assert!(message.contains(problem), "{message}");
     }
-    let message = error(&mut pack(&workspace, &["--root=/a.runfiles", "--runfiles-root=/a.runfiles"]));
-    assert!(
-        message.contains("a.runfiles/app/server would be both a binary and below a.runfiles"),
-        "{message}"
-    );
+    for (root, runfiles_root) in [
+        ("--root=/a.runfiles", "--runfiles-root=/a.runfiles"),
+        ("--root=/a", "--runfiles-root=/a/app/server/.runfiles"),
+        ("--root=/a", "--runfiles-root=/a/app/server.runfiles/x.runfiles"),
+    ] {
+        let message = error(&mut pack(&workspace, &[root, runfiles_root]));
+        assert!(message.contains("cannot be inside each other; set another --runfiles-root"), "{message}");
+    }
+    let message = error(&mut pack(&workspace, &["--binary", BINARY, "--runfiles-root=/x/.runfiles"]));
+    assert!(message.contains("two binaries would both be app/server; pack them separately"), "{message}");
     workspace.write(format!("{WORKER}.other"), ",a,a~2\n");
     fs::remove_file(workspace.path(format!("{WORKER}.runfiles/_repo_mapping"))).unwrap();
     workspace

@@ -335,6 +335,23 @@ fn a_file_for_another_processor_is_found() {
 }
 
 #[test]
+fn a_binary_for_the_right_processor_does_not_excuse_its_neighbours() {
+    let both =
+        "#elf machine=62 ./app/run.runfiles/main.py\n#elf machine=183 ./app/run.runfiles/__init__.py\n";
+    let mut image = Image::new();
+    let listing = image.listings.get_mut("default").unwrap();
+    assert!(
+        listing.contains("./app/run.runfiles/main.py ")
+            && listing.contains("./app/run.runfiles/__init__.py "),
+        "{listing}"
+    );
+    listing.push_str(both);
+    image.is_right();
+    image.settings["executables"] = json!(["app/run.runfiles/main.py"]);
+    assert!(image.only_finding().contains("app/run.runfiles/__init__.py is for aarch64"));
+}
+
+#[test]
 fn code_for_a_gpu_is_no_file_for_another_processor() {
     Image::new().edit("packages", "#elf machine=62 ", "#elf machine=190 ").is_right();
 }
