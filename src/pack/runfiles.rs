@@ -100,7 +100,9 @@ impl Runfiles {
 
     /// The manifest entries for a runfiles tree at `place` in the image, as the rule would write them.
     pub fn entries(&self, place: &ImagePath) -> Result<Vec<ManifestEntry>, image_path::Error> {
-        let runfiles = self.files.iter().filter(|(path, runfile)| !self.is_legacy_copy(path, runfile));
+        let runfiles = self.files.iter();
+        let runfiles = runfiles
+            .filter(|(path, runfile)| !self.is_legacy_copy(path, runfile) && !is_placeholder(path, runfile));
         runfiles
             .map(|(path, runfile)| {
                 Ok(ManifestEntry { path: place.join(path)?, source: self.source(path, runfile) })
@@ -135,6 +137,13 @@ impl Runfiles {
             _ => Source::File(target.clone()),
         }
     }
+}
+
+/// Whether this is `_main/.runfile`, an empty file that Bazel creates for the directory's sake if the binary
+/// has no runfiles of the main repository. Files that a rule lists are links, even if they are empty.
+fn is_placeholder(path: &[u8], runfile: &Runfile) -> bool {
+    let repository = path.strip_suffix(b"/.runfile");
+    *runfile == Runfile::Empty && repository.is_some_and(|repository| !repository.contains(&b'/'))
 }
 
 /// Where the Bazel server that created a runfiles tree keeps files, as spelled in the links' targets.

@@ -272,6 +272,17 @@ fn copies_of_other_repositories_in_external_are_left_out() {
 }
 
 #[test]
+fn the_placeholder_for_the_main_repository_is_left_out() {
+    let workspace = built();
+    workspace.write(format!("{RUNFILES}/_main/.runfile"), "");
+    workspace.write(format!("{RUNFILES}/_main/app/.runfile"), "");
+    runfile(&workspace, "other/.runfile", "base/external/other/.runfile");
+    packed(&workspace, &[]);
+    let expected = ["_main/app/.runfile", "_main/app/server", "other/.runfile"];
+    assert_eq!(runfiles(&workspace).into_keys().collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn a_directory_external_of_the_main_repository_is_kept() {
     let workspace = built();
     runfile(&workspace, "other/lib.py", "base/external/other/lib.py");
