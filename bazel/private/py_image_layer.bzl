@@ -290,8 +290,7 @@ def _py_image_layer_impl(ctx):
     image = write_image_settings(ctx, settings, patterns)
     group_settings = write_groups(ctx, patterns, runfiles)
 
-    # The layers of each group that may have files. The label of a group without any provides a layer, since rules
-    # require a file; the image does not contain it.
+    # The layers of each group that may have files.
     groups = [group for group in image_order(ctx.attr.group_names) if group not in ctx.attr.dropped]
     filled = {
         group: [
@@ -302,13 +301,16 @@ def _py_image_layer_impl(ctx):
         for group in groups
     }
     _check_layers(ctx, filled)
+
+    # The label of a group without any provides a layer, since rules require a file; the image does not contain it.
+    provided = {group: layers or layers_of_group(group, patterns.split)[:1] for group, layers in filled.items()}
     written = {
         layer: write_layer(ctx, settings, image, group_settings, layer, members[layer])
-        for group, layers in filled.items()
-        for layer in layers or layers_of_group(group, patterns.split)[:1]
+        for layers in provided.values()
+        for layer in layers
     }
     in_image = {layer: written[layer] for layers in filled.values() for layer in layers}
-    unused = [pair for pair in raw_groups if pair not in DEFAULT_GROUPS and not filled.get(pair[0], [])]
+    unused = [pair for pair in raw_groups if pair not in DEFAULT_GROUPS and not filled.get(pair[0])]
     validation = []
     if ctx.attr.validation != "off":
         validation.append(validate_layers(ctx, settings, patterns, image, group_settings, runfiles, in_image, members[NO_LAYER]))
@@ -322,8 +324,8 @@ def _py_image_layer_impl(ctx):
 
     # A layer group may be called `config`.
     layers = {"config": depset(transitive = config.values())} | {
-        group: depset([written[layer].layer for layer in layers or layers_of_group(group, patterns.split)[:1]], order = "preorder")
-        for group, layers in filled.items()
+        group: depset([written[layer].layer for layer in layers], order = "preorder")
+        for group, layers in provided.items()
     }
     return [
         DefaultInfo(files = depset([files.layer for files in in_image.values()], order = "preorder")),
