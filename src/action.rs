@@ -1,7 +1,7 @@
 //! Runs one action of the Bazel rule, from its arguments to its outputs: writes a layer, validates all
 //! layers, warns about groups without files, merges repository mappings, configures a launcher, or compares
-//! files that have the same path in site-packages. Persistent workers and one-shot processes, started by Bazel or a remote executor,
-//! run the same code.
+//! files that have the same path in site-packages. Persistent workers and one-shot processes, started by
+//! Bazel or a remote executor, run the same code.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;

@@ -68,8 +68,8 @@ pub struct Groups {
     /// The runfiles directory, whose subdirectories are repositories.
     #[arg(skip)]
     pub runfiles: String,
-    /// The distributions in the repositories, by normalized name. A repository without one has a key of
-    /// its own ([`split::distribution_of`]).
+    /// The normalized name of the distribution in each repository. For others, see
+    /// [`split::distribution_of`].
     #[arg(skip)]
     pub distributions: BTreeMap<String, String>,
 }
@@ -98,7 +98,7 @@ impl Groups {
         let group =
             |group: &LayerGroup| LayerGroup::new(&group.name, for_binary(&group.pattern, runfiles, found));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        // In the order of the names, so that the first distribution stands for a repository with several.
+        // In reverse order, so that the first of several distributions in a repository replaces the others.
         let packages = found.packages.iter().rev();
         let distributions = packages.flat_map(|(distribution, repositories)| {
             repositories.iter().map(move |repository| (text(repository), text(distribution)))

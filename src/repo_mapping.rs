@@ -1,7 +1,8 @@
 //! Merges the repository mappings of several binaries that have one runfiles directory. Pure.
 //!
-//! A mapping has a line `<repository>,<apparent name>,<runfiles directory>` for each repository that another
-//! one sees under a name, restricted to the repositories in the runfiles of one binary.
+//! A line `<repository>,<apparent name>,<directory>` says in which runfiles directory the first repository
+//! finds the one that it calls by the apparent name. Bazel writes the lines for the repositories in the
+//! runfiles of one binary.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -26,8 +26,8 @@ pub fn layer_number(distribution: &[u8], layers: usize) -> usize {
     hash as usize % layers.max(1) + 1
 }
 
-/// What stands for a repository in which no distribution was found: the part of its name that is most
-/// likely that of a distribution.
+/// The name to use for a repository in which no distribution was found: the part of the repository's name
+/// that most likely names a distribution.
 ///
 /// Modules add prefixes that end in `~` or `+`. aspect_rules_py 2 unpacks a wheel into a tree artifact,
 /// whose files are not known, in the repository `whl_install__<project>__<distribution>__<version>`.

@@ -106,7 +106,7 @@ def distributions_by_repository(found):
     return names
 
 def _layer_finder_in_group(runfiles, split):
-    """A function of a group and an image path: the layer of the path, if it belongs to the group."""
+    """Returns a function from a group and an image path in it to the path's layer."""
     known = distributions_by_repository(runfiles.found) if split else {}
     layers = {group: {} for group, count in split.items() if count > 1}
 
@@ -123,7 +123,7 @@ def _layer_finder_in_group(runfiles, split):
     return layer_of
 
 def _distributions_finder(runfiles):
-    """A function that returns the sorted names of the distributions in directories of the image."""
+    """Returns a function from image directories to the sorted names of the distributions in them."""
     names = {}
     for distribution, repositories in runfiles.found.packages.items():
         for repository in repositories:

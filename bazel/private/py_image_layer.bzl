@@ -264,6 +264,7 @@ def _check_group(where, name, pattern):
 def _py_image_layer_impl(ctx):
     settings = _settings(ctx)
     raw_groups = _groups(ctx)
+    groups = [group for group in image_order(ctx.attr.group_names) if group not in ctx.attr.dropped]
 
     # With its transition, the attribute for one label is a list.
     binary = ctx.attr.binary
@@ -284,14 +285,13 @@ def _py_image_layer_impl(ctx):
         groups = own_groups + default_groups,
         exclude = [for_binary(pattern, directory, runfiles.found) for pattern in settings.exclude],
         dropped = ctx.attr.dropped,
-        split = _checked_split(ctx),
+        split = _checked_split(ctx, groups),
     )
     members = partition(runfiles, patterns)
     image = write_image_settings(ctx, settings, patterns)
     group_settings = write_groups(ctx, patterns, runfiles)
 
     # The layers of each group that may have files.
-    groups = [group for group in image_order(ctx.attr.group_names) if group not in ctx.attr.dropped]
     filled = {
         group: [
             layer
@@ -370,12 +370,11 @@ def _default_groups(binaries, directory, found, groups):
         if name in names
     ]
 
-def _checked_split(ctx):
-    """How many layers each group becomes that becomes several."""
+def _checked_split(ctx, groups):
+    """The numbers of layers of those `groups` that become several."""
     split = {group: int(count) for group, count in ctx.attr.split.items()}
     if ctx.attr.split_packages != _UNSET_NUMBER:
         split["packages"] = ctx.attr.split_packages
-    groups = [group for group in image_order(ctx.attr.group_names) if group not in ctx.attr.dropped]
     for group, count in split.items():
         if group in ctx.attr.dropped:
             fail("split: layer group {} is left out of the image by layer_groups = {{{}: None}}".format(repr(group), repr(group)))

@@ -30,7 +30,7 @@ def layer_number(distribution, layers):
     return (mixed ^ (mixed >> 16)) % layers + 1
 
 def distribution_of(repository):
-    """What stands for a repository in which no distribution was found.
+    """The name to use for a repository in which no distribution was found.
 
     Args:
         repository: its name.

@@ -57,10 +57,10 @@ pub struct Options {
     /// Output directory, for DIR/GROUP.tar.gz, .tar.zst or .tar; must not contain other tars
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Runfiles tree of the only binary, or another directory to use instead [default: PATH.runfiles]
+    /// Runfiles tree, or another directory to use instead; only for a single binary [default: PATH.runfiles]
     #[arg(long, value_name = "DIR")]
     pub runfiles: Option<PathBuf>,
-    /// Path of the only binary below the root [default: the part of PATH after bazel-bin/, or its file name]
+    /// Path below the root, only for a single binary [default: the part of PATH after bazel-bin/, or its file name]
     #[arg(long, value_name = "PKG/BIN")]
     pub name: Option<String>,
     #[command(flatten)]
@@ -440,10 +440,10 @@ fn merge_repo_mappings(
             mappings.push((file.as_path(), text));
         }
     }
-    let merged = repo_mapping::merge(&mappings)?;
     if mappings.is_empty() {
         return Ok(None);
     }
+    let merged = repo_mapping::merge(&mappings)?;
     out::create(&options.out)?;
     let output = Output::with_content(&options.out.join("_repo_mapping"), &merged)?;
     entries.retain(|entry| entry.path != *place);

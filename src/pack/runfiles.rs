@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::image_path::{self, ImagePath};
 use crate::manifest::{ManifestEntry, Source};
+use crate::settings::RUNFILES;
 use crate::show::{show, show_path};
 
 /// The list of runfiles at the root of a runfiles tree. Not a runfile itself.
@@ -73,7 +74,7 @@ pub struct Runfiles {
 
 /// The runfiles directory: `named`, or the one that Bazel creates next to `binary`.
 pub fn directory(binary: &Path, named: Option<&Path>) -> PathBuf {
-    named.map_or_else(|| with_suffix(binary, ".runfiles"), Path::to_path_buf)
+    named.map_or_else(|| with_suffix(binary, RUNFILES), Path::to_path_buf)
 }
 
 impl Runfiles {
@@ -253,7 +254,7 @@ fn read_tree(root: &Path) -> Result<BTreeMap<Vec<u8>, Runfile>, Error> {
 /// Reads Bazel's manifest in the runfiles tree at `directory`, or next to `binary`. Empty if there is none.
 fn read_manifest(binary: &Path, directory: &Path) -> Result<BTreeMap<Vec<u8>, Runfile>, Error> {
     let beside = with_suffix(binary, ".runfiles_manifest");
-    let beside = (directory == with_suffix(binary, ".runfiles")).then_some(beside);
+    let beside = (directory == with_suffix(binary, RUNFILES)).then_some(beside);
     for path in [directory.join(MANIFEST)].into_iter().chain(beside) {
         match std::fs::read(&path) {
             Ok(text) => return parse_manifest(&text, &path),

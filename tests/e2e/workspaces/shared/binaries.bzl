@@ -31,14 +31,17 @@ def _laid_out_impl(ctx):
     )
     return DefaultInfo(executable = executable, runfiles = runfiles)
 
+_ATTRIBUTES = {
+    "deps": attr.label_list(allow_files = True),
+    "layout": attr.string(default = "tree", values = ["plain", "tree", "venv"]),
+    "root_symlinks": attr.label_keyed_string_dict(allow_files = True),
+    "srcs": attr.label_list(allow_files = True),
+}
+
 aspect_binary = rule(
     implementation = _laid_out_impl,
     doc = "A binary whose launcher is that of aspect_rules_py 1.",
-    attrs = {
-        "deps": attr.label_list(allow_files = True),
-        "layout": attr.string(default = "tree"),
-        "root_symlinks": attr.label_keyed_string_dict(allow_files = True),
-        "srcs": attr.label_list(allow_files = True),
+    attrs = _ATTRIBUTES | {
         "_run_tmpl": attr.label(default = "@aspect_rules_py//py/private:run.tmpl.sh", allow_single_file = True),
     },
     executable = True,
@@ -46,11 +49,6 @@ aspect_binary = rule(
 
 laid_out = rule(
     implementation = _laid_out_impl,
-    attrs = {
-        "deps": attr.label_list(allow_files = True),
-        "layout": attr.string(values = ["plain", "tree", "venv"]),
-        "root_symlinks": attr.label_keyed_string_dict(allow_files = True),
-        "srcs": attr.label_list(allow_files = True),
-    },
+    attrs = _ATTRIBUTES,
     executable = True,
 )
