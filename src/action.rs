@@ -1,6 +1,6 @@
 //! Runs one action of the Bazel rule, from its arguments to its outputs: writes a layer, validates all
-//! layers, warns about groups without files, merges repository mappings, configures a launcher, or compares
-//! files that have the same path in site-packages. Persistent workers and one-shot processes, started by
+//! layers, warns about groups without files, merges repository mappings, configures a launcher, compares
+//! files that have the same path in site-packages, or describes the layers of an image. Persistent workers and one-shot processes, started by
 //! Bazel or a remote executor, run the same code.
 
 use std::io::Write;
@@ -14,8 +14,11 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tracing::{debug_span, info_span};
 
+use crate::advice;
 use crate::cache::Cache;
 use crate::collisions;
+use crate::contents::Partition;
+use crate::describe::describe;
 use crate::descriptor::Descriptor;
 use crate::exec_path;
 use crate::groups::{Groups, LayerGroups};
@@ -26,13 +29,14 @@ use crate::manifest::Manifest;
 use crate::output::{self, Output};
 use crate::pipeline::{Pool, Times};
 use crate::repo_mapping;
+use crate::report;
 use crate::request::{
     self, ActionRequest, LauncherRequest, LayerRequest, MetadataRequest, PackageCollisionsRequest,
-    RepoMappingRequest, UnusedGroupsRequest, ValidationRequest,
+    RepoMappingRequest, ReportRequest, UnusedGroupsRequest, ValidationRequest,
 };
 use crate::settings::{
-    self, CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, Settings, UnusedGroups,
-    Validation, ValidationSettings,
+    self, CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, ReportSettings, Settings,
+    UnusedGroups, Validation, ValidationSettings,
 };
 use crate::show::{show, show_path};
 use crate::validate::{self, ListedLayer, Verdict};
@@ -99,6 +103,7 @@ impl Engine {
             ActionRequest::UnusedGroups(request) => report_unused_groups(request, &flagfiles, inputs),
             ActionRequest::RepoMapping(request) => merge_repo_mappings(request, &flagfiles, inputs),
             ActionRequest::Launcher(request) => configure_launcher(request, &flagfiles, inputs),
+            ActionRequest::Report(request) => self.report(request, &flagfiles, inputs),
             ActionRequest::PackageCollisions(request) => check_collisions(request, &flagfiles, inputs),
         }
     }
@@ -195,19 +200,15 @@ impl Engine {
         let Settings { exclude, .. } = read_settings(&settings, inputs)?;
         let groups = self.groups(&read_settings(&groups, inputs)?, &exclude)?;
         let settings: ValidationSettings = read_settings(&validation_settings, inputs)?;
-        let mut layers = Vec::with_capacity(listings.len());
-        for (name, file) in listings {
-            let (listing, _) = inputs.read(&file)?;
-            layers.push(ListedLayer { name, file, listing });
-        }
+        let layers = read_listings(listings, inputs)?;
         let summary = format!("{} layers validated", layers.len());
         let manifests: Vec<&Manifest> = manifests.iter().map(Arc::as_ref).collect();
         let verdict = validate::validate(layers, &manifests, &groups, &settings, inputs, Some(&report))?;
-        let Verdict { report: text, problems, warning } = verdict;
+        let Verdict { report: text, problems, warnings } = verdict;
         // Written even if the action fails: Bazel keeps the outputs of a failed action.
         Output::keep([Output::with_content(&inputs.base.join(report), text.as_bytes())?])?;
         let fails = problems.is_some() && settings.validation == Validation::Error;
-        let messages: Vec<String> = problems.into_iter().chain(warning).collect();
+        let messages: Vec<String> = problems.into_iter().chain(warnings).collect();
         if fails {
             bail!(
                 "{}\n  to build anyway, set validation = \"warn\"; to accept single paths, name them in validation_exceptions",
@@ -215,6 +216,46 @@ impl Engine {
             );
         }
         Ok(Outcome { summary, warnings: messages })
+    }
+
+    /// Describes the layers of an image.
+    fn report(&self, request: ReportRequest, flagfiles: &[PathBuf], inputs: Inputs) -> Result<Outcome> {
+        let _span = info_span!("report").entered();
+        let ReportRequest {
+            page,
+            contents,
+            settings,
+            groups,
+            report_settings,
+            layers,
+            listings,
+            manifests: paths,
+        } = request;
+        let read = flagfiles.iter().chain(&paths).chain([&settings, &groups, &report_settings]);
+        let read = read.chain(layers.iter().chain(&listings).map(|(_, path)| path));
+        check_outputs(&[&page, &contents], read.map(PathBuf::as_path))?;
+        let settings: Settings = read_settings(&settings, inputs)?;
+        let groups: Groups = read_settings(&groups, inputs)?;
+        let ReportSettings { target, dropped, runfiles, distributions } =
+            read_settings(&report_settings, inputs)?;
+        let compiled = self.groups(&groups, &settings.exclude)?;
+        let manifests: Vec<Arc<Manifest>> =
+            paths.iter().map(|path| self.manifest(path, inputs)).collect::<Result<_>>()?;
+        let manifests: Vec<&Manifest> = manifests.iter().map(Arc::as_ref).collect();
+        let listed = read_listings(listings, inputs)?;
+        let layers = layers.into_iter().map(|(name, path)| (name, inputs.base.join(path))).collect();
+        let name = target.label.clone();
+        let (exclude, target) = (settings.exclude, Some(target));
+        let groups = Groups { runfiles, distributions, ..groups };
+        let partition = Partition { groups, exclude, dropped, left_out: Vec::new(), target };
+        let image = describe(name, layers, partition, &compiled, &manifests, &listed, inputs)?;
+        let html = report::page(&image, &advice::advise(&image)?, None)?;
+        let json = image.to_json();
+        Output::keep([
+            Output::with_content(&inputs.base.join(page), html.as_bytes())?,
+            Output::with_content(&inputs.base.join(contents), json.as_bytes())?,
+        ])?;
+        Ok(Outcome { summary: format!("report about {}", show(image.name.as_bytes())), warnings: Vec::new() })
     }
 
     fn groups(&self, groups: &Groups, exclude: &[String]) -> Result<Arc<LayerGroups>> {
@@ -242,6 +283,15 @@ impl Engine {
         }
         Ok(manifest)
     }
+}
+
+/// Reads the listings of layers, by name and exec path.
+fn read_listings(listings: Vec<(String, PathBuf)>, inputs: Inputs) -> Result<Vec<ListedLayer>> {
+    let read = |(name, file): (String, PathBuf)| {
+        let (listing, _) = inputs.read(&file)?;
+        Ok(ListedLayer { name, file, listing })
+    };
+    listings.into_iter().map(read).collect()
 }
 
 /// Reads the settings file at an exec path.

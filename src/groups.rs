@@ -7,12 +7,13 @@
 //! Patterns match bytes, because paths need not be UTF-8: `.` matches any byte, and classes such as `\w`
 //! are ASCII.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 use clap::Args;
 use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::image_path::ImagePath;
 use crate::show::show;
@@ -36,7 +37,7 @@ const INTERPRETER_DIRECTORY: &str = "{interpreter}";
 const PIP_PACKAGE: &str = "{pip_package:";
 
 /// A name and the pattern of the paths that belong to it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerGroup {
     /// Becomes part of a file name.
@@ -53,7 +54,7 @@ impl LayerGroup {
 }
 
 /// How the files of an image are divided among its layers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, Args)]
 #[serde(default, deny_unknown_fields)]
 pub struct Groups {
     /// Put paths that match REGEX into a layer of their own; the first matching group wins
@@ -75,7 +76,7 @@ pub struct Groups {
 }
 
 /// A group that becomes several layers.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Split {
     pub group: String,
@@ -220,7 +221,7 @@ pub fn for_binary(pattern: &str, runfiles: &ImagePath, found: &Survey) -> String
 
 /// A regular expression for these bytes, with a dot for each that is not ASCII: Starlark's patterns are
 /// bytes, Rust's are text.
-fn literal(bytes: &[u8]) -> String {
+pub fn literal(bytes: &[u8]) -> String {
     let text = bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '\0' });
     regex::escape(&text.collect::<String>()).replace('\0', ".")
 }
@@ -238,7 +239,7 @@ pub fn image_order(mut names: Vec<&str>) -> Vec<&str> {
 }
 
 /// The maximum number of layers of a group. Container runtimes take at most 127 layers per image.
-const MAX_LAYERS: u32 = 127;
+pub const MAX_LAYERS: u32 = 127;
 /// The maximum length of a pattern, and of all patterns in a list. The parser needs about 100 bytes of
 /// memory per byte. A list of a thousand patterns has 50 KiB.
 const PATTERN_TEXT_BYTES: usize = 64 << 10;
@@ -259,6 +260,17 @@ pub enum Error {
         "the {count} patterns have {bytes} bytes in total, and the limit is {LIST_TEXT_BYTES}; write fewer or shorter ones"
     )]
     List { count: usize, bytes: usize },
+}
+
+/// Which pattern decides about a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The first exclude pattern that matches, by index. It takes precedence over all groups.
+    Excluded(usize),
+    /// The first group whose pattern matches, by index in matching order.
+    Matched(usize),
+    /// No pattern matches, so the path belongs to [`DEFAULT_GROUP`].
+    Unmatched,
 }
 
 /// Compiled patterns, in matching order.
@@ -303,23 +315,42 @@ impl LayerGroups {
     pub fn layer_of(&self, name: &[u8]) -> Option<&str> {
         let group = self.group_of(name)?;
         let Some(layers) = self.split.get(group) else { return Some(group) };
+        let number = split::layer_number(&self.distribution_of(name), layers.len());
+        Some(&layers[number - 1])
+    }
+
+    /// The name by which the tar entry `name` is assigned to a layer of a group that has several.
+    pub fn distribution_of(&self, name: &[u8]) -> Cow<'_, [u8]> {
         let repository = name.strip_prefix(self.runfiles.as_slice()).unwrap_or_default();
         let repository = repository.split(|&byte| byte == b'/').next().unwrap_or_default();
         let known = std::str::from_utf8(repository).ok().and_then(|text| self.distributions.get(text));
-        let number = match known {
-            Some(distribution) => split::layer_number(distribution.as_bytes(), layers.len()),
-            None => split::layer_number(&split::distribution_of(repository), layers.len()),
-        };
-        Some(&layers[number - 1])
+        match known {
+            Some(distribution) => Cow::Borrowed(distribution.as_bytes()),
+            None => Cow::Owned(split::distribution_of(repository)),
+        }
     }
 
     /// The group of the tar entry `name`, or `None` if it is excluded.
     pub fn group_of(&self, name: &[u8]) -> Option<&str> {
-        let found = self.patterns.matches(name);
-        if found.iter().any(|pattern| pattern >= self.groups.len()) {
-            return None;
+        match self.decide(name) {
+            Decision::Excluded(_) => None,
+            Decision::Matched(pattern) => Some(&self.groups[pattern]),
+            Decision::Unmatched => Some(DEFAULT_GROUP),
         }
-        Some(found.iter().next().map_or(DEFAULT_GROUP, |first| &self.groups[first]))
+    }
+
+    /// Which pattern decides about the tar entry `name`.
+    pub fn decide(&self, name: &[u8]) -> Decision {
+        let found = self.patterns.matches(name);
+        match found.iter().find(|pattern| *pattern >= self.groups.len()) {
+            Some(pattern) => Decision::Excluded(pattern - self.groups.len()),
+            None => found.iter().next().map_or(Decision::Unmatched, Decision::Matched),
+        }
+    }
+
+    /// All groups whose patterns match the tar entry `name`, by their indices in matching order.
+    pub fn matching(&self, name: &[u8]) -> Vec<usize> {
+        self.patterns.matches(name).iter().filter(|pattern| *pattern < self.groups.len()).collect()
     }
 
     /// Whether `place` is excluded, as a file or as a directory with all its files.

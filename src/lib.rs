@@ -12,6 +12,9 @@
 //! | [`survey`] | runfiles paths → [`survey::Survey`]: interpreters, packages and unneeded wheels (pure) |
 //! | [`split`] | the name of a distribution → one of several layers (pure) |
 //! | [`groups`] | ordered patterns → [`groups::LayerGroups`] → the layer of an image path |
+//! | [`contents`] | what the layers of an image contain, for `inspect`, `diff`, `explain` and reports |
+//! | [`archive`] | layers and images made by any tool → [`contents`] |
+//! | [`components`] | the layers' entries → the interpreters, distributions and repositories they belong to (pure) |
 //! | [`settings`] | settings file → [`settings::Settings`] |
 //! | [`request`] | argument lines → [`request::ActionRequest`] |
 //! | [`inputs`] | manifest + disk → [`inputs::ResolvedEntry`]s: sizes, digests, link targets, expanded trees |
@@ -25,20 +28,37 @@
 //! | [`warnings`] | warnings about valid layers (pure) |
 //! | [`layer`] | settings, manifest and files → a written layer |
 //! | [`validate`] | manifests and listings of all layers → problems of the image |
+//! | [`summary`] | the contents of an image → a summary for people (pure) |
+//! | [`difference`] | two images → what changed, and what a node has to pull and unpack (pure) |
+//! | [`explain`] | a path of an image → why it is in its layer (pure) |
+//! | [`advice`] | the contents of an image → what to write into its BUILD file (pure) |
+//! | [`build_file`] | the text of a BUILD file → the same with other attributes (pure) |
+//! | [`report`] | the contents of an image → a page (pure) |
+//! | [`describe`] | written layers, manifests and settings → [`contents`] of an image |
 //! | [`collisions`] | files of distributions that collide → report and message (pure) |
 //! | [`repo_mapping`] | the repository mappings of several binaries → their union (pure) |
 //! | [`launcher`] | the launcher of a Python binary + settings → its executable (pure) |
 //! | [`action`] | arguments of a Bazel action → its outputs |
 //! | [`pack`] | a built binary and its runfiles on disk → all layers, validated |
+//! | [`commands`] | images on disk → what people and scripts ask about them |
 
 pub mod action;
+pub mod advice;
+pub mod archive;
+pub mod build_file;
 pub mod cache;
 pub mod chunk;
 pub mod codec;
 pub mod collisions;
+pub mod commands;
+pub mod components;
+pub mod contents;
+pub mod describe;
 pub mod descriptor;
+pub mod difference;
 pub mod elf;
 pub mod exec_path;
+pub mod explain;
 pub mod groups;
 pub mod header;
 pub mod image_path;
@@ -53,11 +73,13 @@ pub mod pack;
 pub mod pipeline;
 pub mod plan;
 pub mod repo_mapping;
+pub mod report;
 pub mod request;
 pub mod settings;
 pub mod show;
 pub mod split;
 pub mod stamp;
+pub mod summary;
 pub mod survey;
 pub mod tables;
 pub mod validate;
@@ -85,7 +107,8 @@ mod tests {
             return vec![file];
         }
         let directory = std::fs::read_dir(source.join(module)).unwrap();
-        directory.map(|entry| entry.unwrap().path()).collect()
+        let paths = directory.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
     }
 
     #[test]

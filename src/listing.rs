@@ -41,6 +41,8 @@ pub struct Listing {
 pub enum Kind {
     Directory,
     File {
+        /// In bytes.
+        size: u64,
         /// `e_machine` of an ELF image.
         machine: Option<u16>,
     },
@@ -141,7 +143,10 @@ pub fn parse(text: &str, cancel: &Cancel) -> Result<Listing, Error> {
             let path = path(name).ok_or_else(malformed)?;
             let entry: &mut ListedEntry =
                 index.get(&path).and_then(|at: &usize| entries.get_mut(*at)).ok_or_else(malformed)?;
-            entry.kind = Kind::File { machine: Some(machine) };
+            match &mut entry.kind {
+                Kind::File { machine: of_file, .. } => *of_file = Some(machine),
+                Kind::Directory | Kind::Symlink(_) => return Err(malformed()),
+            }
         } else if let Some(comment) = line.strip_prefix("#excluded link=") {
             let (target, name) = comment.split_once(' ').ok_or_else(malformed)?;
             let target = unescape(target).ok_or_else(malformed)?;
@@ -149,10 +154,15 @@ pub fn parse(text: &str, cancel: &Cancel) -> Result<Listing, Error> {
         } else if !line.starts_with('#') {
             let mut words = line.split(' ');
             let path = words.next().and_then(path).ok_or_else(malformed)?;
-            let kind = match (words.next(), words.next().and_then(|word| word.strip_prefix("link="))) {
-                (Some("type=dir"), None) => Kind::Directory,
-                (Some("type=file"), None) => Kind::File { machine: None },
-                (Some("type=link"), Some(target)) => Kind::Symlink(unescape(target).ok_or_else(malformed)?),
+            let (kind, value) = (words.next(), words.next().and_then(|word| word.split_once('=')));
+            let kind = match (kind, value) {
+                (Some("type=dir"), _) => Kind::Directory,
+                (Some("type=file"), Some(("size", size))) => {
+                    Kind::File { size: size.parse().map_err(|_| malformed())?, machine: None }
+                }
+                (Some("type=link"), Some(("link", target))) => {
+                    Kind::Symlink(unescape(target).ok_or_else(malformed)?)
+                }
                 _ => return Err(malformed()),
             };
             index.insert(path.clone(), entries.len());
@@ -245,10 +255,10 @@ mod tests {
             entries,
             [
                 listed(b"d", Kind::Directory),
-                listed(b"d/f", Kind::File { machine: Some(62) }),
-                listed(b"d/g", Kind::File { machine: None }),
+                listed(b"d/f", Kind::File { size: 7, machine: Some(62) }),
+                listed(b"d/g", Kind::File { size: 7, machine: None }),
                 listed(b"d/l", Kind::Symlink(odd.to_vec())),
-                listed(odd, Kind::File { machine: None }),
+                listed(odd, Kind::File { size: 0, machine: None }),
             ]
         );
         assert_eq!(
@@ -264,6 +274,8 @@ mod tests {
             "./a type=fifo",
             "a type=dir",
             "./a type=link mode=1",
+            "./a type=file mode=1",
+            "./a type=file size=-1",
             "./a\\9 type=dir",
             "#elf machine=x ./a",
             "#excluded link=./a",

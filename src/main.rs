@@ -1,6 +1,6 @@
 //! The `pylayer` program: a persistent worker for Bazel, a process for one action, or a command-line tool.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,6 +12,7 @@ use bazel_worker::{Cancel, Limits, Protocol};
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use pylayer::action::{self, Engine};
+use pylayer::commands::{self, Printed, Terminal};
 use pylayer::inputs::Digests;
 use pylayer::pack;
 use pylayer::pipeline::{ChunkCache, Pool};
@@ -34,11 +35,14 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     /// Pack a built binary and its runfiles into layers, without Bazel.
-    Pack(pack::Options),
+    Pack(Box<pack::Options>),
+    #[command(flatten)]
+    About(commands::Command),
 }
 
 fn main() -> ExitCode {
     ignore_file_size_signal();
+    disable_backtraces();
     let mut arguments: Vec<Bytes> =
         std::env::args_os().skip(1).map(|argument| Bytes::from(argument.into_vec())).collect();
     // Dropping the guard flushes the trace.
@@ -59,6 +63,17 @@ fn main() -> ExitCode {
             Some(other) => fail(format!("\"{}\" is not a startup argument of the worker", show(other))),
         };
     }
+    if let Some(command) = std::env::var_os(commands::TARGET_COMMAND) {
+        let arguments: Vec<OsString> =
+            arguments.iter().map(|argument| OsString::from_vec(argument.to_vec())).collect();
+        return match commands::run_target(&command.to_string_lossy(), &arguments) {
+            Ok(printed) => print(&printed),
+            Err(error) => {
+                fail(format!("{error:#}"));
+                ExitCode::from(USAGE_ERROR)
+            }
+        };
+    }
     // An action's arguments all have the form --name=value or @file; a command is a word.
     match arguments.first() {
         Some(first) if first.starts_with(b"@") || first.starts_with(b"--") && first.contains(&b'=') => {
@@ -66,6 +81,7 @@ fn main() -> ExitCode {
         }
         _ => match CommandLine::try_parse_from(command_line(&arguments)) {
             Ok(CommandLine { command: Command::Pack(options) }) => pack(&options),
+            Ok(CommandLine { command: Command::About(command) }) => about(&command),
             Err(error) if error.use_stderr() => {
                 // Lines of usual length are printed as they are, in colours on a terminal.
                 let text = error.render().to_string();
@@ -84,7 +100,8 @@ fn main() -> ExitCode {
 
 /// Longer lines of messages about the command line are shortened: they repeat what was given.
 const MAX_LINE_BYTES: usize = 500;
-/// The exit code for mistakes in the command line.
+/// The exit code for mistakes in the command line, and for errors of commands whose exit code 1 is an
+/// answer.
 const USAGE_ERROR: u8 = 2;
 
 /// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG, which is handled like any
@@ -95,8 +112,56 @@ fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
+/// Makes errors end the process without a backtrace. If the memory for the backtrace of an out-of-memory error
+/// runs out, too, Rust's standard library waits forever for the lock that it holds, and Bazel for the worker.
+fn disable_backtraces() {
+    // SAFETY: No other thread is running yet that could access the environment.
+    unsafe { std::env::remove_var("RUST_BACKTRACE") };
+}
+
 /// The exit code that shells report for a process killed by SIGINT.
 const INTERRUPTED: u8 = 128 + 2;
+
+/// The width of tables if stdout is no terminal, or a narrower one.
+const NARROWEST: usize = 80;
+
+/// Runs a command about images.
+fn about(command: &commands::Command) -> ExitCode {
+    let cancel = Cancel::new();
+    if let Err(error) = bazel_worker::cancel_on_signals(cancel.clone()) {
+        return fail(format!("cannot handle signals: {error}"));
+    }
+    // https://no-color.org
+    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
+    let stdout = std::io::stdout();
+    let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| usize::from(size.ws_col));
+    let terminal = Terminal {
+        progress: std::io::stderr().is_terminal(),
+        colours: colours && stdout.is_terminal(),
+        width: columns.max(NARROWEST),
+    };
+    match command.run(terminal, &cancel) {
+        Ok(printed) => print(&printed),
+        Err(_) if cancel.is_cancelled() => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            fail(format!("{error:#}"));
+            ExitCode::from(USAGE_ERROR)
+        }
+    }
+}
+
+/// Prints what a command found. A closed pipe is no error: `pylayer inspect … | head`.
+fn print(printed: &Printed) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(printed.text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            fail(format!("cannot write to stdout: {error}"));
+            ExitCode::from(USAGE_ERROR)
+        }
+        _ => ExitCode::from(u8::from(printed.differs)),
+    }
+}
 
 fn pack(options: &pack::Options) -> ExitCode {
     let cancel = Cancel::new();

@@ -110,6 +110,25 @@ pub struct PackageCollisionsRequest {
     pub settings: PathBuf,
 }
 
+/// An action that describes the layers of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportRequest {
+    /// Exec path of the page.
+    pub page: PathBuf,
+    /// Exec path of the [`ImageContents`](crate::contents::ImageContents).
+    pub contents: PathBuf,
+    pub settings: PathBuf,
+    pub groups: PathBuf,
+    /// Exec path of the [`ReportSettings`](crate::settings::ReportSettings).
+    pub report_settings: PathBuf,
+    /// Names and exec paths of the layers in the image, from bottom to top.
+    pub layers: Vec<(String, PathBuf)>,
+    /// Names and exec paths of their listings.
+    pub listings: Vec<(String, PathBuf)>,
+    /// Exec paths of the manifests that have excluded paths.
+    pub manifests: Vec<PathBuf>,
+}
+
 /// The arguments of any action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActionRequest {
@@ -118,17 +137,19 @@ pub enum ActionRequest {
     UnusedGroups(UnusedGroupsRequest),
     RepoMapping(RepoMappingRequest),
     Launcher(LauncherRequest),
+    Report(ReportRequest),
     PackageCollisions(PackageCollisionsRequest),
 }
 
 impl ActionRequest {
     /// Parses argument lines such as `--layer=default`. An action with `--validation=…` validates, one
     /// with `--unused_groups=…` warns about groups, one with `--merged_repo_mapping=…` merges mappings, one
-    /// with `--launcher=…` configures a launcher, one with `--package_collisions=…` compares files, any
-    /// other writes a layer.
+    /// with `--launcher=…` configures a launcher, one with `--package_collisions=…` compares files, one with
+    /// `--report=…` describes an image, any other writes a layer.
     pub fn parse<'a>(arguments: impl IntoIterator<Item = &'a [u8]>) -> Result<ActionRequest, Error> {
         let mut manifests = Vec::new();
         let mut listings = Vec::new();
+        let mut layers = Vec::new();
         let mut mappings = Vec::new();
         let mut options = Options::default();
         for argument in arguments {
@@ -136,7 +157,8 @@ impl ActionRequest {
             match name {
                 "manifest" => manifests.push(path(name, value, exec_path::input)?),
                 "repo_mapping" => mappings.push(path(name, value, exec_path::input)?),
-                "layer_listing" => listings.push(parse_listing(value)?),
+                "layer_listing" => listings.push(parse_named(name, value)?),
+                "layer_file" => layers.push(parse_named(name, value)?),
                 _ => options.add(name, value)?,
             }
         }
@@ -169,6 +191,17 @@ impl ActionRequest {
         } else if let Some(report) = options.output("package_collisions")? {
             let settings = options.input("settings")?;
             ActionRequest::PackageCollisions(PackageCollisionsRequest { report, settings })
+        } else if let Some(page) = options.output("report")? {
+            ActionRequest::Report(ReportRequest {
+                page,
+                contents: options.output("contents")?.ok_or(Error::Missing("contents"))?,
+                settings: options.input("settings")?,
+                groups: options.input("groups")?,
+                report_settings: options.input("report_settings")?,
+                layers: std::mem::take(&mut layers),
+                listings: std::mem::take(&mut listings),
+                manifests: std::mem::take(&mut manifests),
+            })
         } else {
             ActionRequest::Layer(LayerRequest {
                 layer: options.layer()?,
@@ -189,6 +222,7 @@ impl ActionRequest {
                 _ => unknown("manifest"),
             },
             None if !listings.is_empty() => unknown("layer_listing"),
+            None if !layers.is_empty() => unknown("layer_file"),
             None if !mappings.is_empty() => unknown("repo_mapping"),
             None => Ok(request),
         }
@@ -269,12 +303,12 @@ fn path(name: &str, value: &[u8], check: ExecPath) -> Result<PathBuf, Error> {
     check(value).map_err(|error| invalid(name, value, error.problem))
 }
 
-/// `name=path`.
-fn parse_listing(value: &[u8]) -> Result<(String, PathBuf), Error> {
+/// The value `LAYER=PATH` of the argument `name`.
+fn parse_named(name: &str, value: &[u8]) -> Result<(String, PathBuf), Error> {
     let equals = value.iter().position(|&byte| byte == b'=');
-    let equals = equals.ok_or_else(|| invalid("layer_listing", value, "expected LAYER=PATH"))?;
-    let path = path("layer_listing", &value[equals + 1..], exec_path::input)?;
-    Ok((text("layer_listing", &value[..equals])?, path))
+    let equals = equals.ok_or_else(|| invalid(name, value, "expected LAYER=PATH"))?;
+    let path = path(name, &value[equals + 1..], exec_path::input)?;
+    Ok((text(name, &value[..equals])?, path))
 }
 
 #[cfg(test)]
@@ -285,6 +319,8 @@ mod tests {
     const VALIDATION: [&str; 5] =
         ["--validation=report", "--settings=s", "--groups=g", "--validation_settings=v", "--manifest=m"];
     const REPO_MAPPING: [&str; 2] = ["--merged_repo_mapping=r", "--repo_mapping=a"];
+    const REPORT: [&str; 5] =
+        ["--report=page", "--contents=json", "--settings=s", "--groups=g", "--report_settings=r"];
     const LAUNCHER: [&str; 3] = ["--launcher=l", "--settings=s", "--output=o"];
 
     fn parse(arguments: &[&str], more: &[&str]) -> Result<ActionRequest, String> {
@@ -332,6 +368,18 @@ mod tests {
         assert_eq!(parse(&LAUNCHER, &[]), Ok(ActionRequest::Launcher(launcher.clone())));
         launcher.patchlevel = Some("p.h".into());
         assert_eq!(parse(&LAUNCHER, &["--patchlevel=p.h"]), Ok(ActionRequest::Launcher(launcher)));
+        let report = ReportRequest {
+            page: "page".into(),
+            contents: "json".into(),
+            settings: "s".into(),
+            groups: "g".into(),
+            report_settings: "r".into(),
+            layers: vec![("a".into(), "a.tar".into())],
+            listings: vec![("a".into(), "a.mtree".into())],
+            manifests: vec!["m".into()],
+        };
+        let more = ["--layer_file=a=a.tar", "--layer_listing=a=a.mtree", "--manifest=m"];
+        assert_eq!(parse(&REPORT, &more), Ok(ActionRequest::Report(report)));
         let collisions = PackageCollisionsRequest { report: "r".into(), settings: "s".into() };
         let arguments = ["--package_collisions=r", "--settings=s"];
         assert_eq!(parse(&arguments, &[]), Ok(ActionRequest::PackageCollisions(collisions)));
@@ -358,6 +406,7 @@ mod tests {
             (&VALIDATION, &VALIDATION[1..]),
             (&REPO_MAPPING, &REPO_MAPPING[1..]),
             (&LAUNCHER, &LAUNCHER[1..]),
+            (&REPORT, &REPORT[1..]),
         ] {
             for missing in required {
                 let others: Vec<&str> = all.iter().copied().filter(|argument| argument != missing).collect();
@@ -365,8 +414,9 @@ mod tests {
                 assert_eq!(parse(&others, &[]), Err(format!("argument {name}=… is missing")));
             }
         }
-        for (all, unknown) in [(&LAUNCHER[..], "manifest"), (&LAYER, "repo_mapping")] {
-            let message = parse(all, &[&format!("--{unknown}=x")]).unwrap_err();
+        for (all, unknown) in [(&LAUNCHER[..], "manifest"), (&LAYER, "repo_mapping"), (&LAYER, "layer_file")]
+        {
+            let message = parse(all, &[&format!("--{unknown}=x=y")]).unwrap_err();
             assert!(message.starts_with(&format!("unknown argument \"--{unknown}\"")), "{message}");
         }
         let message = parse(&["--package_collisions=r"], &[]).unwrap_err();

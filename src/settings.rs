@@ -12,6 +12,7 @@ use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
 
 use crate::codec::{self, Codec};
+use crate::contents::Target;
 use crate::elf;
 use crate::exec_path;
 use crate::groups::LayerGroup;
@@ -131,6 +132,18 @@ pub struct UnusedGroups {
     /// As in [`Settings`].
     #[serde(deserialize_with = "runfiles_root")]
     pub runfiles_root: Option<String>,
+}
+
+/// What the report about an image says about its target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReportSettings {
+    pub target: Target,
+    /// As in [`ValidationSettings`].
+    pub dropped: Vec<String>,
+    /// As in [`Groups`](crate::groups::Groups), where they are only set for `split`.
+    pub runfiles: String,
+    pub distributions: BTreeMap<String, String>,
 }
 
 /// What the launcher of a Python binary starts, and how.

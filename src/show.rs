@@ -13,14 +13,29 @@ pub fn show(bytes: &[u8]) -> String {
         Some(before) => escape(before) + "\\",
         None => escape(part),
     });
-    let text: String = parts.collect();
+    elide(parts.collect(), MAX_CHARS)
+}
+
+/// `text` without its middle if it has more than `max` characters. `max` is at least 1.
+pub fn elide(text: String, max: usize) -> String {
     let count = text.chars().count();
-    if count <= MAX_CHARS {
+    if count <= max {
         return text;
     }
-    let start = text.chars().take(MAX_CHARS / 2);
-    let end = text.chars().skip(count - (MAX_CHARS / 2 - 1));
+    let kept_at_end = max.saturating_sub(1) / 2;
+    let start = text.chars().take(max.saturating_sub(1) - kept_at_end);
+    let end = text.chars().skip(count - kept_at_end);
     start.chain(['…']).chain(end).collect()
+}
+
+/// `path` in at most `width` columns: the start of a longer one is elided, because ends differ more.
+pub fn fit_path(path: &str, width: usize) -> String {
+    let count = path.chars().count();
+    if count <= width {
+        path.to_string()
+    } else {
+        ['…'].into_iter().chain(path.chars().skip(count + 1 - width)).collect()
+    }
 }
 
 /// [`show`] of a path on this machine.
@@ -31,6 +46,31 @@ pub fn show_path(path: impl AsRef<OsStr>) -> String {
 /// `bytes` in lower-case hexadecimal digits, as digests are written.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A number of bytes in binary units: `512 B`, `12.3 MiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // The unit in which the number, rounded to tenths, is less than 1024.
+    let tenths = |power: usize| (u128::from(bytes) * 10 + (1 << (10 * power - 1))) >> (10 * power);
+    let power = (1..UNITS.len()).find(|power| tenths(*power) < 10240).unwrap_or(UNITS.len());
+    format!("{}.{} {}", tenths(power) / 10, tenths(power) % 10, UNITS[power - 1])
+}
+
+/// A number with separators: `1,138`.
+pub fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// `bytes` as printable text. Control characters and backslashes are escaped as in a Rust string,
@@ -55,6 +95,28 @@ pub fn escape(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_one_decimal() {
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (12_900_000, "12.3 MiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            ((1 << 30) - (1 << 20), "1023.0 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn numbers_have_separators() {
+        let texts = [0, 12, 999, 1000, 12_345, 1_234_567].map(count);
+        assert_eq!(texts, ["0", "12", "999", "1,000", "12,345", "1,234,567"]);
+    }
 
     #[test]
     fn printable_text_is_unchanged() {
@@ -82,5 +144,7 @@ mod tests {
         assert!(shown.starts_with("start") && shown.contains('…') && shown.ends_with("end"));
         assert_eq!(escape(long.as_bytes()), long);
         assert_eq!(show(&[0xff; 1 << 20]).chars().count(), MAX_CHARS);
+        let elided = [1, 2, 5, 6].map(|max| elide("abcdef".to_owned(), max));
+        assert_eq!(elided, ["…", "a…", "ab…ef", "abcdef"]);
     }
 }

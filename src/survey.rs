@@ -91,7 +91,7 @@ fn interpreter(parts: &[&[u8]], binaries: &BTreeMap<&[u8], &[u8]>) -> Option<Vec
 }
 
 /// Whether this is the name of a standard library's directory: `python3.11`, `python3.13t`.
-fn is_versioned(name: &[u8]) -> bool {
+pub fn is_versioned(name: &[u8]) -> bool {
     let Some(version) = name.strip_prefix(b"python") else { return false };
     let version = version.strip_suffix(b"t").unwrap_or(version);
     let Some(dot) = version.iter().position(|&byte| byte == b'.') else { return false };

@@ -63,10 +63,24 @@ pub struct RepositoryRow {
     pub example: String,
 }
 
+/// Files that most images do not need.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BallastRow {
+    /// The name of the pattern in the public `.bzl` file, if it is there.
+    pub constant: Option<String>,
+    /// Whose files these are: `interpreter`, `distribution` or `any`.
+    pub of: String,
+    pub what: String,
+    /// For `exclude`.
+    pub pattern: String,
+}
+
 pub static CODECS: LazyLock<Vec<CodecRow>> = LazyLock::new(|| rows("CODECS"));
 pub static PROCESSORS: LazyLock<Vec<ProcessorRow>> = LazyLock::new(|| rows("PROCESSORS"));
 pub static DEFAULT_GROUP_PATTERNS: LazyLock<Vec<GroupRow>> = LazyLock::new(|| rows("DEFAULT_GROUP_PATTERNS"));
 pub static REPOSITORY_NAMES: LazyLock<Vec<RepositoryRow>> = LazyLock::new(|| rows("REPOSITORY_NAMES"));
+pub static BALLAST: LazyLock<Vec<BallastRow>> = LazyLock::new(|| rows("BALLAST"));
 
 /// Parses the rows of a table.
 fn rows<T: DeserializeOwned>(table: &str) -> Vec<T> {
@@ -86,7 +100,13 @@ mod tests {
 
     #[test]
     fn every_row_is_read() {
-        let counts = [CODECS.len(), PROCESSORS.len(), DEFAULT_GROUP_PATTERNS.len(), REPOSITORY_NAMES.len()];
+        let counts = [
+            CODECS.len(),
+            PROCESSORS.len(),
+            DEFAULT_GROUP_PATTERNS.len(),
+            REPOSITORY_NAMES.len(),
+            BALLAST.len(),
+        ];
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
         assert_eq!(
             counts.iter().sum::<usize>(),

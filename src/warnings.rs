@@ -36,15 +36,33 @@ pub fn unused_exceptions(unused: &[&str]) -> Option<String> {
     })
 }
 
+/// Warns that these paths, a binary or the link to its runfiles, are in no layer, if there are any.
+pub fn left_out(paths: &[String]) -> Option<String> {
+    let shown: Vec<String> = paths.iter().map(|path| show(path.as_bytes())).collect();
+    (!shown.is_empty()).then(|| {
+        format!(
+            "exclude or layer_groups leaves out {}, without which the binary cannot start",
+            shown.join(" and ")
+        )
+    })
+}
+
 /// Warns that the layer group `name` has no files, and suggests likely reasons. `packages` are the
 /// normalized names of the packages in the runfiles, `runfiles_root` is the directory of these if it is set.
 pub fn unused_group(name: &str, pattern: &str, packages: &[String], runfiles_root: Option<&str>) -> String {
-    let mut warning = format!(
-        "layer {name:?} is empty: no file left by earlier groups matches its pattern {}",
-        shown_pattern(pattern)
-    );
+    format!(
+        "layer {name:?} is empty: no file left by earlier groups matches its pattern {}{}",
+        shown_pattern(pattern),
+        likely_reasons(pattern, packages, runfiles_root)
+    )
+}
+
+/// Sentences that tell why `pattern` may match no file, each after a period and a space. Parameters are
+/// those of [`unused_group`].
+pub fn likely_reasons(pattern: &str, packages: &[String], runfiles_root: Option<&str>) -> String {
+    let mut reasons = String::new();
     if pattern.contains(r"\\") || pattern.contains("$$") {
-        warning +=
+        reasons +=
             r". It looks escaped for awk: in a regular expression, write \. for a dot and $ for the end";
     }
     // The repositories of other modules have a `~` in their names in Bazel 7, a `+` in later versions. A
@@ -52,18 +70,18 @@ pub fn unused_group(name: &str, pattern: &str, packages: &[String], runfiles_roo
     let of_bazel_7 = pattern.contains('~') && !pattern.contains('+');
     let of_bazel_8 = !pattern.contains('~') && (pattern.contains(r"\+") || pattern.contains("[+]"));
     if of_bazel_7 || of_bazel_8 {
-        warning += ". Bazel 7 uses ~ in repository names, later versions use +; [~+] matches both";
+        reasons += ". Bazel 7 uses ~ in repository names, later versions use +; [~+] matches both";
     }
     // pip_deps_torch in a WORKSPACE is called pip_deps_311_torch_cp311_… with modules.
     let by_package = pattern.contains("{pip_package:");
     match mentioned_package(pattern, packages) {
         Some(package) if !by_package => {
-            warning += &format!(
+            reasons += &format!(
                 ". The binary has a package {package:?}: pip_package({package:?}) finds it whatever its repository is called"
             );
         }
         None if by_package => {
-            warning += ". Use the package's name in a requirements file (pyyaml, not yaml)";
+            reasons += ". Use the package's name in a requirements file (pyyaml, not yaml)";
         }
         _ => {}
     }
@@ -71,13 +89,13 @@ pub fn unused_group(name: &str, pattern: &str, packages: &[String], runfiles_roo
         && pattern.contains(".runfiles")
         && !pattern.contains("{")
     {
-        warning += &format!(". All runfiles are in /{}, not next to the binary", show(root.as_bytes()));
+        reasons += &format!(". All runfiles are in /{}, not next to the binary", show(root.as_bytes()));
     }
-    warning
+    reasons
 }
 
 /// A pattern as written in a BUILD file: `pip_package("torch")`, or a quoted string.
-fn shown_pattern(pattern: &str) -> String {
+pub fn shown_pattern(pattern: &str) -> String {
     let package = |part: &str| Some(format!("{:?}", part.strip_prefix("{pip_package:")?.strip_suffix('}')?));
     match pattern.split('|').map(package).collect::<Option<Vec<String>>>() {
         Some(names) => show(format!("pip_package({})", names.join(", ")).as_bytes()),
@@ -86,14 +104,16 @@ fn shown_pattern(pattern: &str) -> String {
 }
 
 /// The package with the longest name that is a whole word in `pattern`.
-fn mentioned_package<'a>(pattern: &str, packages: &'a [String]) -> Option<&'a String> {
-    let pattern = pattern.to_ascii_lowercase().replace(['_', '.'], "-");
+pub fn mentioned_package<'a>(pattern: &str, packages: &'a [String]) -> Option<&'a String> {
+    // The placeholder does not mention the package pip.
+    let pattern = pattern.replace("{pip_package:", "{").to_ascii_lowercase().replace(['_', '.'], "-");
     let is_mentioned = |package: &&String| {
-        pattern.match_indices(package.as_str()).any(|(start, _)| {
-            let before = pattern[..start].chars().next_back();
-            let after = pattern[start + package.len()..].chars().next();
-            !before.into_iter().chain(after).any(char::is_alphanumeric)
-        })
+        !package.is_empty()
+            && pattern.match_indices(package.as_str()).any(|(start, _)| {
+                let before = pattern[..start].chars().next_back();
+                let after = pattern[start + package.len()..].chars().next();
+                !before.into_iter().chain(after).any(char::is_alphanumeric)
+            })
     };
     packages.iter().filter(is_mentioned).max_by_key(|package| package.len())
 }
@@ -104,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_warning_of_an_unused_group_knows_frequent_reasons() {
-        let packages = ["audio", "torch", "torch-audio"].map(String::from);
+        let packages = ["audio", "pip", "torch", "torch-audio", ""].map(String::from);
         for (pattern, reasons) in [
             (r"\.so$", &[][..]),
             ("[a-z]+/x", &[]),
@@ -120,6 +140,7 @@ mod tests {
             ("[~]pypi_311_torch/", &["later versions use +", "pip_package(\"torch\")"]),
             ("{pip_package:yaml}", &["pyyaml, not yaml"]),
             (r"server\.runfiles/_main/", &["All runfiles are in /app/.runfiles, not next to the binary"]),
+            ("{pip_package:absent}", &["pyyaml, not yaml"]),
             // The package's files are in an earlier group.
             ("{pip_package:torch}", &[]),
         ] {

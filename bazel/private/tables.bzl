@@ -71,3 +71,22 @@ REPOSITORY_NAMES = [
     {"holds": "interpreter", "pattern": "([^/]*[~+])?python_?[0-9]+_[0-9]+(_[0-9]+)?_[a-z0-9_]+[_-](unknown|apple|pc)[_-][^/]*", "of": "rules_python, its forks and aspect_rules_py", "example": "rules_python~~python~python_3_11_x86_64-unknown-linux-gnu"},
     {"holds": "package", "pattern": "([^/]*[~+])?whl_install__[^/]*__{package}__[^/]*", "of": "aspect_rules_py 2", "example": "aspect_rules_py++uv+whl_install__myproj__numpy__1_26_4"},
 ]
+
+# What most images do not need. `constant` is the name of the pattern in `@rules_pylayer//bazel:defs.bzl`; the others
+# are only suggested. `of` says whose files these are: `{interpreter}` stands for its directory.
+#
+# Packages that compile code at run time (numba, triton) need headers. Bytecode includes files that Python has written
+# into a writable repository, which differ between machines, but also files from wheels and those compiled ahead of
+# time. setuptools' path file imports a part of it whenever Python starts.
+BALLAST = [
+    {"constant": "INTERPRETER_HEADERS", "of": "interpreter", "what": "C headers of the interpreter", "pattern": "{interpreter}include/"},
+    {"constant": "INTERPRETER_STATIC_LIBRARIES", "of": "interpreter", "what": "static libraries of the interpreter", "pattern": "{interpreter}(.*\\.a$|lib/pkgconfig/|lib/python3[^/]*/config-)"},
+    {"constant": "INTERPRETER_TESTS", "of": "interpreter", "what": "tests of the standard library", "pattern": "{interpreter}lib/python3[^/]*/(test|[a-z0-9_]+/tests?|idlelib/idle_test)/"},
+    {"constant": "INTERPRETER_DESKTOP", "of": "interpreter", "what": "files of the interpreter for interactive use", "pattern": "{interpreter}(lib/python3[^/]*/((idlelib|turtledemo|pydoc_data)/|turtle\\.py$)|share/man/)"},
+    {"constant": "INTERPRETER_INSTALLERS", "of": "interpreter", "what": "pip and setuptools in the interpreter", "pattern": "{interpreter}lib/python3[^/]*/((ensurepip|site-packages/(pip|setuptools|pkg_resources|_distutils_hack)(-[^/]*)?)/|site-packages/distutils-precedence\\.pth$)"},
+    {"constant": "PYCACHE", "of": "any", "what": "bytecode", "pattern": "/__pycache__/"},
+    {"of": "distribution", "what": "tests of packages", "pattern": "/site-packages/([^/]+/)+tests?/"},
+    {"of": "distribution", "what": "headers and static libraries of packages", "pattern": "/site-packages/([^/]+/)*[^/]+\\.(h|hpp|hxx|cuh|a|lib)$"},
+    {"of": "distribution", "what": "source code of compiled modules", "pattern": "/site-packages/([^/]+/)*[^/]+\\.(c|cc|cpp|cxx|cu|pyx|pxd|pxi|f|f90)$"},
+    {"of": "distribution", "what": "type stubs", "pattern": "/site-packages/([^/]+/)*[^/]+\\.pyi$"},
+]

@@ -5,13 +5,13 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use pylayer::request::{
     ActionRequest, LauncherRequest, LayerRequest, MetadataRequest, PackageCollisionsRequest,
-    RepoMappingRequest, UnusedGroupsRequest, ValidationRequest, flagfile, flagfile_arguments,
+    RepoMappingRequest, ReportRequest, UnusedGroupsRequest, ValidationRequest, flagfile, flagfile_arguments,
 };
 
 fuzz_target!(|content: &[u8]| {
@@ -33,6 +33,7 @@ fuzz_target!(|content: &[u8]| {
         ActionRequest::UnusedGroups(request) => written.unused_groups(request),
         ActionRequest::RepoMapping(request) => written.repo_mapping(request),
         ActionRequest::Launcher(request) => written.launcher(request),
+        ActionRequest::Report(request) => written.report(request),
         ActionRequest::PackageCollisions(request) => written.package_collisions(request),
     }
     let written: Vec<Bytes> = flagfile_arguments(&written.0.into()).collect();
@@ -122,6 +123,29 @@ impl Written {
         self.path("settings", settings);
     }
 
+    fn report(&mut self, request: &ReportRequest) {
+        let ReportRequest { page, contents, settings, groups, report_settings, layers, listings, manifests } = request;
+        self.path("report", page);
+        self.path("contents", contents);
+        self.path("settings", settings);
+        self.path("groups", groups);
+        self.path("report_settings", report_settings);
+        for manifest in manifests {
+            self.path("manifest", manifest);
+        }
+        for (name, paths) in [("layer_file", layers), ("layer_listing", listings)] {
+            self.paths(name, paths);
+        }
+    }
+
+    /// Paths with the names of layers.
+    fn paths(&mut self, name: &str, paths: &[(String, PathBuf)]) {
+        for (layer, path) in paths {
+            assert!(stays(path));
+            self.argument(name, [layer.as_bytes(), b"=", path.as_os_str().as_bytes()].concat());
+        }
+    }
+
     fn validation(&mut self, request: &ValidationRequest) {
         let ValidationRequest { report, settings, groups, validation_settings, manifests, listings } = request;
         self.path("validation", report);
@@ -131,9 +155,6 @@ impl Written {
         for manifest in manifests {
             self.path("manifest", manifest);
         }
-        for (layer, path) in listings {
-            assert!(stays(path));
-            self.argument("layer_listing", [layer.as_bytes(), b"=", path.as_os_str().as_bytes()].concat());
-        }
+        self.paths("layer_listing", listings);
     }
 }

@@ -50,8 +50,9 @@ fuzz_target!(|bytes: &[u8]| {
             let path = entry.name.strip_prefix(b"./").unwrap();
             let kind = match &entry.body {
                 Body::Directory => Kind::Directory,
-                Body::File(_) => Kind::File { machine: Some(index as u16) },
-                Body::EmptyFile | Body::HardLink { .. } => Kind::File { machine: None },
+                Body::File(content) => Kind::File { size: content.size, machine: Some(index as u16) },
+                Body::EmptyFile => Kind::File { size: 0, machine: None },
+                Body::HardLink { content, .. } => Kind::File { size: content.size, machine: None },
                 Body::Symlink(text) => Kind::Symlink(text.clone()),
             };
             ListedEntry { path: path.strip_suffix(b"/").unwrap_or(path).to_vec(), kind }

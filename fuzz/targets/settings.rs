@@ -5,10 +5,11 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
+use pylayer::contents::ImageContents;
 use pylayer::groups::{Groups, LayerGroup, Split};
 use pylayer::metadata::Metadata;
 use pylayer::settings::{
-    CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, Settings, UnusedGroups,
+    CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, ReportSettings, Settings, UnusedGroups,
     Validation, ValidationSettings, parse,
 };
 use serde::de::DeserializeOwned;
@@ -21,6 +22,8 @@ fuzz_target!(|content: &[u8]| {
     round_trip(content, unused_groups);
     round_trip(content, launcher_settings);
     round_trip(content, package_collisions);
+    round_trip(content, report_settings);
+    round_trip::<ImageContents>(content, |image| serde_json::to_value(image).unwrap());
 });
 
 fn round_trip<T: DeserializeOwned + PartialEq + std::fmt::Debug>(content: &[u8], json: impl Fn(&T) -> Value) {
@@ -94,6 +97,11 @@ fn validation_settings(settings: &ValidationSettings) -> Value {
 fn unused_groups(settings: &UnusedGroups) -> Value {
     let UnusedGroups { layer_groups: unused, packages, runfiles_root } = settings;
     json!({"layer_groups": layer_groups(unused), "packages": packages, "runfiles_root": runfiles_root})
+}
+
+fn report_settings(settings: &ReportSettings) -> Value {
+    let ReportSettings { target, dropped, runfiles, distributions } = settings;
+    json!({"target": target, "dropped": dropped, "runfiles": runfiles, "distributions": distributions})
 }
 
 fn launcher_settings(settings: &LauncherSettings) -> Value {

@@ -28,6 +28,9 @@ use tracing::info_span;
 
 use self::report::Row;
 use self::runfiles::Runfiles;
+use crate::advice;
+use crate::contents::Partition;
+use crate::describe;
 use crate::descriptor::Descriptor;
 use crate::groups::{Exceptions, Groups, LayerGroup, LayerGroups, Split, for_binary};
 use crate::image_path::{self, ImagePath};
@@ -38,6 +41,7 @@ use crate::output::Output;
 use crate::pipeline::Pool;
 use crate::plan::Body;
 use crate::repo_mapping;
+use crate::report as page;
 use crate::settings::{RUNFILES, Settings, Validation, ValidationSettings};
 use crate::show::{show, show_path};
 use crate::survey::Survey;
@@ -75,6 +79,9 @@ pub struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
+    /// Also write a page about the image, DIR/report.html, and what it contains, DIR/contents.json
+    #[arg(long)]
+    pub report: bool,
 }
 
 /// Errors that no other module reports.
@@ -129,26 +136,41 @@ pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String> {
     manifest.entries.retain(|entry| !is_unneeded_wheel(&entry.path, &runfiles, &found));
     let exclude: Vec<String> =
         options.settings.exclude.iter().map(|pattern| for_binary(pattern, &runfiles, &found)).collect();
-    let groups = options.groups.for_binary(&runfiles, &found);
-    let groups = Arc::new(LayerGroups::compile(&groups, &exclude)?);
+    let patterns = options.groups.for_binary(&runfiles, &found);
+    let groups = Arc::new(LayerGroups::compile(&patterns, &exclude)?);
     check_layers(&groups, &options.groups.split, &options.validation.dropped)?;
     // Compiled again for the validation, which comes after all the work.
     Exceptions::compile(&options.validation.validation_exceptions)?;
+    let partition = Partition {
+        groups: patterns,
+        exclude: exclude.clone(),
+        dropped: options.validation.dropped.clone(),
+        ..Partition::default()
+    };
     let image = Image::new(Settings { exclude, ..options.settings.clone() }, groups)?;
-    let rows = pack(options, &image, &manifest, &found, bar, cancel);
+    let executables = binaries.iter().map(|binary| binary.place.to_string()).collect();
+    let validation = ValidationSettings { executables, ..options.validation.clone() };
+    let job = Job { options, validation, partition, image, manifest: &manifest, found: &found };
+    let rows = pack(&job, bar, cancel);
     let rows = rows.map_err(|error| explain(error, &manifest, cancel))?;
     Ok(if options.json { report::json(&rows) } else { report::table(&rows) })
 }
 
-/// Writes the layers of `manifest`: all of them or none.
-fn pack(
-    options: &Options,
-    image: &Image,
-    manifest: &Manifest,
-    found: &Survey,
-    bar: bool,
-    cancel: &Cancel,
-) -> Result<Vec<Row>> {
+/// What is packed, and how.
+struct Job<'a> {
+    options: &'a Options,
+    /// Those of `options`, with what is known about the binaries.
+    validation: ValidationSettings,
+    /// How the files are divided.
+    partition: Partition,
+    image: Image,
+    manifest: &'a Manifest,
+    found: &'a Survey,
+}
+
+/// Writes the layers: all of them or none.
+fn pack(job: &Job, bar: bool, cancel: &Cancel) -> Result<Vec<Row>> {
+    let Job { options, image, manifest, found, .. } = job;
     let (digests, known) = (Digests::default(), KnownFiles::new(0));
     let (now, links) = (SystemTime::now(), Links::Declared);
     let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel, now, links };
@@ -196,15 +218,21 @@ fn pack(
             descriptor: Descriptor::new(image.codec, &written),
         });
     }
-    if options.validation.validation != Validation::Off {
+    if options.report {
+        let layers = rows.iter().zip(&outputs);
+        let layers =
+            layers.map(|(row, output)| (row.layer.clone(), output.temporary().to_path_buf())).collect();
+        outputs.extend(describe(job, layers, &listed, inputs)?);
+    }
+    if job.validation.validation != Validation::Off {
         let validate =
-            || validate::validate(listed, &[manifest], &image.groups, &options.validation, inputs, None);
-        let Verdict { problems, warning, .. } = info_span!("validation").in_scope(validate)?;
+            || validate::validate(listed, &[manifest], &image.groups, &job.validation, inputs, None);
+        let Verdict { problems, warnings, .. } = info_span!("validation").in_scope(validate)?;
         match problems {
-            Some(problems) if options.validation.validation == Validation::Error => {
+            Some(problems) if job.validation.validation == Validation::Error => {
                 return Err(Error::Violations(problems).into());
             }
-            problems => problems.into_iter().chain(warning).for_each(|message| warn(&message)),
+            problems => problems.into_iter().chain(warnings).for_each(|message| warn(&message)),
         }
     }
     if cancel.is_cancelled() {
@@ -213,6 +241,24 @@ fn pack(
     Output::keep(outputs)?;
     bar.finish_and_clear();
     Ok(rows)
+}
+
+/// Writes the page about `layers`, which have these names and files, and what they contain.
+fn describe(
+    job: &Job,
+    layers: Vec<(String, PathBuf)>,
+    listings: &[ListedLayer],
+    inputs: Inputs,
+) -> Result<[Output; 2]> {
+    let Job { options, partition, image, manifest, .. } = job;
+    let names: Vec<String> = options.binaries.iter().map(show_path).collect();
+    let (name, partition) = (names.join(", "), partition.clone());
+    let contents = describe::describe(name, layers, partition, &image.groups, &[manifest], listings, inputs)?;
+    let page = page::page(&contents, &advice::advise(&contents)?, None)?;
+    Ok([
+        Output::with_content(&options.out.join("report.html"), page.as_bytes())?,
+        Output::with_content(&options.out.join("contents.json"), contents.to_json().as_bytes())?,
+    ])
 }
 
 /// Checks the options, before any input is read.

@@ -18,7 +18,7 @@ use crate::groups::{Exceptions, LayerGroups};
 use crate::inputs::Inputs;
 use crate::listing::{self, Listing};
 use crate::manifest::Manifest;
-use crate::settings::ValidationSettings;
+use crate::settings::{RUNFILES, ValidationSettings};
 use crate::show::show_path;
 use crate::warnings;
 
@@ -36,8 +36,8 @@ pub struct Verdict {
     pub report: String,
     /// A summary of the problems, if there are any.
     pub problems: Option<String>,
-    /// Names unused exceptions.
-    pub warning: Option<String>,
+    /// About unused exceptions, and about what a container needs to start.
+    pub warnings: Vec<String>,
 }
 
 /// Compares `layers` with `manifests`: those of all layers, and the one of the entries in no layer. Of
@@ -75,9 +75,17 @@ pub fn validate(
     let mut findings = proof::check(&layers, &expected, inputs.cancel)?;
     let found = entries.iter().map(|entry| &entry.path).collect::<HashSet<_>>().len();
     findings.lost = settings.paths.filter(|runfiles| *runfiles != found).map(|runfiles| (runfiles, found));
+    let needed = settings.executables.iter().filter(|path| !path.contains(&format!("{RUNFILES}/")));
+    let needed = needed.flat_map(|path| [path.clone(), format!("{path}{RUNFILES}")]);
+    let is_left_out = |path: &String| {
+        let entry = entries.iter().find(|entry| entry.path.as_bytes() == path.as_bytes());
+        entry.is_some_and(|entry| expected.leaves_out(&entry.path))
+    };
+    let left_out: Vec<String> = needed.filter(is_left_out).collect();
+    let warnings = warnings::unused_exceptions(&findings.unused_exceptions);
     Ok(Verdict {
         report: findings.report(),
         problems: (!findings.is_empty()).then(|| findings.message(report)),
-        warning: warnings::unused_exceptions(&findings.unused_exceptions),
+        warnings: warnings.into_iter().chain(warnings::left_out(&left_out)).collect(),
     })
 }

@@ -46,7 +46,7 @@ pub struct Expected<'a> {
 impl Expected<'_> {
     /// Whether the file or directory at `place` should not be in the image: it is excluded, or belongs
     /// to a dropped group.
-    fn leaves_out(&self, place: &ImagePath) -> bool {
+    pub fn leaves_out(&self, place: &ImagePath) -> bool {
         let left_out = |name: &[u8]| match self.groups.group_of(name) {
             None => true,
             Some(group) => self.dropped.iter().any(|dropped| dropped == group),
@@ -501,7 +501,7 @@ impl<'a> Check<'a> {
         let Some(ours) = self.expected.machine else { return Ok(()) };
         let elf_images = || {
             image.entries.iter().filter_map(|entry| match entry.kind {
-                Kind::File { machine: Some(machine) } => Some((entry, *machine)),
+                Kind::File { machine: Some(machine), .. } => Some((entry, *machine)),
                 _ => None,
             })
         };
@@ -736,11 +736,11 @@ mod tests {
     const CUDA: u16 = 190;
 
     fn file(path: &str) -> ListedEntry {
-        ListedEntry { path: path.into(), kind: Kind::File { machine: None } }
+        ListedEntry { path: path.into(), kind: Kind::File { size: 0, machine: None } }
     }
 
     fn elf(path: &str, machine: u16) -> ListedEntry {
-        ListedEntry { path: path.into(), kind: Kind::File { machine: Some(machine) } }
+        ListedEntry { path: path.into(), kind: Kind::File { size: 0, machine: Some(machine) } }
     }
 
     fn link(path: &str, target: &str) -> ListedEntry {
@@ -1234,7 +1234,7 @@ mod tests {
             .prop_map(|(absolute, names)| format!("{}{}", if absolute { "/" } else { "" }, names.join("/")));
         let kind = prop_oneof![
             6 => text.prop_map(|text| Some(Kind::Symlink(text.into_bytes()))),
-            2 => Just(Some(Kind::File { machine: None })),
+            2 => Just(Some(Kind::File { size: 0, machine: None })),
             1 => Just(None),
         ];
         let path = prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..4)

@@ -750,3 +750,61 @@ fn a_wrong_exception_is_found_before_the_work() {
     // The work begins with the output directory.
     assert!(!workspace.path("new").exists());
 }
+
+// --- reports ---------------------------------------------------------------------------------------
+
+#[test]
+fn a_report_says_what_was_packed_and_left_out() {
+    let workspace = built();
+    runfile(&workspace, "_main/app/data.txt", "ws/app/data.txt");
+    runfile(&workspace, "_main/app/notes.md", "ws/app/notes.md");
+    for number in 0..20 {
+        declared_symlink(&workspace, &format!("app/link_{number}"), b"data.txt");
+    }
+    packed(&workspace, &["--report", "--exclude=\\.md$", "--layer-group=data=data\\.txt$"]);
+    let without = {
+        packed(&workspace, &["--out=plain", "--exclude=\\.md$", "--layer-group=data=data\\.txt$"]);
+        fs::read(workspace.path("plain/data.tar")).unwrap()
+    };
+    assert_eq!(fs::read(workspace.path("out/data.tar")).unwrap(), without);
+
+    let contents = fs::read(workspace.path("out/contents.json")).unwrap();
+    let contents: serde_json::Value = serde_json::from_slice(&contents).unwrap();
+    let names: Vec<&str> =
+        contents["layers"].as_array().unwrap().iter().map(|layer| layer["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["data", "default"]);
+    let left_out = contents["partition"]["left_out"].as_array().unwrap();
+    assert_eq!(left_out[0]["path"], "app/server.runfiles/_main/app/notes.md");
+    assert_eq!(left_out[0]["size"], "ws/app/notes.md".len());
+    assert_eq!(left_out.len(), 1);
+    let page = fs::read_to_string(workspace.path("out/report.html")).unwrap();
+    assert!(page.contains("notes.md") && page.contains("Content-Security-Policy"));
+
+    for file in ["report.html", "contents.json"] {
+        let first = fs::read(workspace.path("out").join(file)).unwrap();
+        packed(&workspace, &["--report", "--exclude=\\.md$", "--layer-group=data=data\\.txt$"]);
+        assert!(fs::read(workspace.path("out").join(file)).unwrap() == first, "{file} differs");
+    }
+
+    let explain = |path: &str| {
+        let arguments = ["explain", "out/contents.json", path];
+        let output = Command::new(PYLAYER).args(arguments).current_dir(workspace.path("")).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(explain("data.txt").contains("in layer data: file, 15 B"), "{}", explain("data.txt"));
+    assert!(explain("notes.md").contains("excluded by\n    \\.md$\n"), "{}", explain("notes.md"));
+}
+
+#[test]
+fn excluding_the_binary_causes_a_warning() {
+    let workspace = built();
+    let Output { status, stderr, .. } = pack(&workspace, &["--exclude=^\\./app/server$"]).output().unwrap();
+    assert!(status.success());
+    let stderr = String::from_utf8(stderr).unwrap();
+    let expected = "exclude or layer_groups leaves out app/server, without which the binary cannot start";
+    assert!(stderr.contains(expected), "{stderr}");
+    let arguments = ["--exclude=server\\.runfiles$", "--runfiles-root=/app/.runfiles"];
+    let Output { stderr, .. } = pack(&workspace, &arguments).output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(stderr.contains("leaves out app/server.runfiles, without which"), "{stderr}");
+}

@@ -448,7 +448,9 @@ fn too_little_memory() {
     for (megabytes, arguments, expected) in limits.chain([60, 90].map(|limit| (limit, &large, &expected[1])))
     {
         let limit = format!("--as={}", megabytes << 20);
-        let mut worker = Worker::spawn(&mut wrapped(&workspace, &["prlimit", &limit]));
+        // The memory for a backtrace would be missing, too.
+        let mut command = wrapped(&workspace, &["prlimit", &limit]);
+        let mut worker = Worker::spawn(command.env("RUST_BACKTRACE", "1"));
         let _ = worker.try_send(&Work::new(1, arguments.clone()));
         let response = worker.receive_or_end();
         worker.close_stdin();
