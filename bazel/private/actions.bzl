@@ -108,6 +108,20 @@ def write_layer(ctx, settings, image, groups, layer, members):
         manifest = manifest,
     )
 
+def write_left_out(ctx, left_out):
+    """Declares the action that writes the manifest of the entries in no layer.
+
+    Args:
+        ctx: the rule's context.
+        left_out: what `partition` returns for `NO_LAYER`.
+
+    Returns:
+        The manifest, or `None` if there are no such entries.
+    """
+    if not left_out.files and not left_out.lines:
+        return None
+    return write_manifest(ctx, ctx.label.name + ".left_out", left_out)
+
 def validate_layers(ctx, settings, patterns, image, groups, runfiles, layers, left_out):
     """Declares the action that validates the layers, using their listings.
 
@@ -123,15 +137,13 @@ def validate_layers(ctx, settings, patterns, image, groups, runfiles, layers, le
         groups: what `write_groups` returns.
         runfiles: what `image_runfiles` returns.
         layers: dict from layers to what `write_layer` returns.
-        left_out: what `partition` returns for `NO_LAYER`.
+        left_out: what `write_left_out` returns.
 
     Returns:
         The report.
     """
     report = ctx.actions.declare_file(ctx.label.name + ".validation")
-    manifests = [files.manifest for files in layers.values()]
-    if left_out.files or left_out.lines:
-        manifests.append(write_manifest(ctx, ctx.label.name + ".left_out", left_out))
+    manifests = [files.manifest for files in layers.values()] + ([left_out] if left_out else [])
     paths = {path: None for _, path in runfiles.files} | {entry.path: None for entry in runfiles.extra}
 
     validation_settings = write_settings(ctx, "validation", {

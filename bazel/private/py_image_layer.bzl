@@ -1,6 +1,6 @@
 """The rule and macro `py_image_layer`."""
 
-load(":actions.bzl", "EXTENSIONS", "report_unused_groups", "validate_layers", "write_groups", "write_image_settings", "write_layer")
+load(":actions.bzl", "EXTENSIONS", "report_unused_groups", "validate_layers", "write_groups", "write_image_settings", "write_layer", "write_left_out")
 load(":binary_closure.bzl", "binary_closure")
 load(":image_config.bzl", "CONFIG_PARTS", "config_group", "write_image_config")
 load(
@@ -18,6 +18,7 @@ load(":layers_info.bzl", "PyImageLayersInfo")
 load(":partition.bzl", "NO_LAYER", "layers_of_group", "partition")
 load(":platform_transition.bzl", "platform_transition")
 load(":py_binary_info.bzl", "PyBinaryInfo")
+load(":report.bzl", "report_command", "write_report")
 load(":rules_img.bzl", "rules_img_providers")
 load(":runfiles.bzl", "image_runfiles")
 load(":tables.bzl", "CODECS")
@@ -28,7 +29,7 @@ load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 _MAX_LAYERS = 127
 
 # Output groups other than those of the layers.
-_RESERVED_GROUPS = ["descriptors", "listings"]
+_RESERVED_GROUPS = ["descriptors", "listings", "report"]
 
 # Attributes of Starlark rules that `native.filegroup` does not have. They determine where actions run, and
 # only the target for all layers has actions.
@@ -72,7 +73,8 @@ def py_image_layer(
     """Packs Python binaries and their runfiles into container image layers, one per layer group.
 
     Creates `{name}`, which builds all layers and has an output group for each group, and `{name}_{group}`
-    for the layers of each group. A binary becomes `{root}/{package}/{binary}`, with its runfiles next to it or in
+    for the layers of each group. `bazel run` of `{name}.report` writes a page about the image, and that of
+    `{name}.tune` proposes how to divide packages among layers. A binary becomes `{root}/{package}/{binary}`, with its runfiles next to it or in
     `runfiles_root`.
 
     A file belongs to the first group whose pattern matches anywhere in its image path, such as
@@ -197,6 +199,13 @@ def py_image_layer(
             output_group = config_group(part),
             **common
         )
+    for command in ["report", "tune"]:
+        report_command(
+            name = "{}.{}".format(name, command),
+            command = command,
+            layers = name,
+            **(common | {"tags": (common.get("tags") or []) + ["manual"]})
+        )
     return ["{}_{}".format(name, layer) for layer in layers]
 
 def _join(patterns):
@@ -310,12 +319,15 @@ def _py_image_layer_impl(ctx):
         for layer in layers
     }
     in_image = {layer: written[layer] for layers in filled.values() for layer in layers}
-    unused = [pair for pair in raw_groups if pair not in DEFAULT_GROUPS and not filled.get(pair[0])]
+    raw_own_groups = [pair for pair in raw_groups if pair not in DEFAULT_GROUPS]
+    unused = [pair for pair in raw_own_groups if not filled.get(pair[0])]
+    left_out = write_left_out(ctx, members[NO_LAYER])
     validation = []
     if ctx.attr.validation != "off":
-        validation.append(validate_layers(ctx, settings, patterns, image, group_settings, runfiles, in_image, members[NO_LAYER]))
+        validation.append(validate_layers(ctx, settings, patterns, image, group_settings, runfiles, in_image, left_out))
     if unused:
         validation.append(report_unused_groups(ctx, unused, runfiles.found.packages.keys(), settings.runfiles_root))
+    report = write_report(ctx, settings, patterns, raw_own_groups, image, group_settings, runfiles, in_image, members, left_out)
     image_config = write_image_config(ctx, binaries[0], runfiles)
     config = {
         part: depset([file] if file else [])
@@ -332,6 +344,7 @@ def _py_image_layer_impl(ctx):
         OutputGroupInfo(
             descriptors = depset([files.descriptor for files in in_image.values()]),
             listings = depset([files.listing for files in in_image.values()]),
+            report = depset([report.page, report.contents]),
             _validation = depset(validation),
             **(layers | {config_group(part): files for part, files in config.items()})
         ),
@@ -342,6 +355,7 @@ def _py_image_layer_impl(ctx):
             env = image_config.env,
             working_dir = image_config.working_dir,
         ),
+        report,
     ] + rules_img_providers(in_image.values(), settings.compress, image_config)
 
 def _layer_info(layer, files, members):
@@ -447,6 +461,9 @@ def _settings(ctx):
         root = root,
         runfiles_root = runfiles_root or None,
         exclude = tar_args.exclude + exclude,
+        # How many of them are from `tar_args`.
+        tar_args_excludes = len(tar_args.exclude),
+        max_layers = ctx.attr.max_layers if ctx.attr.max_layers != _UNSET_NUMBER else None,
         validation_exceptions = exceptions,
         compress = ctx.attr.compress,
         level = int(tar_args.level) if tar_args.level else None,

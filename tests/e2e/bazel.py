@@ -180,3 +180,11 @@ def program() -> Path:
 def launcher() -> Path:
     """The launcher of Python binaries under test, not configured."""
     return Path(os.environ["PYLAYER_LAUNCHER"]).resolve()
+
+
+def run_program(*arguments: str | Path, status: int = 0, environment: dict[str, str] | None = None) -> str:
+    """What the `pylayer` program prints."""
+    command = [program(), *map(str, arguments)]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    assert process.returncode == status, process.stderr
+    return process.stdout

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from bazel import CHECKOUT, Workspace, copy_workspace
+from bazel import CHECKOUT, Spawn, Workspace, copy_workspace
 from layers import Layer
 
 WORKSPACES = Path(__file__).parent / "workspaces"
 # Their tests run in Bazel.
 collect_ignore = [str(WORKSPACES)]
 EXAMPLE = CHECKOUT / "examples" / "web_service"
+# The option with which Bazel also builds the report about an image.
+REPORT = "--output_groups=+report"
 
 
 @dataclass
@@ -81,6 +83,30 @@ def example(make_workspace) -> BuiltWorkspace:
     workspace = make_workspace(EXAMPLE, "web_service")
     workspace.build("//app:all")
     return workspace
+
+
+@dataclass
+class ReportBuilds:
+    """A copy of the example, built without and then with the report about its image."""
+
+    workspace: BuiltWorkspace
+    spawns_without: list[Spawn]
+    digests_without: dict[str, str]
+    spawns_with: list[Spawn]
+
+
+@pytest.fixture(scope="session")
+def report_builds(make_workspace) -> ReportBuilds:
+    workspace = make_workspace(EXAMPLE, "report")
+    without = workspace.spawns("//app:layers")
+    digests = {name: layer.digest for name, layer in workspace.layers("//app:layers").items()}
+    return ReportBuilds(workspace, without, digests, workspace.spawns("//app:layers", REPORT))
+
+
+@pytest.fixture(scope="session")
+def reported(report_builds) -> BuiltWorkspace:
+    """A copy of the example with the report about its image, built."""
+    return report_builds.workspace
 
 
 @pytest.fixture(scope="session")

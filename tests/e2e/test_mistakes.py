@@ -12,7 +12,7 @@ AT_ANALYSIS = {
     "root_upwards": ('root = "/srv/../etc"', 'root is "/srv/../etc": remove . and ..'),
     "group_reserved": (
         'layer_groups = {"descriptors": "x"}',
-        'choose another name for layer group "descriptors": descriptors, listings and names that begin with _',
+        'choose another name for layer group "descriptors": descriptors, listings, report and names that begin with _',
     ),
     "group_underscore": ('layer_groups = {"_validation": "x"}', 'choose another name for layer group "_validation"'),
     "group_slash": (
