@@ -17,6 +17,7 @@ use pylayer::inputs::Digests;
 use pylayer::pack;
 use pylayer::pipeline::{ChunkCache, Pool};
 use pylayer::show::{show, show_path};
+use pylayer::summary::MIN_WIDTH;
 use tracing_chrome::ChromeLayerBuilder;
 use tracing_subscriber::prelude::*;
 
@@ -122,9 +123,6 @@ fn disable_backtraces() {
 /// The exit code that shells report for a process killed by SIGINT.
 const INTERRUPTED: u8 = 128 + 2;
 
-/// The width of tables if stdout is no terminal, or a narrower one.
-const NARROWEST: usize = 80;
-
 /// Runs a command about images.
 fn about(command: &commands::Command) -> ExitCode {
     let cancel = Cancel::new();
@@ -139,7 +137,7 @@ fn about(command: &commands::Command) -> ExitCode {
     let terminal = Terminal {
         progress: std::io::stderr().is_terminal(),
         colours: colours && stdout.is_terminal(),
-        width: columns.max(NARROWEST),
+        width: columns.max(MIN_WIDTH),
     };
     match command.run(terminal, &cancel) {
         Ok(printed) => print(&printed),

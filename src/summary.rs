@@ -7,7 +7,7 @@ use crate::contents::{Entry, ImageContents, Kind, LayerContents, to_text};
 use crate::show::{elide, fit_path, show, size};
 
 /// The narrowest terminal that the tables fit into.
-const MIN_WIDTH: usize = 80;
+pub const MIN_WIDTH: usize = 80;
 
 /// The width of the numbers in a table of components or files, and of a layer's name there.
 const NUMBERS: usize = 26;

@@ -20,11 +20,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::archive::{Source, Watch};
 use crate::components;
 use crate::contents::ImageContents;
+use crate::pack::progress_bar;
 use crate::show::show;
 use bazel_worker::Cancel;
 
@@ -120,9 +121,4 @@ fn read(paths: &[PathBuf], select: &Select, terminal: Terminal, cancel: &Cancel)
     let image = source.read(Watch { progress: &progress, cancel });
     bar.finish_and_clear();
     Ok(components::contents(image?))
-}
-
-fn progress_bar(bytes: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");
-    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -74,13 +74,13 @@ fn tune(contents: &Path, workspace: &Path, edit: &Edit) -> Result<Printed> {
     let Image::Contents(image) = image else {
         bail!("{}: this is not the contents of an image that its report was built with", show_path(contents));
     };
-    let Some(partition) = &image.partition else {
-        bail!("{}: it is unknown how this image was divided", show_path(contents));
+    let Some(image) = DividedImage::new(&image)? else {
+        let unknown = match image.partition {
+            None => "how this image was divided",
+            Some(_) => "which target this image is of",
+        };
+        bail!("{}: it is unknown {unknown}", show_path(contents));
     };
-    if partition.target.is_none() {
-        bail!("{}: it is unknown which target this image is of", show_path(contents));
-    }
-    let Some(image) = DividedImage::new(&image)? else { return Ok(Printed::new(String::new())) };
     let target = image.target;
     let proposal = advice::propose(&image);
     if edit.json {

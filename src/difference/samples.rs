@@ -1,6 +1,5 @@
 //! Small images for tests.
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use proptest::collection::vec;
@@ -17,25 +16,7 @@ fn digest(of: impl Hash) -> String {
 }
 
 pub fn entry(kind: Kind, path: &str) -> Entry {
-    Entry {
-        path: path.into(),
-        kind,
-        size: 0,
-        compressed: 0,
-        sha256: None,
-        link: None,
-        machine: None,
-        device: None,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        uname: String::new(),
-        gname: String::new(),
-        mtime: 1_672_560_000,
-        nanoseconds: 0,
-        xattrs: BTreeMap::new(),
-        component: 0,
-    }
+    Entry { mode: 0o755, mtime: 1_672_560_000, ..Entry::new(path.as_bytes(), kind) }
 }
 
 /// A file whose content depends on `content` and its size.

@@ -148,7 +148,8 @@ pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String> {
         ..Partition::default()
     };
     let image = Image::new(Settings { exclude, ..options.settings.clone() }, groups)?;
-    let executables = binaries.iter().map(|binary| binary.place.to_string()).collect();
+    let place = |binary: &Binary| String::from_utf8_lossy(binary.place.as_bytes()).into_owned();
+    let executables = binaries.iter().map(place).collect();
     let validation = ValidationSettings { executables, ..options.validation.clone() };
     let job = Job { options, validation, partition, image, manifest: &manifest, found: &found };
     let rows = pack(&job, bar, cancel);
@@ -175,7 +176,7 @@ fn pack(job: &Job, bar: bool, cancel: &Cancel) -> Result<Vec<Row>> {
     let (now, links) = (SystemTime::now(), Links::Declared);
     let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel, now, links };
     let entries = image.entries(manifest, inputs, |_| true)?;
-    let bar = if bar { progress_bar(&entries) } else { ProgressBar::hidden() };
+    let bar = if bar { progress_bar(content_bytes(&entries)) } else { ProgressBar::hidden() };
     let warn = |warning: &str| {
         // An error on stderr cannot be reported anywhere.
         bar.suspend(|| drop(writeln!(io::stderr(), "pylayer: {warning}")));
@@ -523,14 +524,19 @@ fn short_path(binary: &Path) -> Option<Vec<u8>> {
     }
 }
 
-fn progress_bar(items: &[ResolvedEntry]) -> ProgressBar {
+/// The bytes of content in `items`.
+fn content_bytes(items: &[ResolvedEntry]) -> u64 {
     let size = |item: &ResolvedEntry| match &item.content {
         Content::File(content) => content.size,
         Content::Symlink(_) | Content::Empty => 0,
     };
+    items.iter().map(size).sum()
+}
+
+/// A progress bar on stderr for a number of bytes.
+pub fn progress_bar(bytes: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");
-    ProgressBar::new(items.iter().map(size).sum())
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 #[cfg(test)]
