@@ -1,7 +1,8 @@
 """The module extension that provides the `pylayer` program and the launcher of Python binaries.
 
-By default, both are built from this module's source with the host's Rust. A root module can change that with
-one tag, or with several `prebuilt` tags for several platforms:
+A release of this module downloads what a build uses: the program for Linux or macOS, the launcher for Linux, on x86_64 or
+aarch64. Where there is no released program, as in a checkout, both are built from this module's source with the host's
+Rust. A root module can change that with one tag, or with several `prebuilt` tags for several platforms:
 
 ```starlark
 pylayer = use_extension("@rules_pylayer//bazel:extensions.bzl", "pylayer")
@@ -13,8 +14,9 @@ load("//bazel/private:image_rules_repository.bzl", "pylayer_image_rules_reposito
 load(
     "//bazel/private:pylayer_repository.bzl",
     "PLATFORMS",
+    "pylayer_default_repositories",
     "pylayer_path_repository",
-    "pylayer_prebuilt_repository",
+    "pylayer_prebuilt_repositories",
     "pylayer_source_repository",
 )
 load("//bazel/private/python:repository.bzl", "pylayer_python_repository")
@@ -22,7 +24,7 @@ load("//bazel/private/python:repository.bzl", "pylayer_python_repository")
 _REPOSITORY = "pylayer_toolchains"
 
 _source = tag_class(
-    doc = "Build the program and the launcher from this module's source with the host's Rust. This is the default.",
+    doc = "Build the program and the launcher from this module's source with the host's Rust, even in a release.",
 )
 
 _py_info = tag_class(
@@ -96,7 +98,10 @@ def _pylayer_impl(mctx):
     if len(singles) > 1 or (singles and tags.prebuilt):
         fail("pylayer: use one source or path tag, or prebuilt tags; they cannot be combined")
     if tags.prebuilt:
-        pylayer_prebuilt_repository(
+        for number, tag in enumerate(tags.prebuilt):
+            if tag.platform in [other.platform for other in tags.prebuilt[:number]]:
+                fail("pylayer.prebuilt: several tags are for {}; remove all but one".format(tag.platform))
+        pylayer_prebuilt_repositories(
             name = _REPOSITORY,
             urls = {tag.platform: tag.url for tag in tags.prebuilt},
             sha256 = {tag.platform: tag.sha256 for tag in tags.prebuilt},
@@ -105,8 +110,13 @@ def _pylayer_impl(mctx):
         )
     elif tags.path:
         pylayer_path_repository(name = _REPOSITORY, path = tags.path[0].path, launcher = tags.path[0].launcher)
-    else:
+    elif tags.source:
         pylayer_source_repository(name = _REPOSITORY)
+    else:
+        pylayer_default_repositories(name = _REPOSITORY)
+
+    # The repositories follow from the tags, so a lock file need not record them.
+    return mctx.extension_metadata(reproducible = True)
 
 pylayer = module_extension(
     implementation = _pylayer_impl,

@@ -13,8 +13,9 @@ The workspace also needs a repository `platforms`, which every release of Bazel 
 load("//bazel/private:image_rules_repository.bzl", "pylayer_image_rules_repository")
 load(
     "//bazel/private:pylayer_repository.bzl",
+    "pylayer_default_repositories",
     "pylayer_path_repository",
-    "pylayer_prebuilt_repository",
+    "pylayer_prebuilt_repositories",
     "pylayer_source_repository",
 )
 load("//bazel/private/python:repository.bzl", "pylayer_python_repository")
@@ -28,10 +29,12 @@ def pylayer_register_toolchains(
         launcher_urls = None,
         launcher_sha256 = None,
         py_infos = [],
-        rules_img = None):
+        rules_img = None,
+        source = False):
     """Provides and registers the `pylayer` program and the launcher of Python binaries.
 
-    They are built from source with the host's Rust, unless `path` or `urls` is given.
+    By default, those of the release are downloaded. Where there is no released program, as in a checkout, they are built
+    from source with the host's Rust. `path`, `urls` and `source` change that.
 
     Args:
         name: Name of the repository that contains them.
@@ -47,13 +50,18 @@ def pylayer_register_toolchains(
             repository: `"@aspect_rules_py//py:defs.bzl"`.
         rules_img: `@rules_img//img:providers.bzl`, to use the layers with rules_img 0.3.10 or later. Has the effect of
             the tag `pylayer.rules_img`.
+        source: Whether to build them from source even if this is a release.
     """
+    if len([choice for choice in [path, urls, source] if choice]) > 1:
+        fail("pylayer_register_toolchains: path, urls and source cannot be combined")
+    if sha256 and not urls:
+        fail("pylayer_register_toolchains: sha256 requires urls")
     if launcher and (urls or not path):
         fail("pylayer_register_toolchains: launcher requires path")
     if (launcher_urls or launcher_sha256) and not urls:
         fail("pylayer_register_toolchains: launcher_urls and launcher_sha256 require urls")
     if urls:
-        pylayer_prebuilt_repository(
+        pylayer_prebuilt_repositories(
             name = name,
             urls = urls,
             sha256 = sha256,
@@ -62,8 +70,10 @@ def pylayer_register_toolchains(
         )
     elif path:
         pylayer_path_repository(name = name, path = path, launcher = launcher)
-    else:
+    elif source:
         pylayer_source_repository(name = name)
+    else:
+        pylayer_default_repositories(name = name)
 
     # Needs rules_python, but only once python.bzl is loaded.
     if not native.existing_rule("pylayer_python"):

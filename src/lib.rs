@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`show`] | arbitrary bytes → printable text for messages (pure) |
 //! | [`tables`] | the facts that the rules and the program share |
+//! | [`licenses`], [`version`] | the facts about the program itself: what it contains, and in which versions |
 //! | [`image_path`], [`exec_path`], [`metadata`], [`codec`], [`elf`], [`cache`] | shared types: image paths, exec paths, owner, time and mode, codecs, processors, bounded caches |
 //! | [`stamp`] | file metadata → whether the content has changed |
 //! | [`manifest`] | manifest file → [`manifest::Manifest`]: image paths and the sources of their contents |
@@ -65,6 +66,7 @@ pub mod image_path;
 pub mod inputs;
 pub mod launcher;
 pub mod layer;
+pub mod licenses;
 pub mod listing;
 pub mod manifest;
 pub mod metadata;
@@ -83,6 +85,7 @@ pub mod summary;
 pub mod survey;
 pub mod tables;
 pub mod validate;
+pub mod version;
 pub mod warnings;
 
 #[cfg(test)]

@@ -14,17 +14,20 @@ use clap::{Parser, Subcommand};
 use pylayer::action::{self, Engine};
 use pylayer::commands::{self, Printed, Terminal};
 use pylayer::inputs::Digests;
+use pylayer::licenses;
 use pylayer::pack;
 use pylayer::pipeline::{ChunkCache, Pool};
 use pylayer::show::{show, show_path};
 use pylayer::summary::MIN_WIDTH;
+use pylayer::version;
 use tracing_chrome::ChromeLayerBuilder;
 use tracing_subscriber::prelude::*;
 
 /// Turns a Python binary built by Bazel into container image layers.
 #[derive(Parser)]
 #[command(
-    version,
+    version = version::SHORT.as_str(),
+    long_version = version::LONG.as_str(),
     about,
     after_help = "Bazel itself runs `pylayer --persistent_worker` or `pylayer @flagfile`. With `--trace=FILE`, each of them writes a trace in Chrome's format to FILE."
 )]
@@ -39,6 +42,8 @@ enum Command {
     Pack(Box<pack::Options>),
     #[command(flatten)]
     About(commands::Command),
+    /// Print the licences of the program and of everything that it contains.
+    Licenses,
 }
 
 fn main() -> ExitCode {
@@ -75,6 +80,9 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let Err(error) = commands::enter_working_directory() {
+        return fail(format!("{error:#}"));
+    }
     // An action's arguments all have the form --name=value or @file; a command is a word.
     match arguments.first() {
         Some(first) if first.starts_with(b"@") || first.starts_with(b"--") && first.contains(&b'=') => {
@@ -83,6 +91,9 @@ fn main() -> ExitCode {
         _ => match CommandLine::try_parse_from(command_line(&arguments)) {
             Ok(CommandLine { command: Command::Pack(options) }) => pack(&options),
             Ok(CommandLine { command: Command::About(command) }) => about(&command),
+            Ok(CommandLine { command: Command::Licenses }) => {
+                print(&Printed { text: licenses::TEXT.to_string(), differs: false })
+            }
             Err(error) if error.use_stderr() => {
                 // Lines of usual length are printed as they are, in colours on a terminal.
                 let text = error.render().to_string();
@@ -94,7 +105,8 @@ fn main() -> ExitCode {
                 }
                 error.exit()
             }
-            Err(error) => error.exit(),
+            // What --help and --version print, in colours on a terminal.
+            Err(error) => write_to_stdout(|_| error.print()).err().unwrap_or(ExitCode::SUCCESS),
         },
     }
 }
@@ -149,15 +161,23 @@ fn about(command: &commands::Command) -> ExitCode {
     }
 }
 
-/// Prints what a command found. A closed pipe is no error: `pylayer inspect … | head`.
+/// Prints what a command found.
 fn print(printed: &Printed) -> ExitCode {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(printed.text.as_bytes()).and_then(|()| stdout.flush()) {
+    match write_to_stdout(|stdout| stdout.write_all(printed.text.as_bytes())) {
+        Ok(()) => ExitCode::from(u8::from(printed.differs)),
+        Err(failure) => failure,
+    }
+}
+
+/// Writes to stdout. A closed pipe is no error: `pylayer inspect … | head`.
+fn write_to_stdout(write: impl FnOnce(&mut std::io::Stdout) -> std::io::Result<()>) -> Result<(), ExitCode> {
+    let mut stdout = std::io::stdout();
+    match write(&mut stdout).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             fail(format!("cannot write to stdout: {error}"));
-            ExitCode::from(USAGE_ERROR)
+            Err(ExitCode::from(USAGE_ERROR))
         }
-        _ => ExitCode::from(u8::from(printed.differs)),
+        _ => Ok(()),
     }
 }
 

@@ -67,6 +67,14 @@ mod tests {
         assert_eq!(merged(&["no comma", "last line"]).unwrap(), "last line\nno comma\n");
     }
 
+    /// The compact form, the default since Bazel 9: a line may stand for all repositories whose names have a prefix.
+    #[test]
+    fn lines_for_prefixes_become_their_union() {
+        let (server, worker) = (",a,a+\n+pip+*,a,a+\n", "+pip+*,a,a+\n+pip+*,b,b+\n");
+        assert_eq!(merged(&[server, worker]).unwrap(), "+pip+*,a,a+\n+pip+*,b,b+\n,a,a+\n");
+        assert!(merged(&["+pip+*,a,a+\n", "+pip+*,a,a++1\n"]).is_err());
+    }
+
     #[test]
     fn mappings_that_contradict_each_other_are_named() {
         assert_eq!(

@@ -33,7 +33,7 @@ _FILE_SYMLINKS = ["ExecutableSymlink", "SolibSymlink", "Symlink"]
 def _binary_closure_impl(target, ctx):
     declared_symlinks = []
     file_symlinks = []
-    for action in target.actions:
+    for action in getattr(target, "actions", []):
         if action.mnemonic == "UnresolvedSymlink":
             declared_symlinks.extend(action.outputs.to_list())
         elif action.mnemonic in _FILE_SYMLINKS:
@@ -61,7 +61,7 @@ def _is_of_aspect_rules_py_1(template):
     """Whether this is the template of its launcher."""
     if type(template) != "Target":
         return False
-    return template.label.name == "run.tmpl.sh" and "aspect_rules_py" in template.label.workspace_name
+    return template.label.name == "run.tmpl.sh" and "aspect_rules_py" in template.label.repo_name
 
 binary_closure = aspect(
     implementation = _binary_closure_impl,

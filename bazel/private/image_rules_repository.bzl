@@ -37,7 +37,9 @@ def _pylayer_image_rules_impl(rctx):
     bzl = str(rctx.attr.rules_img)
     repository = bzl.partition("//")[0]
     for file in [_LAYER_CONFIG, _LAYER]:
-        if not rctx.path(Label(repository + file)).exists:
+        path = rctx.path(Label(repository + file))
+        rctx.watch(path)
+        if not path.exists:
             fail("pylayer: the tag or argument rules_img requires rules_img 0.3.10 to 0.3.19; {} does not exist".format(repository + file))
     rctx.file("defs.bzl", _RULES_IMG.format(
         bzl = repr(bzl),

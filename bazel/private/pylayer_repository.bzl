@@ -1,5 +1,8 @@
 """Repositories with the `pylayer` program, the launcher of Python binaries, and their toolchains."""
 
+load("@bazel_tools//tools/build_defs/repo:utils.bzl", "get_auth")
+load(":released.bzl", "LAUNCHERS", "PROGRAMS")
+
 # Not from defs.bzl, so that toolchain resolution does not load rules_python.
 _HEADER = """\
 load("@rules_pylayer//bazel/private:toolchain.bzl", "py_image_layer_toolchain", "py_launcher_toolchain")
@@ -8,7 +11,8 @@ load("@rules_pylayer//bazel/private:toolchain.bzl", "py_image_layer_toolchain", 
 _TOOLCHAIN = """
 py_image_layer_toolchain(
     name = "{name}",
-    pylayer = "{name}_program",
+    pylayer = "{file}",
+    visibility = ["//visibility:public"],
 )
 
 toolchain(
@@ -22,7 +26,8 @@ toolchain(
 _LAUNCHER_TOOLCHAIN = """
 py_launcher_toolchain(
     name = "{name}",
-    launcher = "{name}_program",
+    launcher = "{file}",
+    visibility = ["//visibility:public"],
 )
 
 toolchain(
@@ -51,7 +56,11 @@ _RUST_ENVIRONMENT = ["PATH", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"]
 def _host_platform(rctx):
     """The platform on which Bazel runs, such as `linux-x86_64`."""
     parts = [rctx.os.name.lower(), rctx.os.arch.lower()]
-    platform = "-".join([_HOST_NAMES.get(part, part) for part in parts])
+    return "-".join([_HOST_NAMES.get(part, part) for part in parts])
+
+def _supported_host_platform(rctx):
+    """The platform on which Bazel runs. Fails if the program does not support it."""
+    platform = _host_platform(rctx)
     if platform not in PLATFORMS:
         fail("pylayer runs on {}; this is {}".format(", ".join(PLATFORMS), platform))
     return platform
@@ -68,26 +77,33 @@ def _constraints(platform):
     os, cpu = platform.split("-")
     return ["@platforms//os:" + os, "@platforms//cpu:" + cpu]
 
-def _write_build_file(rctx, platforms, launchers, missing = {}):
-    """Writes the BUILD file with the toolchains.
+def _build_file(programs, launchers, missing = {}):
+    """The BUILD file with the toolchains.
 
     Args:
-        rctx: The repository context.
-        platforms: The platforms for which there is a program.
-        launchers: The platforms for which there is a launcher.
-        missing: Why there is no launcher for other platforms, by platform. Becomes a comment in the file.
+        programs: The label of the program by platform.
+        launchers: The label of the launcher by platform.
+        missing: Why there is no launcher for other platforms, by platform. Becomes comments.
     """
-    toolchains = [
-        _TOOLCHAIN.format(name = "pylayer_" + platform, constraints = _constraints(platform))
-        for platform in platforms
+    exported = [file for file in programs.values() if ":" not in file]
+    return _HEADER + ("\nexports_files({})\n".format(exported) if exported else "") + "".join([
+        _TOOLCHAIN.format(name = "pylayer_" + platform, file = file, constraints = _constraints(platform))
+        for platform, file in programs.items()
     ] + [
-        _LAUNCHER_TOOLCHAIN.format(name = "launcher_" + platform, constraints = _constraints(platform))
-        for platform in launchers
+        _LAUNCHER_TOOLCHAIN.format(name = "launcher_" + platform, file = file, constraints = _constraints(platform))
+        for platform, file in launchers.items()
     ] + [
         "\n# There is no launcher for {}:\n#   {}\n".format(platform, reason.strip().replace("\n", "\n#   "))
         for platform, reason in missing.items()
-    ]
-    rctx.file("BUILD.bazel", _HEADER + "".join(toolchains))
+    ])
+
+def _write_build_file(rctx, platform, launchers, missing = {}):
+    """Writes the BUILD file of a repository that contains the program for `platform`, and `launchers` for others."""
+    rctx.file("BUILD.bazel", _build_file(
+        {platform: _program(platform)},
+        {target: _launcher(target) for target in launchers},
+        missing,
+    ))
 
 def _source_directory(rctx):
     """This module's directory."""
@@ -130,17 +146,19 @@ def _build_launchers(rctx):
 
 def _source_impl(rctx):
     source = _source_directory(rctx)
-    for part in ["Cargo.lock", ".cargo/config.toml", "bazel/private/tables.bzl"]:
+    for part in ["Cargo.lock", "Cargo.toml", ".cargo/config.toml", "bazel/private/tables.bzl"]:
         rctx.watch(source.get_child(part))
     rctx.watch_tree(source.get_child("src"))
     rctx.watch_tree(source.get_child("crates"))
     cargo = rctx.which("cargo")
     if not cargo:
         fail("pylayer is built from source with cargo, which is not on the PATH. Install Rust, or use " +
-             "`pylayer.path(…)` or `pylayer.prebuilt(…)` in MODULE.bazel.")
+             "`pylayer.path(…)` or `pylayer.prebuilt(…)` in MODULE.bazel, or `path` or `urls` of " +
+             "pylayer_register_toolchains in a WORKSPACE.")
     rctx.report_progress("cargo build --release")
     result = rctx.execute(
-        [cargo, "build", "--release", "--locked", "--bin", "pylayer"],
+        # RUSTFLAGS would replace the flags that make the program static.
+        ["env", "-u", "RUSTFLAGS", "-u", "CARGO_ENCODED_RUSTFLAGS", cargo, "build", "--release", "--locked", "--bin", "pylayer"],
         # Cargo searches for .cargo/config.toml, which makes the program static, in this directory and above.
         working_directory = str(source),
         environment = {"CARGO_TARGET_DIR": str(rctx.path("target"))},
@@ -157,34 +175,42 @@ def _source_impl(rctx):
         fail("cargo build left {} programs below {}; expected one".format(len(programs), rctx.path("target")))
 
     # Moved rather than linked, because the build directory of a few hundred MB is deleted.
-    platform = _host_platform(rctx)
+    platform = _supported_host_platform(rctx)
     rctx.execute(["mv", str(programs[0]), str(rctx.path(_program(platform)))])
     rctx.delete("target")
     launchers, missing = _build_launchers(rctx)
-    _write_build_file(rctx, [platform], launchers, missing)
+    _write_build_file(rctx, platform, launchers, missing)
 
 pylayer_source_repository = repository_rule(
     implementation = _source_impl,
     doc = "Builds the program and the launcher from this module's source with the host's Rust.",
-    environ = _RUST_ENVIRONMENT + ["CARGO_HOME", "RUSTFLAGS"],
+    environ = _RUST_ENVIRONMENT + ["CARGO_HOME"],
 )
 
 def _path_impl(rctx):
+    if not rctx.attr.path.startswith("/"):
+        fail("pylayer.path(path = \"{}\"): must be an absolute path".format(rctx.attr.path))
     program = rctx.path(rctx.attr.path)
     if not program.exists:
         fail("pylayer.path(path = \"{}\"): there is no such file".format(rctx.attr.path))
-    platform = _host_platform(rctx)
+    version = rctx.execute([program, "-V"])
+    if version.return_code or not version.stdout.startswith("pylayer "):
+        fail("pylayer.path(path = \"{}\"): this is not the program, or it does not run on this machine: {}".format(
+            rctx.attr.path,
+            (version.stderr or version.stdout)[:500].strip(),
+        ))
+    platform = _supported_host_platform(rctx)
     rctx.symlink(program, _program(platform))
     if not rctx.attr.launcher:
         launchers, missing = _build_launchers(rctx)
-        _write_build_file(rctx, [platform], launchers, missing)
+        _write_build_file(rctx, platform, launchers, missing)
         return
     launcher = rctx.path(rctx.attr.launcher)
     if not launcher.exists:
         fail("pylayer.path(launcher = \"{}\"): there is no such file".format(rctx.attr.launcher))
     launcher_platform = "linux-" + platform.split("-")[1]
     rctx.symlink(launcher, _launcher(launcher_platform))
-    _write_build_file(rctx, [platform], [launcher_platform])
+    _write_build_file(rctx, platform, [launcher_platform])
 
 pylayer_path_repository = repository_rule(
     implementation = _path_impl,
@@ -196,30 +222,106 @@ pylayer_path_repository = repository_rule(
     environ = _RUST_ENVIRONMENT,
 )
 
-def _prebuilt_impl(rctx):
-    launchers = rctx.attr.launcher_urls
-    for platform in launchers.keys() + rctx.attr.launcher_sha256.keys():
-        if platform not in _LAUNCHER_TARGETS:
-            fail("the launcher runs on {}; there is none for {}".format(", ".join(_LAUNCHER_TARGETS), platform))
-        if platform not in launchers:
-            fail("the prebuilt launcher for {} has a sha256 but no URL".format(platform))
-        if platform not in rctx.attr.launcher_sha256:
-            fail("the prebuilt launcher for {} has no sha256".format(platform))
-    for platform, url in rctx.attr.urls.items():
-        sha256 = rctx.attr.sha256.get(platform) or fail("the prebuilt program for {} has no sha256".format(platform))
-        rctx.download(url = url, output = _program(platform), sha256 = sha256, executable = True)
-    for platform, url in launchers.items():
-        sha256 = rctx.attr.launcher_sha256[platform]
-        rctx.download(url = url, output = _launcher(platform), sha256 = sha256, executable = True)
-    _write_build_file(rctx, rctx.attr.urls.keys(), launchers.keys())
+def _download_impl(rctx):
+    download = rctx.download(
+        url = rctx.attr.url,
+        output = rctx.attr.file,
+        sha256 = rctx.attr.sha256,
+        executable = True,
+        auth = get_auth(rctx, [rctx.attr.url]),
+        allow_fail = True,
+    )
+    if not download.success:
+        fail(("could not download {}: see the warning above. Other ways to get this file are --distdir, a mirror in " +
+              "--experimental_downloader_config, and the tags pylayer.prebuilt, pylayer.path and pylayer.source; the guide " +
+              "of rules_pylayer describes them under \"Where the program comes from\".").format(rctx.attr.url))
+    rctx.file("BUILD.bazel", "exports_files([\"{}\"])\n".format(rctx.attr.file))
 
-pylayer_prebuilt_repository = repository_rule(
-    implementation = _prebuilt_impl,
-    doc = "Downloads the program, and optionally the launcher, for one or more platforms.",
+_download_repository = repository_rule(
+    implementation = _download_impl,
+    doc = "Downloads one executable file.",
     attrs = {
-        "launcher_sha256": attr.string_dict(doc = "SHA-256 of the launchers, by platform."),
-        "launcher_urls": attr.string_dict(doc = "URLs of the launcher by target platform."),
-        "sha256": attr.string_dict(mandatory = True, doc = "SHA-256 of the downloads, by platform."),
-        "urls": attr.string_dict(mandatory = True, doc = "URLs by platform, such as `linux-x86_64`."),
+        "auth_patterns": attr.string_dict(doc = "For get_auth."),
+        "file": attr.string(mandatory = True, doc = "The name that the file gets."),
+        "netrc": attr.string(doc = "For get_auth, which otherwise reads $NETRC or ~/.netrc."),
+        "sha256": attr.string(mandatory = True, doc = "SHA-256 of the download, in hexadecimal."),
+        "url": attr.string(mandatory = True, doc = "The URL of the download."),
     },
 )
+
+def _toolchains_impl(rctx):
+    programs = dict(rctx.attr.programs)
+    host = _host_platform(rctx)
+    if rctx.attr.source and host in PLATFORMS and host not in programs:
+        programs[host] = "@{}//:{}".format(rctx.attr.source, _program(host))
+    rctx.file("BUILD.bazel", _build_file(programs, rctx.attr.launchers))
+
+_toolchains_repository = repository_rule(
+    implementation = _toolchains_impl,
+    doc = "Declares toolchains whose files are in other repositories, which Bazel only fetches if it uses them.",
+    attrs = {
+        "launchers": attr.string_dict(doc = "The label of the launcher by platform."),
+        "programs": attr.string_dict(doc = "The label of the program by platform."),
+        "source": attr.string(doc = "The repository with the program for the host, if that is none of these platforms."),
+    },
+)
+
+def _declare_downloads(name, programs, launchers, source = None):
+    """Declares repositories for files to download, one each, and the repository `name` with their toolchains.
+
+    Args:
+        name: The name of the repository with the toolchains, and the prefix of the others.
+        programs: The URL and the SHA-256 of the program by platform.
+        launchers: The URL and the SHA-256 of the launcher by platform.
+        source: The repository with the program for the host, if that is none of these platforms.
+    """
+    labels = {"launcher": {}, "pylayer": {}}
+    for file, downloads in [("pylayer", programs), ("launcher", launchers)]:
+        for platform, (url, sha256) in downloads.items():
+            repository = "{}_{}_{}".format(name, file, platform)
+            _download_repository(name = repository, file = file, url = url, sha256 = sha256)
+            labels[file][platform] = "@{}//:{}".format(repository, file)
+    _toolchains_repository(name = name, programs = labels["pylayer"], launchers = labels["launcher"], source = source)
+
+def pylayer_prebuilt_repositories(name, urls, sha256, launcher_urls = None, launcher_sha256 = None):
+    """Declares the repositories of a program and a launcher that somebody hosts.
+
+    Args:
+        name: The name of the repository with the toolchains.
+        urls: URLs of the program, by platform.
+        sha256: SHA-256 of the programs, by platform.
+        launcher_urls: URLs of the launcher, by platform.
+        launcher_sha256: SHA-256 of the launchers, by platform.
+    """
+    launcher_urls, launcher_sha256 = launcher_urls or {}, launcher_sha256 or {}
+    for platform in launcher_urls.keys() + launcher_sha256.keys():
+        if platform not in _LAUNCHER_TARGETS:
+            fail("the launcher runs on {}; there is none for {}".format(", ".join(_LAUNCHER_TARGETS), platform))
+        if platform not in launcher_urls:
+            fail("the prebuilt launcher for {} has a sha256 but no URL".format(platform))
+    for platform in urls:
+        if platform not in PLATFORMS:
+            fail("pylayer runs on {}; there is none for {}".format(", ".join(PLATFORMS), platform))
+    _declare_downloads(
+        name,
+        {platform: (url, _sha256_of("program", platform, sha256)) for platform, url in urls.items()},
+        {platform: (url, _sha256_of("launcher", platform, launcher_sha256)) for platform, url in launcher_urls.items()},
+    )
+
+def _sha256_of(file, platform, sha256):
+    return (sha256 or {}).get(platform) or fail("the prebuilt {} for {} has no sha256".format(file, platform))
+
+def pylayer_default_repositories(name):
+    """Declares the repositories of the released program, or of one built from source if this is not a release.
+
+    Args:
+        name: The name of the repository with the toolchains.
+    """
+    if not PROGRAMS:
+        pylayer_source_repository(name = name)
+        return
+
+    # Bazel fetches it, and so runs cargo, only on a host for which there is no released program.
+    source = name + "_source"
+    pylayer_source_repository(name = source)
+    _declare_downloads(name, PROGRAMS, LAUNCHERS, source)

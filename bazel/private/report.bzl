@@ -37,7 +37,9 @@ def write_report(ctx, settings, patterns, raw_groups, image, groups, runfiles, l
     report_settings = write_settings(ctx, "target", {
         "target": set_values({
             "label": str(ctx.label).removeprefix("@@").removeprefix("@"),
-            "build_file": getattr(ctx, "build_file_path", ctx.label.package + "/BUILD.bazel"),
+            # Or BUILD, which `tune` tries, too. ctx.build_file_path would tell, but is deprecated, and an error with
+            # --incompatible_stop_exporting_build_file_path.
+            "build_file": "/".join([part for part in [ctx.label.package, "BUILD.bazel"] if part]),
             "layer_groups": [{"name": name, "pattern": pattern} for name, pattern in raw_groups],
             "exclude": [
                 {"attribute": attribute, "pattern": pattern}

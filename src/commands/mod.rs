@@ -26,7 +26,7 @@ use crate::archive::{Source, Watch};
 use crate::components;
 use crate::contents::ImageContents;
 use crate::pack::progress_bar;
-use crate::show::show;
+use crate::show::{show, show_path};
 use bazel_worker::Cancel;
 
 /// The environment variable with the name of the command of a target for `bazel run`.
@@ -91,6 +91,16 @@ impl Command {
             Command::Tune(options) => tune::run(options),
         }
     }
+}
+
+/// Changes to the directory in which the user typed `bazel run @rules_pylayer//:pylayer`, to which paths in the
+/// arguments are relative. Bazel starts the program in its runfiles.
+pub fn enter_working_directory() -> Result<()> {
+    if std::env::var_os("PYLAYER_BAZEL_RUN").is_none() {
+        return Ok(());
+    }
+    let Some(directory) = std::env::var_os("BUILD_WORKING_DIRECTORY") else { return Ok(()) };
+    std::env::set_current_dir(&directory).with_context(|| show_path(&directory))
 }
 
 /// Runs the command of a target for `bazel run`: `layers.report` or `layers.tune`. Its name and files are

@@ -8,6 +8,7 @@ use crate::advice::Advice;
 use crate::contents::{Component, ImageContents, Kind, LayerContents, Partition, to_text};
 use crate::explain::{Rule, Rules};
 use crate::groups::{self, DEFAULT_GROUP, Decision};
+use crate::version;
 
 /// Changes with each incompatible change of the data.
 const VERSION: u32 = 1;
@@ -116,7 +117,7 @@ impl<'a> PageData<'a> {
         Ok(PageData {
             version: VERSION,
             name: &image.name,
-            generated_by: format!("pylayer {}", env!("CARGO_PKG_VERSION")),
+            generated_by: format!("pylayer {}", version::VERSION),
             layers: image.layers.iter().map(Layer::new).collect(),
             components: &image.components,
             patterns,

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -170,6 +171,13 @@ def copy_workspace(source: Path, folder: Path) -> Path:
     if module.exists():
         module.write_text(module.read_text() + PATH_TOOLCHAIN.format(launcher=launcher(), program=program()))
     return folder
+
+
+@lru_cache
+def bazel_version() -> tuple[int, ...]:
+    """The version of Bazel, such as (7, 7, 1)."""
+    printed = subprocess.check_output([TOOL, "--version"], text=True, timeout=TIMEOUT)
+    return tuple(int(number) for number in re.findall(r"[0-9]+", printed)[:3])
 
 
 def program() -> Path:

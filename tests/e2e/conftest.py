@@ -1,9 +1,6 @@
 """Shared fixtures: built copies of the example and of the small workspaces."""
 
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +9,7 @@ import pytest
 
 from bazel import CHECKOUT, Spawn, Workspace, copy_workspace
 from layers import Layer
+from scratch import folder, scratch  # fixtures
 
 WORKSPACES = Path(__file__).parent / "workspaces"
 # Their tests run in Bazel.
@@ -35,31 +33,6 @@ class BuiltWorkspace(Workspace):
                 file.name.removeprefix(prefix).partition(".tar")[0]: Layer(file) for file in self.files(target)
             }
         return self.read[target]
-
-
-@pytest.fixture(scope="session")
-def scratch() -> Iterator[Path]:
-    """A folder for workspaces and outputs. Not in /tmp, which Bazel's sandbox hides."""
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    parent = Path(os.environ.get("PYLAYER_E2E_DIR") or cache_home / "pylayer" / "e2e")
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=parent))
-    yield folder
-    remove(folder)
-
-
-@pytest.fixture
-def folder(scratch: Path) -> Iterator[Path]:
-    """An empty folder for one test. pytest would keep its own for several runs, and an image takes a gigabyte."""
-    path = Path(tempfile.mkdtemp(dir=scratch))
-    yield path
-    remove(path)
-
-
-def remove(folder: Path) -> None:
-    """Removes a folder, even if parts of it are read-only, as Bazel's are."""
-    subprocess.run(["chmod", "-R", "u+rwX", folder], check=False, stderr=subprocess.DEVNULL)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """A remote execution server on this machine, and a root folder that contains only an action's inputs."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -43,15 +44,7 @@ def run_in_empty_root(spawn: Spawn, workspace: Workspace, root: Path) -> subproc
 
     The command also has no environment. Its working directory, Bazel's execution root, is `root`.
     """
-    for path in spawn.inputs:
-        copy = root / path
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        source = _on_disk(workspace, path)
-        # Declared symlinks, whose targets need not exist here, are relative. Links that Bazel makes are absolute.
-        is_declared = source.is_symlink() and not source.readlink().is_absolute()
-        shutil.copy(source, copy, follow_symlinks=not is_declared)
-    for path in spawn.outputs:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
+    copy_inputs(spawn, workspace, root)
     program, *arguments = spawn.command
     return subprocess.run(
         # Neither program needs anything below the new root.
@@ -62,6 +55,21 @@ def run_in_empty_root(spawn: Spawn, workspace: Workspace, root: Path) -> subproc
         text=True,
         timeout=TIMEOUT,
     )
+
+
+def copy_inputs(spawn: Spawn, workspace: Workspace, root: Path) -> None:
+    """Makes `root` an execution root for an action: with its inputs, and the folders of its outputs."""
+    for path in spawn.inputs:
+        copy = root / path
+        if os.path.lexists(copy):  # an input of another action
+            continue
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        source = _on_disk(workspace, path)
+        # Declared symlinks, whose targets need not exist here, are relative. Links that Bazel makes are absolute.
+        is_declared = source.is_symlink() and not source.readlink().is_absolute()
+        shutil.copy(source, copy, follow_symlinks=not is_declared)
+    for path in spawn.outputs:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _on_disk(workspace: Workspace, path: str) -> Path:

@@ -182,7 +182,34 @@ def test_an_installed_launcher_that_does_not_exist(workspace, folder) -> None:
     assert f'pylayer.path(launcher = "{folder}/launcher"): there is no such file' in failure(workspace)
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("bin/pylayer", "must be an absolute path"),
+        ("/bin/false", "this is not the program, or it does not run on this machine"),
+    ],
+)
+def test_a_path_that_is_no_program(workspace, path: str, message: str) -> None:
+    use(workspace, f'pylayer.path(path = "{path}")\n')
+    assert f'pylayer.path(path = "{path}"): {message}' in failure(workspace)
+
+
 @pytest.mark.parametrize(("attributes", "message"), PREBUILT_MISTAKES.values(), ids=PREBUILT_MISTAKES)
 def test_a_mistake_in_a_prebuilt_tag(workspace, attributes: str, message: str) -> None:
     use(workspace, f'pylayer.prebuilt(url = "file:///pylayer", sha256 = "00", {attributes})\n')
     assert message in failure(workspace)
+
+
+def test_two_prebuilt_tags_for_one_platform(workspace) -> None:
+    use(workspace, prebuilt(HOST, None) * 2)
+    message = f"pylayer.prebuilt: several tags are for linux-{HOST}; remove all but one"
+    assert message in failure(workspace)
+
+
+def test_only_what_a_build_uses_is_downloaded(workspace, folder) -> None:
+    """The other platform's program and launcher are at addresses that do not exist."""
+    missing = f'sha256 = "{"0" * 64}", url = "{folder.as_uri()}/missing"'
+    other = f'pylayer.prebuilt(platform = "linux-{OTHER}", launcher_{missing.replace(", ", ", launcher_")}, {missing})\n'
+    use(workspace, prebuilt(HOST, template_for(HOST, folder)) + other)
+    assert build(workspace).endswith(f"a template for {HOST}".encode())
+    assert f"{folder}/missing" in failure(workspace, f"--platforms=//:{OTHER}")

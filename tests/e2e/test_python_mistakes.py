@@ -1,5 +1,6 @@
 """A mistake in a BUILD file with Python rules causes a message that says what to do."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,8 @@ MISTAKES = {
     ),
     "resolved_twice": (
         TWICE,
-        'two libraries resolve the virtual dependency "six": with @@_main~_repo_rules~whl_plain//:pkg and '
-        "@@_main~_repo_rules~whl_clash//:pkg. Choose one in the resolutions of the binary",
+        'two libraries resolve the virtual dependency "six": with @@whl_plain//:pkg and @@whl_clash//:pkg. '
+        "Choose one in the resolutions of the binary",
     ),
 }
 
@@ -86,7 +87,8 @@ def test_a_mistake_is_named(name, python) -> None:
     text, message = MISTAKES[name]
     result = build(python, text)
     assert result.status != 0
-    assert message in result.log
+    # What precedes the name of a repository depends on the version of Bazel.
+    assert message in re.sub(r"@@\S*[~+](?=whl_)", "@@", result.log)
 
 
 @pytest.mark.parametrize(

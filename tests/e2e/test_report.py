@@ -37,6 +37,13 @@ def test_a_report_is_written_only_on_request_and_changes_no_layer(report_builds)
     assert {layer["name"]: layer["digest"] for layer in layers} == report_builds.digests_without
 
 
+def test_bazel_runs_the_program_where_the_user_is(reported) -> None:
+    prefix = [*PLAIN_OUTPUT, "@rules_pylayer//:pylayer", "--"]
+    assert reported.run("run", *prefix, "-V").output.startswith("pylayer ")
+    printed = reported.run("run", *prefix, "inspect", "bazel-bin/app/layers_default.tar.gz").output
+    assert "layers_default.tar.gz" in printed
+
+
 def test_contents_are_those_of_the_layers(reported) -> None:
     for layer in contents(reported)["layers"]:
         read = Layer(reported.folder / f"bazel-bin/app/layers_{layer['name']}.tar.gz")
@@ -123,8 +130,8 @@ def test_a_listing_next_to_its_settings_is_enough(reported) -> None:
 @pytest.fixture(scope="module")
 def bumped(reported, scratch) -> str:
     """The option with which Bazel uses another version of the package click."""
-    repository = "_main~wheels~pip_deps_click"
     output_base = Path(reported.run("info", "output_base").output.strip())
+    (repository,) = (path.name for path in (output_base / "external").glob("*wheels[~+]pip_deps_click"))
     folder = scratch / "click_bump"
     shutil.copytree(output_base / "external" / repository, folder, symlinks=True)
     subprocess.run(["chmod", "-R", "u+w", folder], check=True)

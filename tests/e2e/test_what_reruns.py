@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bazel import Spawn, Workspace, program
-from conftest import remove
 from layers import sha256
 from remote import layer_spawns, server, write_again
+from scratch import remove
 
 TARGETS = ["//app:layers", "//app:layers_zstd"]
 

@@ -5,8 +5,10 @@ import re
 
 import pytest
 
-from bazel import PLAIN_OUTPUT
+from bazel import PLAIN_OUTPUT, bazel_version
 from conftest import WORKSPACES
+
+pytestmark = pytest.mark.skipif(bazel_version() >= (9,), reason="Bazel has no WORKSPACE")
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +99,12 @@ def test_layers_need_no_rules_python(workspace) -> None:
     [
         ('launcher = "/launcher"', "launcher requires path"),
         ('path = "/pylayer", launcher_urls = {"linux-x86_64": "file:///launcher"}', "launcher_urls and launcher_sha256 require urls"),
+        ('path = "/pylayer", source = True', "path, urls and source cannot be combined"),
+        ('sha256 = {"linux-x86_64": "00"}', "sha256 requires urls"),
     ],
-    ids=["launcher", "launcher_urls"],
+    ids=["launcher", "launcher_urls", "two_choices", "sha256"],
 )
-def test_a_launcher_requires_a_program_from_the_same_place(workspace, arguments: str, message: str) -> None:
+def test_arguments_that_contradict_each_other(workspace, arguments: str, message: str) -> None:
     file = workspace.folder / "WORKSPACE"
     original = file.read_text()
     file.write_text(re.sub(r"(?s)(?<=\npylayer_register_toolchains\().*?\)", arguments + ")", original))

@@ -20,3 +20,4 @@ mod random;
 mod stress;
 mod tune;
 mod validation;
+mod version;

@@ -35,7 +35,7 @@ def import_roots(label, imports, workspace):
     Returns:
         A list.
     """
-    repository = label.workspace_name or workspace
+    repository = label.repo_name or workspace
     roots = []
     for path in imports:
         if path.startswith("/"):

@@ -39,7 +39,7 @@ def declare_environment(ctx, runtime, dependencies, imports, texts = {}, site_fi
     workspace = ctx.workspace_name
     parent, slash, base = ctx.label.name.rpartition("/")
     name = "{}{}_{}.venv".format(parent, slash, base)
-    venv = "/".join([part for part in [ctx.label.workspace_name or workspace, ctx.label.package, name] if part])
+    venv = "/".join([part for part in [ctx.label.repo_name or workspace, ctx.label.package, name] if part])
     made = []
 
     def link(path, target):

@@ -19,7 +19,7 @@ def write_launcher(ctx, output, kind, venv, main, options, env = {}, python_vers
     """
     toolchain = ctx.toolchains[LAUNCHER_TOOLCHAIN_TYPE]
     if not toolchain:
-        fail("{}: there is no launcher for the target platform. Launchers exist for Linux on x86_64 and aarch64, and are built from source where rustc has the target's core library (rustup target add). See docs/python_rules.md".format(ctx.label))
+        fail("{}: there is no launcher for the target platform. Launchers exist for Linux on x86_64 and aarch64. A release has both; otherwise, they are built from source where rustc has the target's core library (rustup target add), or named by launcher of pylayer.path and launcher_url of pylayer.prebuilt. See docs/python_rules.md".format(ctx.label))
     settings = write_settings(ctx, kind, {
         "venv": venv,
         "main": main,

@@ -145,7 +145,14 @@ def py_pytest_main(name, args = [], chdir = None, **kwargs):
         chdir: The directory that tests run in, relative to the runfiles of the main repository.
         **kwargs: Attributes of `py_library`.
     """
-    _py_pytest_main(name = name, arguments = args, directory = chdir, **({"testonly": True} | kwargs))
+    _py_pytest_main(
+        name = name,
+        arguments = args,
+        directory = chdir,
+        main = name + ".py",
+        wrapped = "__test__{}__.py".format(name),
+        **({"testonly": True} | kwargs)
+    )
 
 # What `{name}.venv` has in common with the target that it is for.
 _OF_ENVIRONMENT = [

@@ -50,6 +50,7 @@ def _flag_values(rctx):
     """
     for label in _FLAG_FILES:
         path = rctx.path(Label(label))
+        rctx.watch(path)
         text = rctx.read(path) if path.exists else ""
 
         # Other flags and rules in the file have `values` and `flag_values`, too.
@@ -84,6 +85,7 @@ def _pylayer_python_impl(rctx):
 
         # The toolchains are next to the list.
         build = rctx.path(rctx.attr.interpreters).dirname.get_child("BUILD.bazel")
+        rctx.watch(build)
         registers = not build.exists or rctx.read(build) != ""
     rctx.file("BUILD.bazel", "")
     rctx.file("defs.bzl", _DEFS.format(

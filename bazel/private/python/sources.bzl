@@ -29,7 +29,7 @@ def own_imports(ctx):
     roots = import_roots(ctx.label, ctx.attr.imports, ctx.workspace_name)
 
     # Modules of another repository are imported by their path in it, as those of the main repository are.
-    return roots + ([ctx.label.workspace_name] if ctx.label.workspace_name else [])
+    return roots + ([ctx.label.repo_name] if ctx.label.repo_name else [])
 
 def collect(ctx, dependencies, data):
     """Combines a target with its dependencies.

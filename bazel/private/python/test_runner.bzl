@@ -75,10 +75,7 @@ py_pytest_main = rule(
         "arguments": attr.string_list(doc = "Arguments of pytest."),
         "data": attr.label_list(**DATA),
         "directory": attr.string(doc = "The directory that tests run in."),
-    },
-    # Both names that aspect_rules_py has given it.
-    outputs = {
-        "main": "%{name}.py",
-        "wrapped": "__test__%{name}__.py",
+        "main": attr.output(doc = "The file, under the name that early versions of aspect_rules_py gave it.", mandatory = True),
+        "wrapped": attr.output(doc = "The same, under the name that later versions give it.", mandatory = True),
     },
 )

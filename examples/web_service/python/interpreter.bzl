@@ -54,6 +54,7 @@ def copy_interpreter(rctx, python):
         rctx: the `repository_ctx`.
         python: path of the interpreter to copy.
     """
+    rctx.watch(_COPY_INTERPRETER)
     result = rctx.execute([python, "-I", rctx.path(_COPY_INTERPRETER), rctx.path(".")])
     if result.return_code:
         fail("Copying the interpreter {} failed:\n{}".format(python, result.stderr))

@@ -7,7 +7,7 @@ load("@rules_python//python:defs.bzl", "py_runtime", "py_runtime_pair")
 
 py_runtime(
     name = "runtime",
-    files = glob(["bin/**", "include/**", "lib/**"]),
+    files = glob(["bin/**", "include/**", "lib/**"], allow_empty = True),
     interpreter = "bin/python3",
     python_version = "PY3",
 )

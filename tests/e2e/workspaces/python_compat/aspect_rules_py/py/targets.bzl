@@ -11,7 +11,7 @@ SOURCE_ATTRIBUTES = {
 }
 
 def _root(ctx):
-    return "/".join([ctx.label.workspace_name or ctx.workspace_name, ctx.label.package])
+    return "/".join([ctx.label.repo_name or ctx.workspace_name, ctx.label.package])
 
 def _collect(ctx, new_info, provider, sources, imports):
     infos = [target[provider] for target in ctx.attr.deps]

@@ -4,7 +4,7 @@ load(":py_info.bzl", "PyInfo")
 
 def _collect(ctx):
     infos = [target[PyInfo] for target in ctx.attr.deps]
-    package = "/".join([part for part in [ctx.label.workspace_name or ctx.workspace_name, ctx.label.package] if part])
+    package = "/".join([part for part in [ctx.label.repo_name or ctx.workspace_name, ctx.label.package] if part])
     info = PyInfo(
         imports = depset(
             [package + "/" + path for path in ctx.attr.imports],

@@ -1,8 +1,6 @@
-"""The launcher for aarch64 on another processor, in qemu's user mode. It executes the machine's Python."""
+"""The launcher for aarch64. It executes the machine's Python."""
 
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -10,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bazel import CHECKOUT, TIMEOUT, program
+from bazel import TIMEOUT, program
+from programs import emulator, launcher_aarch64
 
-TARGET = "aarch64-unknown-linux-gnu"
 VENV = "_main/app/_server.venv"
 MAIN = "_main/app/server.py"
 SETTINGS = {"venv": VENV, "main": MAIN, "options": ["-B", "-I"], "env": {"CONFIGURED": "by the launcher", "OWN": "no"}}
@@ -24,23 +22,10 @@ print(json.dumps({"arguments": arguments, "isolated": sys.flags.isolated, "prefi
 """
 
 
-@pytest.fixture(scope="module")
-def emulator() -> str:
-    if platform.machine() == "aarch64":
-        pytest.skip("the other tests run the launcher for aarch64")
-    found = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
-    if not found:
-        pytest.skip("there is no qemu-aarch64 (qemu-user)")
-    query = ["rustc", "--print", "target-libdir", "--target", TARGET]
-    if not Path(subprocess.check_output(query, text=True).strip()).exists():
-        pytest.skip(f"rustc has no core library for {TARGET}")
-    return found
-
-
 @pytest.fixture
-def app(emulator, folder) -> Path:
+def app(folder) -> Path:
     """A configured launcher, and its runfiles beside it."""
-    subprocess.run([CHECKOUT / "crates/launcher/build", "--target", TARGET, folder / "template"], check=True, timeout=TIMEOUT)
+    shutil.copy(launcher_aarch64(), folder / "template")
     (folder / "settings").write_text(json.dumps(SETTINGS))
     configure = [program(), "--launcher=template", "--settings=settings", "--output=app"]
     subprocess.run(configure, check=True, cwd=folder, timeout=TIMEOUT)
@@ -53,8 +38,8 @@ def app(emulator, folder) -> Path:
     return folder / "app"
 
 
-def run(emulator: str, *command: str | bytes | Path, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([emulator, *command], capture_output=True, timeout=TIMEOUT, **options)
+def run(*command: str | bytes | Path, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([*emulator(), *command], capture_output=True, timeout=TIMEOUT, **options)
 
 
 def report(process: subprocess.CompletedProcess) -> dict:
@@ -62,10 +47,10 @@ def report(process: subprocess.CompletedProcess) -> dict:
     return json.loads(process.stdout)
 
 
-def test_it_passes_on_arguments_and_variables(emulator, app) -> None:
+def test_it_passes_on_arguments_and_variables(app) -> None:
     arguments = [b"\xff\xfe", b"", b"x" * 100_000, *[b"y"] * 10_000]
     environment = {"OWN": "yes", "PYTHONHOME": "/nowhere", "RUNFILES_MANIFEST_FILE": "/nowhere"}
-    found = report(run(emulator, app, *arguments, env=environment))
+    found = report(run(app, *arguments, env=environment))
     assert [bytes.fromhex(argument) for argument in found["arguments"]] == arguments
     runfiles = f"{app}.runfiles"
     assert (found["prefix"], found["isolated"]) == (f"{runfiles}/{VENV}", 1)
@@ -74,31 +59,31 @@ def test_it_passes_on_arguments_and_variables(emulator, app) -> None:
     assert "PYTHONHOME" not in found and "RUNFILES_MANIFEST_FILE" not in found
 
 
-def test_it_finds_the_runfiles(emulator, app) -> None:
+def test_it_finds_the_runfiles(app) -> None:
     (app.parent / "second").symlink_to("app")
     (app.parent / "first").symlink_to(app.parent / "second")
     (app.parent / "elsewhere").mkdir()
     copy = shutil.copy(app, app.parent / "elsewhere")
     runfiles = f"{app}.runfiles"
     for process in [
-        run(emulator, "./app", cwd=app.parent, env={}),
-        run(emulator, app.parent / "first", env={}),
-        run(emulator, app, env={"RUNFILES_DIR": "/nowhere"}),
-        run(emulator, copy, env={"RUNFILES_DIR": runfiles}),
-        run(emulator, copy, env={"RUNFILES_MANIFEST_FILE": f"{runfiles}/MANIFEST"}),
+        run("./app", cwd=app.parent, env={}),
+        run(app.parent / "first", env={}),
+        run(app, env={"RUNFILES_DIR": "/nowhere"}),
+        run(copy, env={"RUNFILES_DIR": runfiles}),
+        run(copy, env={"RUNFILES_MANIFEST_FILE": f"{runfiles}/MANIFEST"}),
     ]:
         assert report(process)["RUNFILES_DIR"] == runfiles
 
 
-def test_it_says_what_is_missing(emulator, app) -> None:
+def test_it_says_what_is_missing(app) -> None:
     interpreter = Path(f"{app}.runfiles") / VENV / "bin" / "python3"
     interpreter.unlink()
     interpreter.touch(mode=0o644)
-    process = run(emulator, app, env={})
+    process = run(app, env={})
     assert process.returncode == 126 and b"python3: Permission denied" in process.stderr
     interpreter.unlink()
-    process = run(emulator, app, env={})
+    process = run(app, env={})
     assert process.returncode == 127 and b"python3 does not exist" in process.stderr
     shutil.rmtree(f"{app}.runfiles")
-    process = run(emulator, app, env={})
+    process = run(app, env={})
     assert process.returncode == 127 and b"cannot find the runfiles" in process.stderr

@@ -1,0 +1,3 @@
+import main
+
+assert main.greeting("Bazel") == "Hello, Bazel!"
