@@ -15,6 +15,7 @@ py_runtime(
 py_runtime_pair(
     name = "runtimes",
     py3_runtime = ":runtime",
+    visibility = ["//visibility:public"],
 )
 
 config_setting(
