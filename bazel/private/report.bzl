@@ -1,5 +1,6 @@
 """The report about an image: a page, and the contents of its layers as JSON."""
 
+load(":command.bzl", "link_program")
 load(":partition.bzl", "NO_LAYER", "distributions_by_repository")
 load(":program.bzl", "arguments", "run_program", "set_values", "write_settings")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
@@ -86,11 +87,8 @@ def write_report(ctx, settings, patterns, raw_groups, image, groups, runfiles, l
 
 def _report_command_impl(ctx):
     report = ctx.attr.layers[PyImageReportInfo]
-    program = ctx.actions.declare_file(ctx.label.name)
-    tool = ctx.toolchains[TOOLCHAIN_TYPE].pylayer
-    ctx.actions.symlink(output = program, target_file = tool.executable, is_executable = True)
     return [
-        DefaultInfo(executable = program, runfiles = ctx.runfiles([report.page, report.contents])),
+        DefaultInfo(executable = link_program(ctx), runfiles = ctx.runfiles([report.page, report.contents])),
         # The files are next to the executable. There may be no runfiles tree.
         RunEnvironmentInfo(environment = {
             "PYLAYER_COMMAND": ctx.attr.command,
