@@ -4,6 +4,7 @@ Such a workspace is a copy of a folder of this checkout, with its own output fol
 /tmp, which Bazel's linux-sandbox hides. Its Bazel server ends with the tests.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -132,6 +133,11 @@ class Workspace:
     def shutdown(self) -> None:
         """Ends the server."""
         self.run("shutdown", check=False)
+
+    @property
+    def output_base(self) -> Path:
+        """Where Bazel keeps what it builds and downloads for this workspace, named by the workspace's path."""
+        return self.output_user_root / hashlib.md5(os.fsencode(self.folder)).hexdigest()
 
 
 def _spawn(entry: dict) -> Spawn:

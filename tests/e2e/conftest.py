@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from bazel import CHECKOUT, Spawn, Workspace, copy_workspace
 from layers import Layer
-from scratch import folder, scratch  # fixtures
+from scratch import folder, remove, scratch  # two fixtures, and a function
 
 WORKSPACES = Path(__file__).parent / "workspaces"
 # Their tests run in Bazel.
@@ -35,9 +36,12 @@ class BuiltWorkspace(Workspace):
         return self.read[target]
 
 
-@pytest.fixture(scope="session")
-def make_workspace(scratch: Path) -> Iterator[Callable[..., BuiltWorkspace]]:
-    """A function that copies a workspace of this checkout. Its server ends with the tests."""
+MakeWorkspace = Callable[..., BuiltWorkspace]
+
+
+@contextmanager
+def workspaces(scratch: Path) -> Iterator[MakeWorkspace]:
+    """A function that copies a workspace of this checkout. At the end, the copies are removed."""
     made = []
 
     def make(source: Path, name: str, **options) -> BuiltWorkspace:
@@ -48,12 +52,28 @@ def make_workspace(scratch: Path) -> Iterator[Callable[..., BuiltWorkspace]]:
     yield make
     for workspace in made:
         workspace.shutdown()
+        remove(workspace.output_base)
+        remove(workspace.folder)
 
 
 @pytest.fixture(scope="session")
-def example(make_workspace) -> BuiltWorkspace:
+def make_shared_workspace(scratch: Path) -> Iterator[MakeWorkspace]:
+    """A function that copies a workspace of this checkout, for the tests of several files."""
+    with workspaces(scratch) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_workspace(scratch: Path) -> Iterator[MakeWorkspace]:
+    """A function that copies a workspace of this checkout, for the tests of one file. All together are too large."""
+    with workspaces(scratch) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def example(make_shared_workspace) -> BuiltWorkspace:
     """A copy of the example, built with the default strategy."""
-    workspace = make_workspace(EXAMPLE, "web_service")
+    workspace = make_shared_workspace(EXAMPLE, "web_service")
     workspace.build("//app:all")
     return workspace
 
@@ -69,8 +89,8 @@ class ReportBuilds:
 
 
 @pytest.fixture(scope="session")
-def report_builds(make_workspace) -> ReportBuilds:
-    workspace = make_workspace(EXAMPLE, "report")
+def report_builds(make_shared_workspace) -> ReportBuilds:
+    workspace = make_shared_workspace(EXAMPLE, "report")
     without = workspace.spawns("//app:layers")
     digests = {name: layer.digest for name, layer in workspace.layers("//app:layers").items()}
     return ReportBuilds(workspace, without, digests, workspace.spawns("//app:layers", REPORT))
@@ -83,17 +103,17 @@ def reported(report_builds) -> BuiltWorkspace:
 
 
 @pytest.fixture(scope="session")
-def options(make_workspace) -> BuiltWorkspace:
+def options(make_shared_workspace) -> BuiltWorkspace:
     """The small workspace with a `py_image_layer` for every option, built."""
-    workspace = make_workspace(WORKSPACES / "options", "options")
+    workspace = make_shared_workspace(WORKSPACES / "options", "options")
     workspace.build("//...")
     return workspace
 
 
 @pytest.fixture(scope="session")
-def runfiles(make_workspace) -> BuiltWorkspace:
+def runfiles(make_shared_workspace) -> BuiltWorkspace:
     """The small workspace with runfiles as Python rules create them, built."""
-    workspace = make_workspace(WORKSPACES / "runfiles", "runfiles")
+    workspace = make_shared_workspace(WORKSPACES / "runfiles", "runfiles")
     workspace.build("//...")
     return workspace
 
