@@ -41,6 +41,7 @@ use crate::settings::{
 use crate::show::{show, show_path};
 use crate::validate::{self, ListedLayer, Verdict};
 use crate::warnings;
+use crate::wheel::{KnownWheels, Wheels};
 use bazel_worker::{Cancel, Handler, Request, Response};
 
 /// Invalid paths of outputs.
@@ -64,12 +65,16 @@ const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 /// Capacity of the cache of whether files are programs: 250 bytes per file.
 const MAX_FILES: u64 = 1 << 18;
 
+/// Capacity of the cache of wheels, in members that can be lifted: 100 bytes per member.
+const MAX_MEMBERS: u64 = 1 << 18;
+
 /// The thread pool, and the caches that outlive an action.
 pub struct Engine {
     pool: Pool,
     groups: Cache<(Groups, Vec<String>), Arc<LayerGroups>>,
     manifests: Cache<LastingContent, Arc<Manifest>>,
     files: KnownFiles,
+    wheels: KnownWheels,
     log: bool,
 }
 
@@ -82,6 +87,7 @@ impl Engine {
             groups: Cache::new(MAX_GROUPS),
             manifests: Cache::new(manifest_bytes),
             files: Cache::new(MAX_FILES),
+            wheels: Cache::new(MAX_MEMBERS),
             log,
         }
     }
@@ -114,6 +120,7 @@ impl Engine {
             settings,
             groups,
             manifest: manifest_path,
+            wheels,
             output,
             descriptor,
             listing,
@@ -129,7 +136,8 @@ impl Engine {
             .flatten()
             .map(PathBuf::as_path)
             .collect();
-        let read = flagfiles.iter().chain([&manifest_path, &settings]).chain(&groups).map(PathBuf::as_path);
+        let read = flagfiles.iter().chain([&manifest_path, &settings]).chain(&groups).chain(&wheels);
+        let read = read.map(PathBuf::as_path);
         check_outputs(&outputs, read.chain(manifest.sources()))?;
         let settings: Settings = read_settings(&settings, inputs)?;
         let is_whole_manifest = groups.is_none();
@@ -147,8 +155,11 @@ impl Engine {
         }
         let image = Image::new(settings, compiled)?;
         let entries = image.entries(&manifest, inputs, |name| is_whole_manifest || name == layer)?;
-        let planned = image.plan(entries, inputs.cancel)?;
-        let mut warnings: Vec<String> = planned.warnings(&layer).into_iter().collect();
+        let wheels = if image.codec.lifts() { wheels } else { Vec::new() };
+        let wheels = debug_span!("wheels").in_scope(|| Wheels::open(&wheels, inputs, &self.wheels))?;
+        let planned = image.plan(entries, &wheels, inputs.cancel)?;
+        let mut warnings: Vec<String> =
+            wheels.warning().into_iter().chain(planned.warnings(&layer)).collect();
         // The rule detects an empty manifest at analysis, and another action warns about it. An empty
         // default group is not a mistake: a tree might have contained files for it.
         if !planned.plan.holds_files() && !manifest.entries.is_empty() {
@@ -175,9 +186,13 @@ impl Engine {
         }
         Output::keep(outputs)?;
         let entries = planned.plan.entries.len();
-        let Times { read, compress, hash, write } = written.times;
+        let Times { read, verify, compress, hash, write } = written.times;
+        let lifted = match written.lifted {
+            0 => String::new(),
+            bytes => format!(", lifted {bytes} bytes from wheels, verified in {verify:.1?}"),
+        };
         let summary = format!(
-            "layer {layer:?}: {entries} entries, {} bytes of tar, {} bytes of {}; planned in {planning:.1?}, then read {read:.1?}, compressed {compress:.1?}, hashed {hash:.1?}, wrote {write:.1?}",
+            "layer {layer:?}: {entries} entries, {} bytes of tar, {} bytes of {}; planned in {planning:.1?}, then read {read:.1?}, compressed {compress:.1?}{lifted}, hashed {hash:.1?}, wrote {write:.1?}",
             written.uncompressed_size, written.size, image.codec
         );
         Ok(Outcome { warnings, summary })

@@ -15,8 +15,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::Codec;
 use crate::header;
+use crate::inputs::FileContent;
 use crate::metadata::Metadata;
 use crate::plan::{Body, LayerPlan, TarEntry};
+use crate::wheel::Stream;
 
 /// The parameters of chunking. Sizes are in uncompressed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct ChunkSizes {
     pub run_max: u64,
     /// One in this many paths can end a run. A power of two.
     pub path_odds: u64,
-    /// The content of a file of at least this size is split off from runs.
+    /// The content of a file of at least this size, and of any that may be lifted, is split off from runs.
     pub large_file: u64,
     /// The content of a large file is split into equal parts of at most this size.
     pub part_max: u64,
@@ -185,13 +187,24 @@ pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
                 }
             }
             Piece::Content { entry, offset, length } => {
-                let content = plan.entries[entry].content()?;
-                let digest = content.digest.as_ref().filter(|_| content.lasting)?;
+                let mut lasting = |content: &FileContent| {
+                    field(&content.stamp.to_bytes());
+                    field(content.digest.as_ref().filter(|_| content.lasting)?);
+                    Some(())
+                };
+                lasting(plan.entries[entry].content()?)?;
+                let streams = plan.streams.get(&entry).map_or(&[][..], Vec::as_slice);
+                for stream in streams {
+                    lasting(&stream.wheel)?;
+                }
                 field(b"content");
-                field(&content.stamp.to_bytes());
-                field(digest);
                 field(&offset.to_le_bytes());
                 field(&length.to_le_bytes());
+                for Stream { wheel: _, offset, length, crc } in streams {
+                    field(&offset.to_le_bytes());
+                    field(&length.to_le_bytes());
+                    field(&crc.to_le_bytes());
+                }
             }
         }
     }
@@ -205,7 +218,7 @@ pub fn chunks(plan: &LayerPlan, sizes: ChunkSizes) -> Vec<Chunk> {
     for (index, entry) in plan.entries.iter().enumerate() {
         let header = header::encoded_length(entry, &plan.metadata);
         let size = entry.content().map_or(0, |content| content.size);
-        if size >= sizes.large_file {
+        if size >= sizes.large_file || plan.streams.contains_key(&index) {
             if run.length + header > sizes.run_max {
                 chunks.push(run.close(index));
             }
@@ -267,7 +280,6 @@ fn parts(entry: usize, size: u64, part_max: u64) -> impl Iterator<Item = Chunk> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::FileContent;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -279,7 +291,7 @@ mod tests {
             let content = FileContent { file: name.into(), size: *size, ..FileContent::default() };
             TarEntry { name: name.clone().into(), mode: 0o755, body: Body::File(Arc::new(content)) }
         });
-        LayerPlan { entries: entries.collect(), metadata: Metadata::default() }
+        LayerPlan { entries: entries.collect(), ..LayerPlan::default() }
     }
 
     /// What a chunk's compressed bytes depend on.
@@ -387,7 +399,7 @@ mod tests {
             };
             TarEntry { name: name.clone().into(), mode: 0o755, body: Body::File(Arc::new(content)) }
         });
-        let plan = LayerPlan { entries: entries.collect(), metadata: Metadata::default() };
+        let plan = LayerPlan { entries: entries.collect(), ..LayerPlan::default() };
         chunks(&plan, ChunkSizes::of(codec)).iter().map(|chunk| key(&plan, chunk, codec).unwrap()).collect()
     }
 

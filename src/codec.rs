@@ -92,6 +92,12 @@ impl Codec {
         row.expect("a codec has a row, or it could not be made")
     }
 
+    /// Whether files may be [lifted](crate::wheel) from wheels.
+    pub fn lifts(self) -> bool {
+        let Codec::Gzip { level } = self else { return false };
+        self.row().lifted_levels.is_some_and(|levels| (levels.lowest..=levels.highest).contains(&level))
+    }
+
     /// A compressor for one thread. It reuses its working memory for each chunk.
     pub fn compressor(self) -> Compressor {
         let inner = match self {

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -122,6 +122,15 @@ pub struct FileContent {
     /// Whether digest and stamp together identify the content beyond this request: the digest is from
     /// the request, and the stamp is settled.
     pub lasting: bool,
+}
+
+impl FileContent {
+    /// What identifies the content across requests, if anything does.
+    pub fn lasting_key(&self) -> Option<LastingContent> {
+        // A copy, because a slice would keep the whole request in memory.
+        let digest = self.digest.as_ref().filter(|_| self.lasting)?;
+        Some((Bytes::copy_from_slice(digest), self.stamp))
+    }
 }
 
 /// Digest and stamp, which together identify content across requests.
@@ -353,12 +362,21 @@ impl Inputs<'_> {
         Ok(is_declared.then(|| text.into_os_string().into_encoded_bytes()))
     }
 
-    /// The file at `exec_path`, which has this stamp.
-    fn file(&self, exec_path: &Path, stamp: Stamp) -> Result<Content, Error> {
+    /// The file at `exec_path`.
+    pub fn content(&self, exec_path: &Path) -> Result<FileContent, Error> {
+        Ok(self.stamped_content(exec_path, self.stamp(exec_path)?))
+    }
+
+    fn stamped_content(&self, exec_path: &Path, stamp: Stamp) -> FileContent {
         let digest = self.digest(exec_path);
         let lasting = digest.is_some() && stamp.is_settled(self.now);
         let file = self.base.join(exec_path);
-        let mut content = FileContent { file, size: stamp.size, digest, executable: None, stamp, lasting };
+        FileContent { file, size: stamp.size, digest, executable: None, stamp, lasting }
+    }
+
+    /// The file at `exec_path`, which has this stamp, as an entry of the image.
+    fn file(&self, exec_path: &Path, stamp: Stamp) -> Result<Content, Error> {
+        let mut content = self.stamped_content(exec_path, stamp);
         // Empty files are not opened when the layer is written, so this is the only check.
         if content.size == 0 {
             content.executable = Some(self.looks_executable(&content)?);
@@ -476,7 +494,7 @@ impl Inputs<'_> {
 
     /// Whether `content` is an ELF image or a script.
     fn looks_executable(&self, content: &FileContent) -> Result<bool, Error> {
-        let key = lasting_key(content);
+        let key = content.lasting_key();
         if let Some(known) = key.as_ref().and_then(|key| self.known.get(key)) {
             return Ok(known);
         }
@@ -501,13 +519,6 @@ fn blocks(size: u64) -> impl Iterator<Item = (u64, usize)> {
 
 /// Called with each file of a tree: its image path, exec path and stamp.
 type Visit<'a> = &'a mut dyn FnMut(ImagePath, &Path, Stamp) -> Result<(), Error>;
-
-/// What identifies `content` across requests, if anything does.
-fn lasting_key(content: &FileContent) -> Option<LastingContent> {
-    // A copy, because a slice would keep the whole request in memory.
-    let digest = content.digest.as_ref().filter(|_| content.lasting)?;
-    Some((Bytes::copy_from_slice(digest), content.stamp))
-}
 
 /// Opens a regular file. Opening anything else may block, so this opens without blocking, and then checks
 /// the type of the open file.
@@ -588,6 +599,16 @@ impl<'a> Reader<'a> {
                 Err(Error::Changed { path: self.content.file.clone() })
             }
             planned => Ok(planned == now),
+        }
+    }
+
+    /// Reads into `buffer` from `offset`, and returns how many bytes were read: 0 at the end of the file.
+    pub fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        loop {
+            match self.file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
         }
     }
 

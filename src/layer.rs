@@ -19,6 +19,7 @@ use crate::pipeline::{self, Pool, Written};
 use crate::plan::{self, ExcludedLink, LayerPlan};
 use crate::settings::Settings;
 use crate::warnings;
+use crate::wheel::Wheels;
 use bazel_worker::Cancel;
 
 /// What all layers of an image share.
@@ -48,14 +49,18 @@ impl Image {
         debug_span!("inputs").in_scope(|| inputs.entries(manifest, &self.settings, is_wanted))
     }
 
-    /// Plans the layer that contains `entries`, which are sorted by path.
+    /// Plans the layer that contains `entries`, which are sorted by path, and may be lifted from `wheels`.
     pub fn plan(
         &self,
         mut entries: Vec<ResolvedEntry>,
+        wheels: &Wheels,
         cancel: &Cancel,
     ) -> Result<PlannedLayer, plan::Error> {
         let excluded_links = plan::take_excluded_links(&mut entries, &self.groups, cancel)?;
-        let plan = debug_span!("plan").in_scope(|| plan::plan(entries, &self.settings, cancel))?;
+        let mut plan = debug_span!("plan").in_scope(|| plan::plan(entries, &self.settings, cancel))?;
+        if self.codec.lifts() {
+            plan.lift_from(wheels);
+        }
         Ok(PlannedLayer { plan: Arc::new(plan), excluded_links, codec: self.codec })
     }
 }

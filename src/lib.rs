@@ -19,6 +19,7 @@
 //! | [`settings`] | settings file → [`settings::Settings`] |
 //! | [`request`] | argument lines → [`request::ActionRequest`] |
 //! | [`inputs`] | manifest + disk → [`inputs::ResolvedEntry`]s: sizes, digests, link targets, expanded trees |
+//! | [`wheel`] | wheels → the deflate streams in them that a gzip layer can contain as they are |
 //! | [`plan`] | resolved entries → [`plan::LayerPlan`]: the ordered tar entries of one layer (pure) |
 //! | [`listing`] | plan → mtree(5) text, and back (pure) |
 //! | [`header`] | planned entry → ustar and PAX header blocks (pure) |
@@ -87,6 +88,7 @@ pub mod tables;
 pub mod validate;
 pub mod version;
 pub mod warnings;
+pub mod wheel;
 
 #[cfg(test)]
 mod tests {

@@ -236,7 +236,8 @@ mod tests {
         let metadata = Metadata { uname: "app user".into(), ..Metadata::default() };
         let excluded_links = [("d/gone", &b"/a b"[..]), ("e", b"d/gone")]
             .map(|(path, text)| ExcludedLink { path: ImagePath::new(path).unwrap(), text: text.to_vec() });
-        let text = listing(&LayerPlan { entries, metadata }, &[(1, 62)], &excluded_links);
+        let text =
+            listing(&LayerPlan { entries, metadata, ..LayerPlan::default() }, &[(1, 62)], &excluded_links);
         assert_eq!(
             text,
             "#mtree\n\

@@ -22,6 +22,7 @@ use crate::inputs::{Content, FileContent, ResolvedEntry};
 use crate::metadata::Metadata;
 use crate::settings::Settings;
 use crate::show::{show, show_path};
+use crate::wheel::{Stream, Wheels};
 use bazel_worker::{Cancel, Cancelled};
 
 /// Top-level directories that are symlinks in common base images. A directory entry would replace the
@@ -73,13 +74,25 @@ pub enum Error {
 }
 
 /// The ordered entries of one layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LayerPlan {
     pub entries: Vec<TarEntry>,
     pub metadata: Metadata,
+    /// The streams that may be lifted in place of contents, by the number of the entry.
+    pub streams: HashMap<usize, Vec<Stream>>,
 }
 
 impl LayerPlan {
+    /// Has the contents of files that are in `wheels` lifted from there.
+    pub fn lift_from(&mut self, wheels: &Wheels) {
+        let entries = self.entries.iter().enumerate();
+        let streams = entries.filter_map(|(number, entry)| {
+            let streams = wheels.streams(&entry.name, entry.content()?.size);
+            (!streams.is_empty()).then(|| (number, streams.to_vec()))
+        });
+        self.streams = streams.collect();
+    }
+
     /// Whether any entry is not a directory.
     pub fn holds_files(&self) -> bool {
         self.entries.iter().any(|entry| entry.body != Body::Directory)
@@ -246,7 +259,7 @@ pub fn plan(items: Vec<ResolvedEntry>, settings: &Settings, cancel: &Cancel) -> 
         };
         entries.push(TarEntry { name, mode, body });
     }
-    Ok(LayerPlan { entries, metadata: settings.metadata.clone() })
+    Ok(LayerPlan { entries, metadata: settings.metadata.clone(), streams: HashMap::new() })
 }
 
 /// The first entry of `plan` that is at or below a path where base images often have a symlink.

@@ -35,6 +35,8 @@ pub struct LayerRequest {
     pub groups: Option<PathBuf>,
     /// Exec path of the manifest.
     pub manifest: PathBuf,
+    /// Exec paths of wheels from which files may be lifted, in order of preference.
+    pub wheels: Vec<PathBuf>,
     /// Exec path of the layer.
     pub output: PathBuf,
     /// Exec path of the OCI descriptor.
@@ -151,12 +153,14 @@ impl ActionRequest {
         let mut listings = Vec::new();
         let mut layers = Vec::new();
         let mut mappings = Vec::new();
+        let mut wheels = Vec::new();
         let mut options = Options::default();
         for argument in arguments {
             let (name, value) = split(argument)?;
             match name {
                 "manifest" => manifests.push(path(name, value, exec_path::input)?),
                 "repo_mapping" => mappings.push(path(name, value, exec_path::input)?),
+                "wheel" => wheels.push(path(name, value, exec_path::input)?),
                 "layer_listing" => listings.push(parse_named(name, value)?),
                 "layer_file" => layers.push(parse_named(name, value)?),
                 _ => options.add(name, value)?,
@@ -208,6 +212,7 @@ impl ActionRequest {
                 settings: options.input("settings")?,
                 groups: options.optional_input("groups")?,
                 manifest: manifests.pop().ok_or(Error::Missing("manifest"))?,
+                wheels: std::mem::take(&mut wheels),
                 output: options.output("output")?.ok_or(Error::Missing("output"))?,
                 descriptor: options.output("descriptor")?,
                 listing: options.output("listing")?,
@@ -224,6 +229,7 @@ impl ActionRequest {
             None if !listings.is_empty() => unknown("layer_listing"),
             None if !layers.is_empty() => unknown("layer_file"),
             None if !mappings.is_empty() => unknown("repo_mapping"),
+            None if !wheels.is_empty() => unknown("wheel"),
             None => Ok(request),
         }
     }
@@ -335,14 +341,27 @@ mod tests {
             settings: "s".into(),
             groups: None,
             manifest: "m".into(),
+            wheels: vec!["w.whl".into(), "v.whl".into()],
             output: "o".into(),
             descriptor: Some("d.json".into()),
             listing: None,
             metadata: Some(MetadataRequest { path: "m.json".into(), created_by: "bazel build //app".into() }),
         };
-        let more = ["--descriptor=d.json", "--layer_metadata=m.json", "--created_by=bazel build //app"];
+        let more = [
+            "--descriptor=d.json",
+            "--layer_metadata=m.json",
+            "--created_by=bazel build //app",
+            "--wheel=w.whl",
+            "--wheel=v.whl",
+        ];
         assert_eq!(parse(&LAYER, &more), Ok(ActionRequest::Layer(layer.clone())));
-        let layer = LayerRequest { groups: Some("g".into()), descriptor: None, metadata: None, ..layer };
+        let layer = LayerRequest {
+            groups: Some("g".into()),
+            wheels: Vec::new(),
+            descriptor: None,
+            metadata: None,
+            ..layer
+        };
         assert_eq!(parse(&LAYER, &["--groups=g"]), Ok(ActionRequest::Layer(layer)));
         let validation = ValidationRequest {
             report: "report".into(),

@@ -18,6 +18,16 @@ pub struct CodecRow {
     /// The media type of a layer (OCI image-spec, `media-types.md`).
     pub media_type: String,
     pub levels: Option<Levels>,
+    /// The levels at which files are [lifted](crate::wheel) from wheels.
+    pub lifted_levels: Option<LiftedLevels>,
+}
+
+/// A range of levels.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiftedLevels {
+    pub lowest: u8,
+    pub highest: u8,
 }
 
 /// The levels of a codec.

@@ -57,7 +57,7 @@ def write_groups(ctx, patterns, runfiles):
         "distributions": distributions_by_repository(runfiles.found),
     } if patterns.split else {}))
 
-def write_layer(ctx, settings, image, groups, layer, members):
+def write_layer(ctx, settings, image, groups, layer, members, wheels):
     """Declares the action that writes one layer.
 
     Args:
@@ -67,6 +67,7 @@ def write_layer(ctx, settings, image, groups, layer, members):
         groups: what `write_groups` returns.
         layer: the layer's name.
         members: what `partition` returns for the layer.
+        wheels: list of File: the wheels that the layer may be lifted from.
 
     Returns:
         A struct of the files `layer`, `descriptor`, `metadata`, `listing` and `manifest`. `metadata` is the descriptor,
@@ -87,6 +88,7 @@ def write_layer(ctx, settings, image, groups, layer, members):
     decides = [] if members.is_certain else [groups]
     args.add_all(decides, format_each = "--groups=%s")
     args.add(manifest, format = "--manifest=%s")
+    args.add_all(wheels, format_each = "--wheel=%s")
     args.add(output, format = "--output=%s")
     args.add(descriptor, format = "--descriptor=%s")
     args.add(listing, format = "--listing=%s")
@@ -94,7 +96,7 @@ def write_layer(ctx, settings, image, groups, layer, members):
     run_program(
         ctx,
         args,
-        inputs = members.files + members.inputs + [manifest, image] + decides,
+        inputs = members.files + members.inputs + [manifest, image] + decides + wheels,
         outputs = [output, descriptor, listing] + metadata,
         mnemonic = LAYER_MNEMONIC,
         progress_message = "Writing image layer %{output}",

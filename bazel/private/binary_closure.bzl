@@ -10,6 +10,8 @@ actions are never declared symlinks.
 *The launcher* of aspect_rules_py 1 makes a virtual environment in the runfiles directory, called `.<name>.venv`
 whatever the binary's package is, so two such binaries with one name cannot share a directory.
 
+*Wheels* that were installed as tree artifacts. The rules that do that have the wheel as an attribute.
+
 *The processor* that the binary is built for, which may depend on transitions of its rule.
 """
 
@@ -21,6 +23,7 @@ BinaryClosureInfo = provider(
         "cpu": "name of the target platform's processor in `@platforms//cpu`, or None",
         "declared_symlinks": "depset of File: declared symlinks that Bazel itself creates",
         "file_symlinks": "depset of File: outputs that Bazel creates as links to files",
+        "wheels": "depset of structs: `file`, a wheel, and `trees`, a tuple of the tree artifacts that were made of it",
         "makes_environment": "whether the launcher makes a virtual environment in the runfiles when it starts",
     },
 )
@@ -45,6 +48,8 @@ def _binary_closure_impl(target, ctx):
         for dependency in values:
             if type(dependency) == "Target" and BinaryClosureInfo in dependency:
                 dependencies.append(dependency[BinaryClosureInfo])
+    wheels = _wheels(ctx)
+    trees = tuple([file for file in target.files.to_list() if file.is_directory] if wheels else [])
     cpus = [
         cpu
         for cpu in _CPUS
@@ -54,8 +59,17 @@ def _binary_closure_impl(target, ctx):
         cpu = cpus[0] if cpus else None,
         declared_symlinks = depset(declared_symlinks, transitive = [info.declared_symlinks for info in dependencies]),
         file_symlinks = depset(file_symlinks, transitive = [info.file_symlinks for info in dependencies]),
+        wheels = depset(
+            [struct(file = wheel, trees = trees) for wheel in wheels if trees],
+            transitive = [info.wheels for info in dependencies],
+        ),
         makes_environment = _is_of_aspect_rules_py_1(getattr(ctx.rule.attr, "_run_tmpl", None)),
     )]
+
+def _wheels(ctx):
+    """The wheels among the attributes for a single file."""
+    files = [getattr(ctx.rule.file, name) for name in dir(ctx.rule.file)]
+    return [file for file in files if type(file) == "File" and file.extension == "whl"]
 
 def _is_of_aspect_rules_py_1(template):
     """Whether this is the template of its launcher."""

@@ -20,13 +20,14 @@ def partition(runfiles, patterns):
     Returns:
         A dict from layers to structs of `files` and `inputs` (lists of File), `lines` (manifest lines of
         the entries that are not in `files`), `map_file` (a `map_each` for `files`), `is_certain` (whether
-        nothing among them may also belong elsewhere), and `distributions` (names of those with files in the
+        nothing among them may also belong elsewhere), `directories` and `trees` (dicts from the paths of its files'
+        directories and of its tree artifacts, as keys), and `distributions` (names of those with files in the
         layer). Entries in no layer, because they are excluded or their group is dropped, are under `NO_LAYER`.
     """
     groups_of = layer_finder(patterns.groups, patterns.exclude)
     names = {name: None for name, _ in patterns.groups + [(DEFAULT_GROUP, None)] if name not in patterns.dropped}
     layers = [layer for name in names for layer in layers_of_group(name, patterns.split)]
-    members = {layer: struct(files = [], extra = [], doubts = [], directories = {}) for layer in layers + [NO_LAYER]}
+    members = {layer: struct(files = [], extra = [], doubts = [], directories = {}, trees = {}) for layer in layers + [NO_LAYER]}
     layer_of = _layer_finder_in_group(runfiles, patterns.split)
 
     def layers_of(path, is_tree):
@@ -64,6 +65,11 @@ def partition(runfiles, patterns):
                 member.files.append(file)
                 member.directories[directory] = None
 
+    for tree in runfiles.trees:
+        path = runfiles.prefix + runfiles_path(tree.short_path, runfiles.workspace)
+        for layer in layers_of(path, True)[0]:
+            members[layer].trees[tree.path] = None
+
     distributions_in = _distributions_finder(runfiles)
     return {
         layer: struct(
@@ -72,6 +78,8 @@ def partition(runfiles, patterns):
             lines = [entry.line for entry in member.extra],
             map_file = _file_mapper(runfiles),
             is_certain = not member.doubts,
+            directories = member.directories,
+            trees = member.trees,
             distributions = distributions_in(member.directories),
         )
         for layer, member in members.items()

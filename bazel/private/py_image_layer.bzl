@@ -24,6 +24,7 @@ load(":runfiles.bzl", "image_runfiles")
 load(":tables.bzl", "CODECS")
 load(":tar_args.bzl", "parse_tar_args")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
+load(":wheels.bzl", "is_lifted", "wheels_by_layer")
 
 # What container runtimes take.
 _MAX_LAYERS = 127
@@ -68,6 +69,7 @@ def py_image_layer(
         exclude = None,
         validation = None,
         validation_exceptions = None,
+        wheels = None,
         compute_unused_inputs = None,  # buildifier: disable=unused-variable
         **kwargs):
     """Packs Python binaries and their runfiles into container image layers, one per layer group.
@@ -132,6 +134,11 @@ def py_image_layer(
         validation_exceptions: Regular expressions, as in `exclude`. At paths that match, validation
             accepts dangling symlinks, files for another processor, and files where another layer has a
             directory.
+        wheels: The wheels of the binary's packages, such as `all_whl_requirements` of rules_python. Gzip layers take the
+            files in them as they are compressed there, which is several times as fast as compressing them. This
+            changes the digests of layers. Wheels of rules that unpack them in actions, as in aspect_rules_py, are found without
+            this. A layer depends on the wheels of its own packages only. Not used for zstd, for plain tars, and for
+            levels of gzip above 6.
         compute_unused_inputs: Ignored: the inputs of a layer are always its own files only.
         **kwargs: Attributes of all targets, such as `visibility`, `testonly` and `tags`. Those that
             determine where actions run, such as `exec_properties`, are set on `{name}` only.
@@ -182,6 +189,7 @@ def py_image_layer(
         dedupe = dedupe,
         validation = validation,
         validation_exceptions = validation_exceptions,
+        wheels = wheels,
         **(_number("owner", owner) | _number("group", group) | _number("mtime", mtime) | _split(where, split) | kwargs)
     )
     common = {key: value for key, value in kwargs.items() if key not in _ATTRIBUTES_OF_ACTIONS}
@@ -311,10 +319,12 @@ def _py_image_layer_impl(ctx):
     }
     _check_layers(ctx, filled)
 
+    wheels = wheels_by_layer(runfiles, members, ctx.files.wheels) if is_lifted(settings.compress, settings.level) else {}
+
     # The label of a group without any provides a layer, since rules require a file; the image does not contain it.
     provided = {group: layers or layers_of_group(group, patterns.split)[:1] for group, layers in filled.items()}
     written = {
-        layer: write_layer(ctx, settings, image, group_settings, layer, members[layer])
+        layer: write_layer(ctx, settings, image, group_settings, layer, members[layer], wheels.get(layer, []))
         for layers in provided.values()
         for layer in layers
     }
@@ -535,6 +545,11 @@ _py_image_layer = rule(
             values = ["error", "warn", "off"],
         ),
         "validation_exceptions": attr.string_list(doc = "Patterns of paths with accepted problems."),
+        "wheels": attr.label_list(
+            doc = "Wheels that gzip layers may be lifted from.",
+            allow_files = [".whl"],
+            cfg = platform_transition,
+        ),
         "platform": attr.label(doc = "Platform to build the binary for."),
         "owner": attr.string(doc = "User ID of every entry."),
         "owner_number": attr.int(doc = "The same, from a select of numbers.", default = _UNSET_NUMBER),

@@ -20,6 +20,8 @@ def image_runfiles(ctx, binaries, root, runfiles_root):
         extra: structs for all other entries: manifest `line`, image `path`, and `file` or `None`;
         trees: the tree artifacts among both;
         found: the result of `survey`;
+        wheels: list of File: wheels in the runfiles that the image does not need;
+        installed_wheels: structs of `BinaryClosureInfo` for other wheels that were installed;
         executables: image paths of the binaries;
         runfiles_of_executables: image paths of their copies in the runfiles directory;
         prefix: the image path of the runfiles directory, with a trailing slash;
@@ -78,6 +80,7 @@ def image_runfiles(ctx, binaries, root, runfiles_root):
         [repository_relative(executable) for executable in executables],
     )
     unneeded = {prefix + wheel: None for wheel in found.wheels}
+    wheels = [file for file, path in places.values() if path in unneeded] if unneeded else []
     if unneeded:
         places = {key: place for key, place in places.items() if place[1] not in unneeded}
         links = [link for link in links if link[0] not in unneeded]
@@ -108,6 +111,8 @@ def image_runfiles(ctx, binaries, root, runfiles_root):
         extra = extra,
         trees = trees + [entry.file for entry in extra if entry.file and entry.file.is_directory],
         found = found,
+        wheels = wheels,
+        installed_wheels = depset(transitive = [closure.wheels for closure in closures]).to_list(),
         executables = executable_paths,
         runfiles_of_executables = [prefix + runfiles_path(executable.short_path, workspace) for executable in executables],
         prefix = prefix,

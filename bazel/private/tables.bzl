@@ -4,9 +4,11 @@ The program includes this file (src/tables.rs), so each row is also a JSON objec
 """
 
 # Codecs, by their names in `compress`, the default first, with the file extension and the media type (OCI
-# image-spec, `media-types.md`) of layers, and the levels. 6 is zlib's default level, and 3 is zstd's.
+# image-spec, `media-types.md`) of layers, and the levels. 6 is zlib's default level, and 3 is zstd's. At
+# `lifted_levels`, files that are compressed in wheels are taken from there: wheels are made with zlib's default level,
+# so at levels above they would make layers larger.
 CODECS = [
-    {"name": "gzip", "extension": ".tar.gz", "media_type": "application/vnd.oci.image.layer.v1.tar+gzip", "levels": {"lowest": 0, "highest": 9, "default": 6}},
+    {"name": "gzip", "extension": ".tar.gz", "media_type": "application/vnd.oci.image.layer.v1.tar+gzip", "levels": {"lowest": 0, "highest": 9, "default": 6}, "lifted_levels": {"lowest": 1, "highest": 6}},
     {"name": "zstd", "extension": ".tar.zst", "media_type": "application/vnd.oci.image.layer.v1.tar+zstd", "levels": {"lowest": 1, "highest": 22, "default": 3}},
     {"name": "none", "extension": ".tar", "media_type": "application/vnd.oci.image.layer.v1.tar"},
 ]

@@ -43,6 +43,8 @@ class Bench:
         # The manifest's paths are relative to the scratch folder, which is the execution root.
         inputs = [dataclasses.replace(file, source=file.source and Path("files", file.image)) for file in files]
         manifests = {"MTREE": mtree(files), "MANIFEST": tarfile_manifest(files), "manifest": layer_manifest(inputs)}
+        wheels = [Path("files", wheel.relative_to(corpus)) for wheel in sorted((corpus / "wheels").glob("*.whl"))]
+        manifests["wheels"] = "".join(f"--wheel={wheel}\n" for wheel in wheels)
         for name, text in manifests.items():
             (self.scratch / name).write_text(text)
         link = self.scratch / "files"

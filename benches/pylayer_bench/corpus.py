@@ -60,7 +60,7 @@ def make_corpus(folder: Path | None = None) -> Path:
 
 
 def make_tiny_corpus(folder: Path) -> Path:
-    """Makes a corpus of generated files in the same places: some 0.3 MB, without network. Returns `folder`."""
+    """Makes a corpus of generated files in the same places: some 1 MB, without network. Returns `folder`."""
     runfiles = folder / RUNFILES
     write_application(runfiles / "_main", 40)
     # In place of each wheel a few small modules and one file that does not compress.
@@ -69,12 +69,22 @@ def make_tiny_corpus(folder: Path) -> Path:
         package = runfiles / WHEEL.format(f"wheel_{number}") / "site-packages" / f"wheel_{number}"
         write_application(package, 20 + 5 * number)
         (package / "core.so").write_bytes(chance.randbytes(40_000))
+        (package / "table").write_bytes(bytes(chance.choices(b"pylayer", k=100_000)))
+        write_wheel(package, folder / "wheels" / f"{package.name}-1.0-py3-none-any.whl")
     python = runfiles / INTERPRETER / "bin" / "python3.11"
     python.parent.mkdir(parents=True)
     python.write_bytes(b"\x7fELF" + chance.randbytes(20_000))
     (python.parent / "python3").symlink_to(python.name)
     write_launchers(folder)
     return folder
+
+
+def write_wheel(package: Path, wheel: Path) -> None:
+    wheel.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(package.rglob("*.*")):
+            archive.write(file, file.relative_to(package.parent))
+        archive.write(package / "table", f"{package.name}/table")
 
 
 def write_launchers(folder: Path) -> None:

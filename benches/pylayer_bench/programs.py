@@ -20,16 +20,19 @@ GZIP_DIGESTS = "sha256sum $OUT/layer.tar.gz && gzip -dc $OUT/layer.tar.gz | sha2
 ZSTD_DIGESTS = "sha256sum $OUT/layer.tar.zst && zstd -dc $OUT/layer.tar.zst | sha256sum"
 
 
-def pylayer(codec: str, level: int | None = None, *, dedupe: bool = False) -> str:
+def pylayer(codec: str, level: int | None = None, *, dedupe: bool = False, wheels: bool = False) -> str:
     """An action, as started by a remote executor, and its settings file."""
     output = {"gzip": "layer.tar.gz", "zstd": "layer.tar.zst", "none": "layer.tar"}[codec]
     settings = f"echo '{layer_settings(codec, level, dedupe=dedupe)}' > settings.json"
     arguments = " ".join(layer_arguments("settings.json", "manifest", output))
-    return f"cd $EXECROOT && {settings} && $PYLAYER {arguments}"
+    return f"cd $EXECROOT && {settings} && $PYLAYER {arguments}{' @wheels' if wheels else ''}"
 
+
+LIFTED = "pylayer, gzip 6, wheels"
 
 COMMANDS = {
     **{f"pylayer, gzip {level}": pylayer("gzip", level) for level in (1, 4, 6, 9)},
+    LIFTED: pylayer("gzip", 6, wheels=True),
     **{f"pylayer, zstd {level}": pylayer("zstd", level) for level in (1, 3)},
     "pylayer, none": pylayer("none"),
     "pylayer, gzip 6, equal files once": pylayer("gzip", 6, dedupe=True),

@@ -47,6 +47,7 @@ use crate::show::{show, show_path};
 use crate::survey::Survey;
 use crate::validate::{self, ListedLayer, Verdict};
 use crate::warnings;
+use crate::wheel::{KnownWheels, Wheels};
 use bazel_worker::Cancel;
 
 /// More threads than this are a mistake: each keeps several chunks of a layer in memory.
@@ -71,6 +72,9 @@ pub struct Options {
     pub groups: Groups,
     #[command(flatten)]
     pub settings: Settings,
+    /// Wheel that packages of the binary were installed from; gzip layers take compressed files from it
+    #[arg(long = "wheel", value_name = "FILE")]
+    pub wheels: Vec<PathBuf>,
     #[command(flatten)]
     pub validation: ValidationSettings,
     /// Number of threads [default: number of processors]
@@ -133,7 +137,14 @@ pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String> {
     let mut manifest = manifest?;
     let names: Vec<&[u8]> = binaries.iter().map(|binary| binary.name.as_slice()).collect();
     let found = survey(&manifest, &runfiles, &names);
-    manifest.entries.retain(|entry| !is_unneeded_wheel(&entry.path, &runfiles, &found));
+    let mut wheels = options.wheels.clone();
+    manifest.entries.retain(|entry| {
+        let is_needed = !is_unneeded_wheel(&entry.path, &runfiles, &found);
+        if let (false, Source::File(file)) = (is_needed, &entry.source) {
+            wheels.push(file.clone());
+        }
+        is_needed
+    });
     let exclude: Vec<String> =
         options.settings.exclude.iter().map(|pattern| for_binary(pattern, &runfiles, &found)).collect();
     let patterns = options.groups.for_binary(&runfiles, &found);
@@ -151,7 +162,7 @@ pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String> {
     let place = |binary: &Binary| String::from_utf8_lossy(binary.place.as_bytes()).into_owned();
     let executables = binaries.iter().map(place).collect();
     let validation = ValidationSettings { executables, ..options.validation.clone() };
-    let job = Job { options, validation, partition, image, manifest: &manifest, found: &found };
+    let job = Job { options, validation, partition, image, wheels, manifest: &manifest, found: &found };
     let rows = pack(&job, bar, cancel);
     let rows = rows.map_err(|error| explain(error, &manifest, cancel))?;
     Ok(if options.json { report::json(&rows) } else { report::table(&rows) })
@@ -165,13 +176,15 @@ struct Job<'a> {
     /// How the files are divided.
     partition: Partition,
     image: Image,
+    /// Those of `options`, and those in the runfiles.
+    wheels: Vec<PathBuf>,
     manifest: &'a Manifest,
     found: &'a Survey,
 }
 
 /// Writes the layers: all of them or none.
 fn pack(job: &Job, bar: bool, cancel: &Cancel) -> Result<Vec<Row>> {
-    let Job { options, image, manifest, found, .. } = job;
+    let Job { options, image, wheels, manifest, found, .. } = job;
     let (digests, known) = (Digests::default(), KnownFiles::new(0));
     let (now, links) = (SystemTime::now(), Links::Declared);
     let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel, now, links };
@@ -199,10 +212,13 @@ fn pack(job: &Job, bar: bool, cancel: &Cancel) -> Result<Vec<Row>> {
     }
     let file_name = |layer: &str| format!("{layer}{}", image.codec.extension());
     out::prepare(&options.out, &layers.iter().map(|(layer, _)| file_name(layer)).collect::<Vec<_>>())?;
+    let wheels = if image.codec.lifts() { wheels } else { &[][..] };
+    let wheels = Wheels::open(wheels, inputs, &KnownWheels::new(0))?;
+    wheels.warning().iter().for_each(|warning| warn(warning));
     let pool = Pool::new(options.jobs.map(usize::from), None).map_err(Error::Threads)?;
     let (mut outputs, mut rows, mut listed) = (Vec::new(), Vec::new(), Vec::new());
     for (layer, entries) in layers {
-        let planned = image.plan(entries, cancel)?;
+        let planned = image.plan(entries, &wheels, cancel)?;
         let files = planned.plan.entries.iter().filter(|entry| entry.body != Body::Directory).count();
         planned.warnings(layer).iter().for_each(|warning| warn(warning));
         let path = options.out.join(file_name(layer));

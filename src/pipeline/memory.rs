@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::Sha256;
 
+use super::lift::Verdict;
 use crate::cache::{Cache, Stats};
 use crate::chunk::Key;
 
@@ -12,10 +13,15 @@ use crate::chunk::Key;
 /// gigabyte has about 1,800 chunks.
 const MAX_STATES: u64 = 1 << 16;
 
-/// Caches compressed chunks and digest states across layers.
+/// Maximum size of the cached verdicts, of 100 bytes each and 16 for each part of the file.
+const MAX_VERDICT_BYTES: u64 = 8 << 20;
+
+/// Caches compressed chunks, digest states and verified wheels across layers.
 pub struct ChunkCache {
     pub(super) chunks: Cache<Key, Arc<CompressedChunk>>,
     pub(super) states: Cache<Key, StreamState>,
+    /// By the key of the first chunk with the file's content.
+    pub(super) verdicts: Cache<Key, Verdict>,
 }
 
 /// A compressed chunk.
@@ -38,7 +44,11 @@ pub(super) struct StreamState {
 impl ChunkCache {
     /// A cache that holds at most `budget` bytes of compressed chunks.
     pub fn new(budget: u64) -> ChunkCache {
-        ChunkCache { chunks: Cache::new(budget), states: Cache::new(MAX_STATES) }
+        ChunkCache {
+            chunks: Cache::new(budget),
+            states: Cache::new(MAX_STATES),
+            verdicts: Cache::new(MAX_VERDICT_BYTES),
+        }
     }
 
     /// The statistics of the chunks.

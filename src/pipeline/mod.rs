@@ -11,13 +11,15 @@
 //! | module | |
 //! |---|---|
 //! | `pool` | threads that take pieces of work from several jobs round-robin |
-//! | `memory` | compressed chunks and digest states of earlier layers |
+//! | `lift` | a file and a stream in a wheel → whether they are equal → a gzip member |
+//! | `memory` | compressed chunks, digest states and verified streams of earlier layers |
 //! | `ordered` | results of parallel work, in order |
 //! | this module | a layer as a job for these threads, and its two ordered stages |
 //!
 //! A worker's pool also has a [`ChunkCache`]. A cached chunk is not compressed again. Up to the first
 //! changed chunk, a layer is neither read nor hashed again, only written.
 
+mod lift;
 mod memory;
 mod ordered;
 mod pool;
@@ -32,6 +34,8 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tracing::{Span, trace_span};
 
+pub use self::lift::Comparison;
+use self::lift::{Buffers, Lift, Lifts, Verdict};
 pub use self::memory::ChunkCache;
 use self::memory::{CompressedChunk, StreamState, prefix_keys};
 use self::ordered::in_order;
@@ -81,6 +85,8 @@ pub struct Written {
     pub uncompressed_size: u64,
     /// The entry number and processor of each ELF image.
     pub machines: Vec<(usize, u16)>,
+    /// Uncompressed bytes that were lifted from wheels, other than those from a cache.
+    pub lifted: u64,
     pub times: Times,
 }
 
@@ -90,6 +96,8 @@ pub struct Written {
 pub struct Times {
     /// Reading inputs.
     pub read: Duration,
+    /// Verifying streams in wheels.
+    pub verify: Duration,
     pub compress: Duration,
     /// Hashing the uncompressed stream.
     pub hash: Duration,
@@ -156,6 +164,12 @@ impl Pool {
             None => vec![None; chunks.len()],
         };
         let prefixes = prefix_keys(&keys);
+        let lifts = Lifts::new(&plan, &chunks);
+        let verdicts = lifts.0.iter().map(|lift| {
+            let key = keys[lift.chunks.start];
+            self.cache.as_ref().zip(key).and_then(|(cache, key)| cache.verdicts.get(&key))
+        });
+        let verdicts = verdicts.collect();
         let (known, start) =
             self.cache.as_ref().map(|cache| cache.longest_prefix(&prefixes)).unwrap_or_default();
         let (to_write, packed) = mpsc::channel();
@@ -163,6 +177,7 @@ impl Pool {
         let layer = Arc::new(Layer {
             plan,
             chunks,
+            lifts,
             keys,
             known,
             codec,
@@ -173,7 +188,15 @@ impl Pool {
             to_hash: to_hash.clone(),
             in_flight_limit: IN_FLIGHT_BYTES
                 .min(self.threads.count() as u64 * IN_FLIGHT_CHUNKS * sizes.run_max),
-            state: Mutex::new(State { next: 0, lasting: usize::MAX, in_flight_bytes: 0, spare: Vec::new() }),
+            state: Mutex::new(State {
+                next: 0,
+                unverified: Vec::new(),
+                verdicts,
+                verify: Duration::ZERO,
+                lasting: usize::MAX,
+                in_flight_bytes: 0,
+                spare: Vec::new(),
+            }),
         });
         std::thread::scope(|scope| {
             let numbers = known..layer.chunks.len();
@@ -182,7 +205,7 @@ impl Pool {
             let hasher = std::thread::Builder::new().spawn_scoped(scope, hash).map_err(Error::Start)?;
             let mut writer = Writer::new(&layer, start, out, progress);
             let written = writer.write_remembered().and_then(|first| {
-                lock(&layer.state).next = first;
+                layer.begin(first);
                 layer.queue.add(layer.clone());
                 let written = writer.write_in_order(first, packed);
                 layer.queue.remove(&layer);
@@ -199,6 +222,7 @@ impl Pool {
                 Err(_) => return Err(Error::Thread),
             };
             written.times.hash = time;
+            written.times.verify += lock(&layer.state).verify;
             for (state, plain) in states.iter_mut().zip(hashed) {
                 if codec == Codec::None {
                     state.blob = plain.clone();
@@ -226,6 +250,7 @@ type ToHash = Option<(usize, Arc<Plain>)>;
 struct Layer {
     plan: Arc<LayerPlan>,
     chunks: Vec<Chunk>,
+    lifts: Lifts,
     /// `None` for chunks that cannot be cached.
     keys: Vec<Option<Key>>,
     /// The number of leading chunks that need not be hashed.
@@ -244,6 +269,12 @@ struct Layer {
 struct State {
     /// The next chunk to be taken by a thread.
     next: usize,
+    /// The numbers of the lifts that have to be verified; the last one is next.
+    unverified: Vec<usize>,
+    /// For each lift, once it is known.
+    verdicts: Vec<Option<Verdict>>,
+    /// Time spent on verification.
+    verify: Duration,
     /// The first chunk whose files may have changed since they were planned. States after it are not
     /// cached.
     lasting: usize,
@@ -252,17 +283,42 @@ struct State {
     spare: Vec<Vec<u8>>,
 }
 
-/// A thread's compressors, one for each codec that it has used.
-type Compressors = Vec<(Codec, Compressor)>;
+/// What a thread reuses for all pieces of work.
+#[derive(Default)]
+struct Scratch {
+    /// One for each codec that the thread has used.
+    compressors: Vec<(Codec, Compressor)>,
+    buffers: Buffers,
+}
 
+impl Scratch {
+    fn compressor(&mut self, codec: Codec) -> &mut Compressor {
+        let compressors = &mut self.compressors;
+        let position = compressors.iter().position(|(other, _)| *other == codec).unwrap_or_else(|| {
+            compressors.push((codec, codec.compressor()));
+            compressors.len() - 1
+        });
+        &mut compressors[position].1
+    }
+}
+
+/// The pieces of work are numbered: first the chunks, then the lifts to verify.
 impl Job for Layer {
-    type Scratch = Compressors;
+    type Scratch = Scratch;
 
-    /// Claims the next chunk, if there is one and it fits in the in-flight limit.
+    /// Claims the next lift to verify or, if there are no more, the next chunk, if there is one, it fits in the
+    /// in-flight limit, and it is known whether it is lifted.
     fn take(&self) -> Option<usize> {
         let mut state = lock(&self.state);
+        if let Some(lift) = state.unverified.pop() {
+            return Some(self.chunks.len() + lift);
+        }
         let index = state.next;
         let length = self.chunks.get(index)?.length();
+        let is_unverified = |lift: usize| self.lifts.0[lift].has_verdict() && state.verdicts[lift].is_none();
+        if self.lifts.of_chunk(index).is_some_and(is_unverified) {
+            return None;
+        }
         if state.in_flight_bytes > 0 && state.in_flight_bytes + length > self.in_flight_limit {
             return None;
         }
@@ -271,13 +327,17 @@ impl Job for Layer {
         Some(index)
     }
 
-    /// Reads and compresses a chunk, and passes it on.
-    fn work(self: &Arc<Layer>, index: usize, compressors: &mut Compressors) {
-        let attempt = std::panic::AssertUnwindSafe(|| self.pack(index, compressors));
+    /// Reads and compresses a chunk, and passes it on; or verifies a lift.
+    fn work(self: &Arc<Layer>, number: usize, scratch: &mut Scratch) {
+        let attempt = std::panic::AssertUnwindSafe(|| match number.checked_sub(self.chunks.len()) {
+            Some(lift) => self.verify(lift, &mut scratch.buffers).map(|()| None),
+            None => self.pack(number, scratch).map(|packed| Some((number, packed))),
+        });
         let result = std::panic::catch_unwind(attempt).unwrap_or(Err(Error::Thread));
         // A receiver that is gone has reported its own error.
         let _ = match result {
-            Ok(packed) => {
+            Ok(None) => Ok(()),
+            Ok(Some((index, packed))) => {
                 if index >= self.known {
                     let _ = self.to_hash.send(Some((index, packed.plain.clone())));
                 }
@@ -289,7 +349,44 @@ impl Job for Layer {
 }
 
 impl Layer {
-    fn pack(self: &Arc<Layer>, index: usize, compressors: &mut Compressors) -> Result<Packed, Error> {
+    /// Lets threads begin at chunk number `first`.
+    fn begin(&self, first: usize) {
+        let mut state = lock(&self.state);
+        state.next = first;
+        let lifts = self.lifts.0.iter().enumerate();
+        let unverified = lifts.filter(|(_, lift)| lift.has_verdict() && lift.chunks.end > first);
+        let unverified = unverified.map(|(number, _)| number);
+        state.unverified = unverified.filter(|number| state.verdicts[*number].is_none()).collect();
+        // The largest file first, so that no thread has to wait for it at the end.
+        let size = |number: &usize| self.lifts.0[*number].chunks.len();
+        state.unverified.sort_by_key(size);
+    }
+
+    /// Continues the verification of a lift.
+    fn verify(&self, number: usize, buffers: &mut Buffers) -> Result<(), Error> {
+        let Lift { entry, chunks, verification } = &self.lifts.0[number];
+        let Some(content) = self.plan.entries[*entry].content() else { return Ok(()) };
+        let (parts, streams) = (&self.chunks[chunks.clone()], &self.plan.streams[entry]);
+        let mut time = Duration::ZERO;
+        let verdict = timed(trace_span!("verify", entry), &mut time, || {
+            lock(verification).advance(content, parts, streams, buffers, &self.cancel)
+        })?;
+        let memory = self.cache.as_ref().zip(self.keys[chunks.start]);
+        if let Some(((cache, key), verdict)) = memory.zip(verdict.as_ref()) {
+            cache.verdicts.put(key, verdict.clone(), lift::weight(verdict));
+        }
+        let mut state = lock(&self.state);
+        state.verify += time;
+        match verdict {
+            Some(_) => state.verdicts[number] = verdict,
+            None => state.unverified.push(number),
+        }
+        drop(state);
+        self.queue.has_work();
+        Ok(())
+    }
+
+    fn pack(self: &Arc<Layer>, index: usize, scratch: &mut Scratch) -> Result<Packed, Error> {
         self.cancel.check()?;
         let chunk = &self.chunks[index];
         let mut plain = Plain { bytes: Vec::new(), length: chunk.length(), layer: self.clone() };
@@ -316,27 +413,57 @@ impl Layer {
                 (None, None)
             }
         };
+        let mut lifted = 0;
         let compressed = match remembered {
             Some(compressed) => compressed,
             None => {
-                let position =
-                    compressors.iter().position(|(codec, _)| *codec == self.codec).unwrap_or_else(|| {
-                        compressors.push((self.codec, self.codec.compressor()));
-                        compressors.len() - 1
-                    });
-                let compressor = &mut compressors[position].1;
-                let bytes = timed(trace_span!("compress", chunk = index), &mut times.compress, || {
-                    compressor.compress(&plain.bytes, &self.cancel).map_err(Error::Compress)
-                })?;
+                let lift = self.lifted(index, &plain.bytes, &mut scratch.buffers, &mut times)?;
+                let (bytes, wheel_has_changed) = match lift {
+                    Some((bytes, has_changed)) => {
+                        lifted = plain.length;
+                        (Some(bytes), has_changed)
+                    }
+                    None => {
+                        let bytes =
+                            timed(trace_span!("compress", chunk = index), &mut times.compress, || {
+                                scratch.compressor(self.codec).compress(&plain.bytes, &self.cancel)
+                            });
+                        (bytes.map_err(Error::Compress)?, false)
+                    }
+                };
                 let size = bytes.as_ref().map_or(0, Vec::len);
                 let compressed = Arc::new(CompressedChunk { bytes, machines });
-                if let Some((cache, key)) = memory.filter(|_| size > 0) {
+                if let Some((cache, key)) = memory.filter(|_| size > 0 && !wheel_has_changed) {
                     cache.chunks.put(key, compressed.clone(), size as u64);
                 }
                 compressed
             }
         };
-        Ok(Packed { compressed, plain: Arc::new(plain), times })
+        Ok(Packed { compressed, plain: Arc::new(plain), lifted, times })
+    }
+
+    /// The compressed form of chunk `index` from a wheel, and whether the wheel may have changed since it was
+    /// planned. `None` if the chunk is not lifted.
+    fn lifted(
+        &self,
+        index: usize,
+        plain: &[u8],
+        buffers: &mut Buffers,
+        times: &mut Times,
+    ) -> Result<Option<(Vec<u8>, bool)>, Error> {
+        let Some(number) = self.lifts.of_chunk(index) else { return Ok(None) };
+        let lift = &self.lifts.0[number];
+        let Some(content) = self.plan.entries[lift.entry].content() else { return Ok(None) };
+        let streams = &self.plan.streams[&lift.entry];
+        if !lift.has_verdict() {
+            return timed(trace_span!("verify", lift.entry), &mut times.verify, || {
+                lift::whole_member(content, plain, streams, buffers)
+            });
+        }
+        let Some(lifted) = lock(&self.state).verdicts[number].clone().flatten() else { return Ok(None) };
+        let mut member = Vec::new();
+        let has_changed = lifted.append(index - lift.chunks.start, content, plain, streams, &mut member)?;
+        Ok(Some((member, has_changed)))
     }
 }
 
@@ -365,6 +492,8 @@ impl Drop for Plain {
 struct Packed {
     compressed: Arc<CompressedChunk>,
     plain: Arc<Plain>,
+    /// Uncompressed bytes that were lifted from a wheel.
+    lifted: u64,
     times: Times,
 }
 
@@ -448,8 +577,10 @@ impl<'a> Writer<'a> {
         in_order(
             first..self.layer.chunks.len(),
             || packed.recv().unwrap_or(Err(Error::Thread)),
-            |index, Packed { compressed, plain, times }| {
+            |index, Packed { compressed, plain, lifted, times }| {
+                self.written.lifted += lifted;
                 self.written.times.read += times.read;
+                self.written.times.verify += times.verify;
                 self.written.times.compress += times.compress;
                 self.write_chunk(index, &compressed, &plain.bytes)
             },

@@ -99,6 +99,12 @@ impl<J: Job> Queue<J> {
         self.work.notify_one();
     }
 
+    /// Wakes all threads because a job may have several pieces of work.
+    pub fn has_work(&self) {
+        drop(lock(&self.state));
+        self.work.notify_all();
+    }
+
     /// The main loop of a thread.
     fn serve(&self) {
         let mut scratch = J::Scratch::default();

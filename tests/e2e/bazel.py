@@ -140,6 +140,11 @@ class Workspace:
         return self.output_user_root / hashlib.md5(os.fsencode(self.folder)).hexdigest()
 
 
+def wheels_of_example(example: Workspace) -> list[Path]:
+    """The wheels that the example is lifted from."""
+    return sorted((example.folder / "bazel-out").resolve().parents[2].glob("external/*pip_deps_*/*.whl"))
+
+
 def _spawn(entry: dict) -> Spawn:
     """Converts an entry of the execution log."""
     return Spawn(

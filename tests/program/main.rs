@@ -21,3 +21,4 @@ mod stress;
 mod tune;
 mod validation;
 mod version;
+mod wheels;

@@ -52,7 +52,7 @@ fn a_trace_has_every_stage_and_changes_no_byte() {
     workspace.remove_outputs();
     let mut traced = workspace.command(&workspace.arguments(&manifest, &[]));
     assert!(workspace.outputs_of(traced.arg("--trace=trace.json")) == expected);
-    let stages = ["compress", "hash", "inputs", "layer", "manifest", "plan", "read", "write"];
+    let stages = ["compress", "hash", "inputs", "layer", "manifest", "plan", "read", "wheels", "write"];
     assert_eq!(spans(&workspace.path("trace.json")), stages.map(String::from).into());
 }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 pub mod readers;
+pub mod wheel;
 pub mod worker;
 
 use std::ffi::OsStr;

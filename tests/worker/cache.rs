@@ -21,6 +21,8 @@ use pylayer::settings::Settings;
 use pylayer::stamp::Stamp;
 use sha2::{Digest, Sha256};
 
+use crate::support::wheel;
+
 /// The files of a layer: name to (seed, size), which determine the content.
 type Files = BTreeMap<String, (u8, usize)>;
 
@@ -186,6 +188,60 @@ fn a_large_file_is_compressed_once_for_two_images() {
     // A header, three parts and the end of the archive each; of the second image, only the header is new.
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses), (4, 5 + 1));
+}
+
+/// A file of two parts and a wheel in `directory`, whose members have these contents. Returns the digests.
+fn lay_out_with_wheel(directory: &Path, installed: u8, members: &[u8]) -> Digests {
+    let mut digests = lay_out(directory, &Files::from([("a/file".to_string(), (installed, 1_500_000))]));
+    let members: Vec<wheel::Member> =
+        members.iter().map(|seed| wheel::Member::new("a/file", &content(*seed, 1_500_000))).collect();
+    let wheel = wheel::wheel(&members);
+    fs::write(directory.join("x.whl"), &wheel).unwrap();
+    digests.insert("x.whl".into(), hex(&wheel));
+    settle(directory);
+    digests
+}
+
+fn write_lifted(engine: &Engine, directory: &Path, digests: &Digests) -> (Vec<u8>, String) {
+    fs::write(directory.join("settings"), "{}").unwrap();
+    let arguments =
+        ["--layer=default", "--settings=settings", "--manifest=manifest", "--output=layer", "--wheel=x.whl"];
+    let arguments: Vec<Bytes> = arguments.iter().map(|argument| argument.to_string().into()).collect();
+    let outcome = engine.run(&arguments, directory, digests, &Cancel::new()).unwrap();
+    assert_eq!(outcome.warnings, [] as [String; 0]);
+    (fs::read(directory.join("layer")).unwrap(), outcome.summary)
+}
+
+#[test]
+fn a_warm_engine_lifts_what_a_cold_one_lifts() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path().join("inputs");
+    // The last has room for no chunk, but remembers what it verified.
+    let warm = [engine(Some(1 << 30)), engine(Some(1))];
+    // The file, and the members of the wheel: the same, another first, another file, another wheel, both as before.
+    for (installed, members) in [(1, &[1][..]), (1, &[2, 1]), (2, &[2, 1]), (2, &[1]), (1, &[1])] {
+        let digests = lay_out_with_wheel(&directory, installed, members);
+        let (cold, summary) = write_lifted(&engine(None), &directory, &Digests::default());
+        let is_lifted = members.contains(&installed);
+        assert_eq!(summary.contains("lifted 1500000 bytes from wheels"), is_lifted, "{summary}");
+        for engine in &warm {
+            for _ in 0..2 {
+                assert!(write_lifted(engine, &directory, &digests).0 == cold, "{installed} {members:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_is_verified_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let digests = lay_out_with_wheel(directory.path(), 1, &[2, 1]);
+    // Without room for chunks, so that they have to be lifted again.
+    let engine = engine(Some(1));
+    let (_, first) = write_lifted(&engine, directory.path(), &digests);
+    let (_, second) = write_lifted(&engine, directory.path(), &digests);
+    assert!(first.contains("verified in ") && !first.contains("verified in 0.0ns"), "{first}");
+    assert!(second.contains("lifted 1500000 bytes from wheels, verified in 0.0ns"), "{second}");
 }
 
 /// The blob and its descriptor.

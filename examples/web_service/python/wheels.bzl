@@ -25,6 +25,12 @@ py_library(
     visibility = ["//visibility:public"],
     deps = ["@{hub}//" + name for name in _REQUIRED if name in LOCKED],
 )
+
+filegroup(
+    name = "whl",
+    srcs = glob(["*.whl"]),
+    visibility = ["//visibility:public"],
+)
 """
 
 _ALIAS_BUILD = """\
@@ -33,6 +39,19 @@ alias(
     actual = "@{hub}_{name}//:pkg",
     visibility = ["//visibility:public"],
 )
+
+alias(
+    name = "whl",
+    actual = "@{hub}_{name}//:whl",
+    visibility = ["//visibility:public"],
+)
+"""
+
+_REQUIREMENTS = """\
+LOCKED = {locked}
+
+# For `wheels` of `py_image_layer`.
+all_whl_requirements = [str(Label("//" + name + ":whl")) for name in LOCKED]
 """
 
 def _project_name(requirement):
@@ -91,7 +110,7 @@ def _wheel_repository_impl(rctx):
         "--no-deps",
         "--require-hashes",
         "--only-binary=:all:",
-        "--dest=wheel",
+        "--dest=.",
         "--requirement=requirement.txt",
     ])
     if result.return_code:
@@ -103,7 +122,8 @@ def _wheel_repository_impl(rctx):
         ))
 
     # Bazel determines the type of an archive from its name.
-    rctx.symlink(rctx.path("wheel").readdir()[0], "wheel.zip")
+    (wheel,) = [path for path in rctx.path(".").readdir() if path.basename.endswith(".whl")]
+    rctx.symlink(wheel, "wheel.zip")
     rctx.extract("wheel.zip", output = "site-packages")
 
     metadata = None
@@ -126,7 +146,7 @@ def _wheel_repository_impl(rctx):
         hub = rctx.attr.hub,
         required = repr(_required_projects(metadata)),
     ))
-    for path in ["requirement.txt", "wheel", "wheel.zip"]:
+    for path in ["requirement.txt", "wheel.zip"]:
         rctx.delete(path)
 
 _wheel_repository = repository_rule(
@@ -137,12 +157,12 @@ _wheel_repository = repository_rule(
         "python_version": attr.string(mandatory = True),
         "requirement": attr.string(mandatory = True),
     },
-    doc = "One unpacked wheel.",
+    doc = "One wheel, and what it contains.",
 )
 
 def _hub_repository_impl(rctx):
     rctx.file("BUILD.bazel", "")
-    rctx.file("requirements.bzl", "LOCKED = {}\n".format(repr(rctx.attr.locked)))
+    rctx.file("requirements.bzl", _REQUIREMENTS.format(locked = repr(rctx.attr.locked)))
     for name in rctx.attr.locked:
         rctx.file(name + "/BUILD.bazel", _ALIAS_BUILD.format(
             hub = rctx.attr.hub,
