@@ -33,6 +33,8 @@ pub struct ChunkSizes {
     pub large_file: u64,
     /// The content of a large file is split into equal parts of at most this size.
     pub part_max: u64,
+    /// Whether a table of contents ends the archive, instead of the last run.
+    pub toc_follows: bool,
 }
 
 /// gzip's window is 32 KiB, so small chunks cost little: 0.4 % of size compared to one stream for the layer.
@@ -42,17 +44,35 @@ pub const GZIP_CHUNKS: ChunkSizes = ChunkSizes {
     path_odds: 32,
     large_file: 64 << 10,
     part_max: 1 << 20,
+    toc_follows: false,
+};
+
+/// In eStargz, each file is in members of its own. Readers fetch whole parts; 4 MiB is what its own tools use.
+pub const ESTARGZ_CHUNKS: ChunkSizes = ChunkSizes {
+    run_min: u64::MAX,
+    run_max: 1 << 20,
+    path_odds: 1,
+    large_file: 1,
+    part_max: 4 << 20,
+    toc_follows: true,
 };
 
 /// zstd's window at level 3 is 2 MiB, so chunks have to be larger. These sizes cost 1.1 %.
-pub const ZSTD_CHUNKS: ChunkSizes =
-    ChunkSizes { run_min: 4 << 20, run_max: 16 << 20, path_odds: 32, large_file: 4 << 20, part_max: 8 << 20 };
+pub const ZSTD_CHUNKS: ChunkSizes = ChunkSizes {
+    run_min: 4 << 20,
+    run_max: 16 << 20,
+    path_odds: 32,
+    large_file: 4 << 20,
+    part_max: 8 << 20,
+    toc_follows: false,
+};
 
 impl ChunkSizes {
     /// The sizes for `codec`. They do not affect the bytes of a plain tar.
     pub fn of(codec: Codec) -> ChunkSizes {
         match codec {
             Codec::None | Codec::Gzip { .. } => GZIP_CHUNKS,
+            Codec::Estargz { .. } => ESTARGZ_CHUNKS,
             Codec::Zstd { .. } => ZSTD_CHUNKS,
         }
     }
@@ -116,9 +136,8 @@ impl Chunk {
             }
         };
         let of_entry = move |number: usize| {
-            let content = plan.entries[number].content().filter(|_| follows != Some(number + 1));
-            let length = content.map_or(0, |content| content.size);
-            let content = content.map(|_| Piece::Content { entry: number, offset: 0, length });
+            let length = if follows == Some(number + 1) { 0 } else { plan.entries[number].size() };
+            let content = (length > 0).then_some(Piece::Content { entry: number, offset: 0, length });
             [Some(Piece::Header(number)), content, zeros(header::padding(length))]
         };
         let entries = entries.flat_map(of_entry).flatten();
@@ -172,6 +191,7 @@ pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
                 match body {
                     Body::Directory => field(b"directory"),
                     Body::EmptyFile => field(b"empty"),
+                    Body::Landmark => field(b"landmark"),
                     Body::File(content) => {
                         field(b"file");
                         field(&content.size.to_le_bytes());
@@ -192,6 +212,10 @@ pub fn key(plan: &LayerPlan, chunk: &Chunk, codec: Codec) -> Option<Key> {
                     field(content.digest.as_ref().filter(|_| content.lasting)?);
                     Some(())
                 };
+                if plan.entries[entry].body == Body::Landmark {
+                    field(b"landmark");
+                    continue;
+                }
                 lasting(plan.entries[entry].content()?)?;
                 let streams = plan.streams.get(&entry).map_or(&[][..], Vec::as_slice);
                 for stream in streams {
@@ -217,7 +241,7 @@ pub fn chunks(plan: &LayerPlan, sizes: ChunkSizes) -> Vec<Chunk> {
     let mut run = Run::default();
     for (index, entry) in plan.entries.iter().enumerate() {
         let header = header::encoded_length(entry, &plan.metadata);
-        let size = entry.content().map_or(0, |content| content.size);
+        let size = entry.size();
         if size >= sizes.large_file || plan.streams.contains_key(&index) {
             if run.length + header > sizes.run_max {
                 chunks.push(run.close(index));
@@ -238,9 +262,13 @@ pub fn chunks(plan: &LayerPlan, sizes: ChunkSizes) -> Vec<Chunk> {
             chunks.push(run.close(index + 1));
         }
     }
-    run.ends_archive = true;
-    run.length += header::END_OF_ARCHIVE_BYTES;
-    chunks.push(run.close(plan.entries.len()));
+    if !sizes.toc_follows {
+        run.ends_archive = true;
+        run.length += header::END_OF_ARCHIVE_BYTES;
+    }
+    if run.length > 0 {
+        chunks.push(run.close(plan.entries.len()));
+    }
     chunks
 }
 
@@ -283,8 +311,14 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    const SMALL: ChunkSizes =
-        ChunkSizes { run_min: 4096, run_max: 16384, path_odds: 4, large_file: 8192, part_max: 10_000 };
+    const SMALL: ChunkSizes = ChunkSizes {
+        run_min: 4096,
+        run_max: 16384,
+        path_odds: 4,
+        large_file: 8192,
+        part_max: 10_000,
+        toc_follows: false,
+    };
 
     fn plan_of(files: &[(String, u64)]) -> LayerPlan {
         let entries = files.iter().map(|(name, size)| {

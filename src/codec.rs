@@ -30,6 +30,9 @@ pub enum Codec {
     None,
     /// Levels 0 (stored) to 9.
     Gzip { level: u8 },
+    /// gzip with a table of contents, in which each file is in members of its own (`estargz.md` of
+    /// stargz-snapshotter).
+    Estargz { level: u8 },
     /// Levels 1 to 22.
     Zstd { level: u8 },
 }
@@ -43,6 +46,8 @@ pub enum Error {
     Level { codec: &'static str, level: u8, from: u8, to: u8 },
     #[error("compression \"{0}\" has no levels; remove the level")]
     NoLevels(String),
+    #[error("lazy estargz requires compression gzip, not {0}")]
+    Estargz(&'static str),
 }
 
 impl Codec {
@@ -68,11 +73,19 @@ impl Codec {
         }
     }
 
+    /// The same with a table of contents.
+    pub fn estargz(self) -> Result<Codec, Error> {
+        match self {
+            Codec::Gzip { level } | Codec::Estargz { level } => Ok(Codec::Estargz { level }),
+            Codec::None | Codec::Zstd { .. } => Err(Error::Estargz(self.name())),
+        }
+    }
+
     /// The name that [`Codec::new`] accepts.
     pub fn name(self) -> &'static str {
         match self {
             Codec::None => "none",
-            Codec::Gzip { .. } => "gzip",
+            Codec::Gzip { .. } | Codec::Estargz { .. } => "gzip",
             Codec::Zstd { .. } => "zstd",
         }
     }
@@ -92,9 +105,14 @@ impl Codec {
         row.expect("a codec has a row, or it could not be made")
     }
 
+    /// Whether the layer ends with a table of contents.
+    pub fn has_table(self) -> bool {
+        matches!(self, Codec::Estargz { .. })
+    }
+
     /// Whether files may be [lifted](crate::wheel) from wheels.
     pub fn lifts(self) -> bool {
-        let Codec::Gzip { level } = self else { return false };
+        let (Codec::Gzip { level } | Codec::Estargz { level }) = self else { return false };
         self.row().lifted_levels.is_some_and(|levels| (levels.lowest..=levels.highest).contains(&level))
     }
 
@@ -102,7 +120,7 @@ impl Codec {
     pub fn compressor(self) -> Compressor {
         let inner = match self {
             Codec::None => Inner::None,
-            Codec::Gzip { level } => {
+            Codec::Gzip { level } | Codec::Estargz { level } => {
                 let level = libdeflater::CompressionLvl::new(i32::from(level))
                     .expect("0 to 9 are levels of libdeflate");
                 Inner::Gzip(libdeflater::Compressor::new(level))
@@ -137,6 +155,7 @@ impl fmt::Display for Codec {
         match self {
             Codec::None => f.write_str(self.name()),
             Codec::Gzip { level } | Codec::Zstd { level } => write!(f, "{} -{level}", self.name()),
+            Codec::Estargz { level } => write!(f, "estargz -{level}"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The descriptor of a layer, for registries and image builders.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::codec::Codec;
@@ -18,6 +20,10 @@ pub struct Descriptor {
     pub size: u64,
     /// Digest of the uncompressed tar, in the same form.
     pub diff_id: String,
+    /// By which readers verify the table of contents of a layer that they mount (`estargz.md` of stargz-snapshotter). Not
+    /// written if empty.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<&'static str, String>,
     /// What the configuration's history says about the layer. Not written if empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
@@ -33,11 +39,18 @@ pub struct History {
 impl Descriptor {
     /// The descriptor of a layer.
     pub fn new(codec: Codec, written: &Written) -> Descriptor {
+        let annotations = written.table.map(|table| {
+            BTreeMap::from([
+                ("containerd.io/snapshot/stargz/toc.digest", sha256(&table)),
+                ("io.containers.estargz.uncompressed-size", written.uncompressed_size.to_string()),
+            ])
+        });
         Descriptor {
             media_type: codec.media_type(),
             digest: sha256(&written.digest),
             size: written.size,
             diff_id: sha256(&written.diff_id),
+            annotations: annotations.unwrap_or_default(),
             history: Vec::new(),
         }
     }

@@ -56,26 +56,22 @@ fn link_target(entry: &TarEntry) -> &[u8] {
     match &entry.body {
         Body::Symlink(target) => target,
         Body::HardLink { target, .. } => target,
-        Body::Directory | Body::File(_) | Body::EmptyFile => b"",
+        Body::Directory | Body::File(_) | Body::EmptyFile | Body::Landmark => b"",
     }
-}
-
-fn size(entry: &TarEntry) -> u64 {
-    entry.content().map_or(0, |content| content.size)
 }
 
 fn ustar_header(entry: &TarEntry, metadata: &Metadata) -> Header {
     let mut header = Header::new_ustar();
     header.set_entry_type(match entry.body {
         Body::Directory => EntryType::Directory,
-        Body::File(_) | Body::EmptyFile => EntryType::Regular,
+        Body::File(_) | Body::EmptyFile | Body::Landmark => EntryType::Regular,
         Body::Symlink(_) => EntryType::Symlink,
         Body::HardLink { .. } => EntryType::Link,
     });
     header.set_mode(entry.mode);
     header.set_uid(metadata.uid.into());
     header.set_gid(metadata.gid.into());
-    header.set_size(size(entry));
+    header.set_size(entry.size());
     header.set_mtime(metadata.mtime);
     let fields = header.as_ustar_mut().expect("the header was made as ustar");
     match split(&entry.name) {
@@ -153,7 +149,7 @@ fn pax_records(entry: &TarEntry, metadata: &Metadata) -> Vec<u8> {
     record(long_target || foreign(target), "linkpath", &target);
     record(*mtime >= TWELVE_BYTE_FIELD_LIMIT, "mtime", &mtime.to_string());
     record(long_name || foreign(name), "path", &name);
-    record(size(entry) >= TWELVE_BYTE_FIELD_LIMIT, "size", &size(entry).to_string());
+    record(entry.size() >= TWELVE_BYTE_FIELD_LIMIT, "size", &entry.size().to_string());
     record(uid >= EIGHT_BYTE_FIELD_LIMIT, "uid", &uid.to_string());
     record(long(uname), "uname", uname);
     records

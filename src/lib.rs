@@ -24,6 +24,7 @@
 //! | [`listing`] | plan → mtree(5) text, and back (pure) |
 //! | [`header`] | planned entry → ustar and PAX header blocks (pure) |
 //! | [`chunk`] | plan → [`chunk::Chunk`]s with stable boundaries (pure) |
+//! | [`estargz`] | parts of files in a layer → the table of contents with which runtimes mount it (pure) |
 //! | [`pipeline`] | chunks → read and compressed in parallel → hashed and written in order |
 //! | [`output`] | temporary files, renamed when all are complete |
 //! | [`descriptor`] | digests and sizes → OCI content descriptor (pure) |
@@ -59,6 +60,7 @@ pub mod describe;
 pub mod descriptor;
 pub mod difference;
 pub mod elf;
+pub mod estargz;
 pub mod exec_path;
 pub mod explain;
 pub mod groups;

@@ -83,7 +83,7 @@ pub fn write(
     }
     let _ = writeln!(common, " time={}.0", metadata.mtime);
     let mut text = String::from("#mtree\n");
-    for entry in &plan.entries {
+    for entry in plan.entries.iter().filter(|entry| entry.body != Body::Landmark) {
         escape(&entry.name, &mut text);
         push_kind(entry, &mut text);
         let _ = write!(text, " mode={:04o}", entry.mode);
@@ -119,7 +119,7 @@ fn flush(text: &mut String, bytes: usize, out: &mut dyn io::Write) -> io::Result
 fn push_kind(entry: &TarEntry, text: &mut String) {
     match &entry.body {
         Body::Directory => text.push_str(" type=dir"),
-        Body::EmptyFile => text.push_str(" type=file size=0"),
+        Body::EmptyFile | Body::Landmark => text.push_str(" type=file size=0"),
         Body::File(content) | Body::HardLink { content, .. } => {
             let _ = write!(text, " type=file size={}", content.size);
         }

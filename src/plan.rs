@@ -48,6 +48,11 @@ const MAX_LINK_TEXT: usize = 4095;
 /// btrfs 65,535, which leaves room for a store that adds a second tree of hard links to an unpacked image.
 const MAX_NAMES: u32 = 32_000;
 
+/// The content of landmarks.
+pub const LANDMARK: u8 = 0x0f;
+/// The name of the landmark in a layer of which nothing is to be read ahead.
+const NO_PREFETCH: &str = "./.no.prefetch.landmark";
+
 const DIRECTORY_MODE: u32 = 0o755;
 /// Linux ignores the mode of a symlink and always reports this one.
 const SYMLINK_MODE: u32 = 0o777;
@@ -83,6 +88,13 @@ pub struct LayerPlan {
 }
 
 impl LayerPlan {
+    /// Adds the entry that tells readers that nothing is to be read ahead (eStargz, "Prioritized Files and Landmark
+    /// Files").
+    pub fn add_landmark(&mut self) {
+        let mode = self.metadata.mode.of_data();
+        self.entries.insert(0, TarEntry { name: NO_PREFETCH.into(), mode, body: Body::Landmark });
+    }
+
     /// Has the contents of files that are in `wheels` lifted from there.
     pub fn lift_from(&mut self, wheels: &Wheels) {
         let entries = self.entries.iter().enumerate();
@@ -115,6 +127,9 @@ pub enum Body {
     Directory,
     File(Arc<FileContent>),
     EmptyFile,
+    /// A file of one byte, [`LANDMARK`], which is not a file of the image: it tells readers that mount a layer
+    /// without having all of it where to stop reading ahead.
+    Landmark,
     Symlink(Vec<u8>),
     /// To the entry named `target`, which has the same content.
     HardLink {
@@ -124,6 +139,15 @@ pub enum Body {
 }
 
 impl TarEntry {
+    /// The number of bytes of content after the entry's header.
+    pub fn size(&self) -> u64 {
+        match &self.body {
+            Body::File(content) => content.size,
+            Body::Landmark => 1,
+            Body::Directory | Body::EmptyFile | Body::Symlink(_) | Body::HardLink { .. } => 0,
+        }
+    }
+
     /// The file whose content follows the entry's header, if it has any.
     pub fn content(&self) -> Option<&FileContent> {
         match &self.body {

@@ -50,6 +50,9 @@ pub struct Settings {
     pub compress: String,
     #[arg(long, value_name = "N", help = codec::levels(), allow_negative_numbers = true)]
     pub level: Option<u8>,
+    /// Make layers that runtimes can mount without having all of them
+    #[arg(long, value_name = "FORMAT")]
+    pub lazy: Option<Lazy>,
     #[command(flatten)]
     pub metadata: Metadata,
     /// Store equal files as copies instead of hard links
@@ -65,6 +68,7 @@ impl Default for Settings {
             runfiles_root: None,
             compress: CODECS[0].name.clone(),
             level: None,
+            lazy: None,
             metadata: Metadata::default(),
             dedupe: true,
         }
@@ -74,13 +78,25 @@ impl Default for Settings {
 impl Settings {
     /// How layers are compressed.
     pub fn codec(&self) -> Result<Codec, codec::Error> {
-        Codec::new(&self.compress, self.level)
+        let codec = Codec::new(&self.compress, self.level)?;
+        match self.lazy {
+            None => Ok(codec),
+            Some(Lazy::Estargz) => codec.estargz(),
+        }
     }
 
     /// Whether a file of `size` bytes becomes a hard link to an equal file of the same layer.
     pub fn dedupes(&self, size: u64) -> bool {
         self.dedupe && size >= DEDUPE_FROM
     }
+}
+
+/// A format of layers that runtimes can mount without having all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Lazy {
+    /// For gzip, and stargz-snapshotter of containerd
+    Estargz,
 }
 
 /// The settings of validation, in addition to the patterns of the layers.
@@ -333,6 +349,7 @@ mod tests {
             "compress": "zstd",
             "level": 19,
             "metadata": {"uid": 1000, "gid": 2000, "uname": "app", "gname": "é", "mtime": 0, "mode": "detect"},
+            "lazy": "estargz",
             "dedupe": false
         }"#;
         let expected = Settings {
@@ -349,6 +366,7 @@ mod tests {
                 mtime: 0,
                 mode: ModeRule::DETECT,
             },
+            lazy: Some(Lazy::Estargz),
             dedupe: false,
         };
         assert!(!expected.dedupes(1 << 30));

@@ -26,6 +26,7 @@ def write_image_settings(ctx, settings, patterns):
         "runfiles_root": settings.runfiles_root,
         "compress": settings.compress or "none",
         "level": settings.level,
+        "lazy": settings.lazy,
         "metadata": set_values({
             "uid": settings.owner,
             "gid": settings.group,

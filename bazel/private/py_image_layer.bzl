@@ -36,6 +36,9 @@ _RESERVED_GROUPS = ["descriptors", "listings", "report"]
 # only the target for all layers has actions.
 _ATTRIBUTES_OF_ACTIONS = ["exec_compatible_with", "exec_group_compatible_with", "exec_properties", "toolchains"]
 
+# Formats of layers that can be mounted before they are pulled, and the codecs that they require.
+_LAZY = {"estargz": "gzip"}
+
 # Means unset in the integer attributes, which exist for selects of numbers.
 _UNSET_NUMBER = -2147483648
 
@@ -70,6 +73,7 @@ def py_image_layer(
         validation = None,
         validation_exceptions = None,
         wheels = None,
+        lazy = None,
         compute_unused_inputs = None,  # buildifier: disable=unused-variable
         **kwargs):
     """Packs Python binaries and their runfiles into container image layers, one per layer group.
@@ -139,6 +143,8 @@ def py_image_layer(
             changes the digests of layers. Wheels of rules that unpack them in actions, as in aspect_rules_py, are found without
             this. A layer depends on the wheels of its own packages only. Not used for zstd, for plain tars, and for
             levels of gzip above 6.
+        lazy: `estargz` makes gzip layers that stargz-snapshotter of containerd can mount before they are pulled. All
+            other tools read them as usual. They are larger by some percent.
         compute_unused_inputs: Ignored: the inputs of a layer are always its own files only.
         **kwargs: Attributes of all targets, such as `visibility`, `testonly` and `tags`. Those that
             determine where actions run, such as `exec_properties`, are set on `{name}` only.
@@ -190,6 +196,7 @@ def py_image_layer(
         validation = validation,
         validation_exceptions = validation_exceptions,
         wheels = wheels,
+        lazy = lazy,
         **(_number("owner", owner) | _number("group", group) | _number("mtime", mtime) | _split(where, split) | kwargs)
     )
     common = {key: value for key, value in kwargs.items() if key not in _ATTRIBUTES_OF_ACTIONS}
@@ -484,7 +491,15 @@ def _settings(ctx):
         mtime = _checked_number(ctx, "mtime", _MAX_TIME, "--mtime", tar_args.mtime),
         mode = mode or None,
         dedupe = ctx.attr.dedupe,
+        lazy = _lazy(ctx),
     )
+
+def _lazy(ctx):
+    """The checked attribute `lazy`, or `None`."""
+    lazy, compress = ctx.attr.lazy, ctx.attr.compress
+    if lazy and compress != _LAZY[lazy]:
+        fail("lazy is {}, which requires compress = {}, not {}".format(repr(lazy), repr(_LAZY[lazy]), repr(compress)))
+    return lazy or None
 
 def _directory(attribute, value):
     """Checks a directory of the image, and removes slashes at both ends."""
@@ -549,6 +564,10 @@ _py_image_layer = rule(
             doc = "Wheels that gzip layers may be lifted from.",
             allow_files = [".whl"],
             cfg = platform_transition,
+        ),
+        "lazy": attr.string(
+            doc = "Format of layers that can be mounted before they are pulled.",
+            values = [""] + _LAZY.keys(),
         ),
         "platform": attr.label(doc = "Platform to build the binary for."),
         "owner": attr.string(doc = "User ID of every entry."),

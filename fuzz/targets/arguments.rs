@@ -73,13 +73,16 @@ impl Written {
     }
 
     fn layer(&mut self, request: &LayerRequest) {
-        let LayerRequest { layer, settings, groups, manifest, output, descriptor, listing, metadata } = request;
+        let LayerRequest { layer, settings, groups, manifest, wheels, output, descriptor, listing, metadata } = request;
         self.argument("layer", layer);
         self.path("settings", settings);
         if let Some(groups) = groups {
             self.path("groups", groups);
         }
         self.path("manifest", manifest);
+        for wheel in wheels {
+            self.path("wheel", wheel);
+        }
         self.path("output", output);
         if let Some(descriptor) = descriptor {
             self.path("descriptor", descriptor);

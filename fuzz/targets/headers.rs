@@ -76,6 +76,7 @@ impl Found {
             Body::Directory => ('d', 0, &b""[..]),
             Body::File(content) => ('f', content.size, &b""[..]),
             Body::EmptyFile => ('f', 0, &b""[..]),
+            Body::Landmark => ('f', 1, &b""[..]),
             Body::Symlink(target) => ('l', 0, &target[..]),
             Body::HardLink { target, .. } => ('h', 0, &target[..]),
         };

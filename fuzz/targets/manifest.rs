@@ -51,7 +51,7 @@ fuzz_target!(|bytes: &[u8]| {
             let kind = match &entry.body {
                 Body::Directory => Kind::Directory,
                 Body::File(content) => Kind::File { size: content.size, machine: Some(index as u16) },
-                Body::EmptyFile => Kind::File { size: 0, machine: None },
+                Body::EmptyFile | Body::Landmark => Kind::File { size: 0, machine: None },
                 Body::HardLink { content, .. } => Kind::File { size: content.size, machine: None },
                 Body::Symlink(text) => Kind::Symlink(text.clone()),
             };

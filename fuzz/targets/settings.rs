@@ -9,7 +9,7 @@ use pylayer::contents::ImageContents;
 use pylayer::groups::{Groups, LayerGroup, Split};
 use pylayer::metadata::Metadata;
 use pylayer::settings::{
-    CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, ReportSettings, Settings, UnusedGroups,
+    CollisionPolicy, LauncherSettings, Lazy, PackageCollision, PackageCollisions, ReportSettings, Settings, UnusedGroups,
     Validation, ValidationSettings, parse,
 };
 use serde::de::DeserializeOwned;
@@ -43,7 +43,7 @@ fn layer_groups(groups: &[LayerGroup]) -> Value {
 }
 
 fn settings(settings: &Settings) -> Value {
-    let Settings { exclude, root, runfiles_root, compress, level, metadata, dedupe } = settings;
+    let Settings { exclude, root, runfiles_root, compress, level, lazy, metadata, dedupe } = settings;
     // The codec may be invalid.
     let _ = settings.codec();
     let Metadata { uid, gid, uname, gname, mtime, mode } = metadata;
@@ -61,6 +61,7 @@ fn settings(settings: &Settings) -> Value {
             "mtime": mtime,
             "mode": mode.to_string(),
         },
+        "lazy": lazy.map(|Lazy::Estargz| "estargz"),
         "dedupe": dedupe,
     })
 }

@@ -93,6 +93,8 @@ pub struct Options {
 pub enum Error {
     #[error("--binary {}: {problem}", show_path(path))]
     Binary { path: PathBuf, problem: String },
+    #[error("--wheel {}: {problem}", show_path(path))]
+    Wheel { path: PathBuf, problem: String },
     #[error("--out {}: the name is not UTF-8, so it cannot be printed as JSON; omit --json, or choose another directory", show_path(.0))]
     NotJson(PathBuf),
     #[error("--binary is given {0} times: set --runfiles-root, for the runfiles of all binaries")]
@@ -280,13 +282,21 @@ fn describe(
 
 /// Checks the options, before any input is read.
 fn check(options: &Options) -> Result<(), Error> {
+    let problem = |path: &PathBuf| match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => None,
+        Ok(_) => Some("it is not a file".to_string()),
+        Err(error) => Some(error.to_string()),
+    };
     for path in &options.binaries {
-        let problem = match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => continue,
-            Ok(_) => "it is not a file".to_string(),
-            Err(error) => error.to_string(),
-        };
-        return Err(Error::Binary { path: path.clone(), problem });
+        if let Some(problem) = problem(path) {
+            return Err(Error::Binary { path: path.clone(), problem });
+        }
+    }
+    // Even if nothing is lifted from them.
+    for path in &options.wheels {
+        if let Some(problem) = problem(path) {
+            return Err(Error::Wheel { path: path.clone(), problem });
+        }
     }
     if let count @ 2.. = options.binaries.len() {
         if options.settings.runfiles_root.is_none() {

@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Error;
 use crate::chunk::Chunk;
+use crate::codec::Codec;
 use crate::inputs::{self, FileContent, Reader};
 use crate::plan::LayerPlan;
 use crate::wheel::Stream;
@@ -51,7 +52,7 @@ impl Lift {
 }
 
 impl Lifts {
-    pub(super) fn new(plan: &LayerPlan, chunks: &[Chunk]) -> Lifts {
+    pub(super) fn new(plan: &LayerPlan, chunks: &[Chunk], codec: Codec) -> Lifts {
         let mut lifts: Vec<Lift> = Vec::new();
         // Most layers have none.
         if plan.streams.is_empty() {
@@ -71,6 +72,8 @@ impl Lifts {
                 _ => {}
             }
         }
+        // With a table of contents, each part is a member of its own.
+        lifts.retain(|lift| !codec.has_table() || !lift.has_verdict());
         Lifts(lifts)
     }
 

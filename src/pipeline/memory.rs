@@ -28,6 +28,8 @@ pub struct ChunkCache {
 pub(super) struct CompressedChunk {
     /// `None` if the codec does not compress.
     pub(super) bytes: Option<Vec<u8>>,
+    /// SHA-256 of the uncompressed chunk, if a table of contents has it.
+    pub(super) digest: Option<[u8; 32]>,
     /// The ELF images that begin in the chunk, by entry number relative to the chunk's first entry.
     pub(super) machines: Vec<(usize, u16)>,
 }

@@ -24,6 +24,7 @@ mod memory;
 mod ordered;
 mod pool;
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -44,9 +45,10 @@ use crate::cache::Stats;
 use crate::chunk::{self, Chunk, ChunkSizes, Key, Piece};
 use crate::codec::{Codec, Compressor};
 use crate::elf;
+use crate::estargz::{self, Part};
 use crate::header;
 use crate::inputs::{self, Reader};
-use crate::plan::LayerPlan;
+use crate::plan::{LANDMARK, LayerPlan};
 use bazel_worker::{Cancel, Cancelled};
 
 /// Maximum number of uncompressed bytes in flight per layer, whatever the number of threads.
@@ -64,6 +66,8 @@ pub enum Error {
     Compress(io::Error),
     #[error("cannot write the layer: {0}")]
     Write(io::Error),
+    #[error(transparent)]
+    Table(#[from] estargz::Error),
     #[error("cannot start a thread: {0}")]
     Start(io::Error),
     #[error("a thread of the pool failed; this is a bug in pylayer")]
@@ -85,6 +89,8 @@ pub struct Written {
     pub uncompressed_size: u64,
     /// The entry number and processor of each ELF image.
     pub machines: Vec<(usize, u16)>,
+    /// SHA-256 of the table of contents, if the layer has one.
+    pub table: Option<[u8; 32]>,
     /// Uncompressed bytes that were lifted from wheels, other than those from a cache.
     pub lifted: u64,
     pub times: Times,
@@ -164,14 +170,15 @@ impl Pool {
             None => vec![None; chunks.len()],
         };
         let prefixes = prefix_keys(&keys);
-        let lifts = Lifts::new(&plan, &chunks);
+        let lifts = Lifts::new(&plan, &chunks, codec);
         let verdicts = lifts.0.iter().map(|lift| {
             let key = keys[lift.chunks.start];
             self.cache.as_ref().zip(key).and_then(|(cache, key)| cache.verdicts.get(&key))
         });
         let verdicts = verdicts.collect();
-        let (known, start) =
-            self.cache.as_ref().map(|cache| cache.longest_prefix(&prefixes)).unwrap_or_default();
+        // A table of contents has the digests of all files, so all are read.
+        let cache = self.cache.as_ref().filter(|_| !codec.has_table());
+        let (known, start) = cache.map(|cache| cache.longest_prefix(&prefixes)).unwrap_or_default();
         let (to_write, packed) = mpsc::channel();
         let (to_hash, plain) = mpsc::channel();
         let layer = Arc::new(Layer {
@@ -201,7 +208,7 @@ impl Pool {
         std::thread::scope(|scope| {
             let numbers = known..layer.chunks.len();
             let hashing = start.plain.clone();
-            let hash = || hash_in_order(plain, numbers, hashing, &layer.cancel);
+            let hash = || hash_in_order(plain, numbers, hashing, &layer);
             let hasher = std::thread::Builder::new().spawn_scoped(scope, hash).map_err(Error::Start)?;
             let mut writer = Writer::new(&layer, start, out, progress);
             let written = writer.write_remembered().and_then(|first| {
@@ -215,8 +222,8 @@ impl Pool {
             let _ = to_hash.send(None);
             let hashed = hasher.join();
             written?;
-            let Writer { mut written, mut states, .. } = writer;
-            let (hashed, time) = match hashed {
+            let Writer { mut written, mut states, parts, .. } = writer;
+            let Hashed { states: hashed, files, time } = match hashed {
                 Ok(Some(hashed)) => hashed,
                 Ok(None) => return Err(Cancelled.into()),
                 Err(_) => return Err(Error::Thread),
@@ -229,13 +236,16 @@ impl Pool {
                 }
                 state.plain = plain;
             }
-            let last = states.last().cloned().unwrap_or_default();
+            let mut last = states.last().cloned().unwrap_or_default();
             if let Some(cache) = &self.cache {
                 let lasting = &prefixes[..prefixes.len().min(lock(&layer.state).lasting)];
                 // The first state is the one after the known chunks, or of an empty stream.
                 for (key, state) in lasting.iter().skip(known).zip(states.into_iter().skip(1)) {
                     cache.states.put(*key, state, 1);
                 }
+            }
+            if codec.has_table() {
+                written.table = Some(write_table(&layer, &parts, &files, &mut last, &mut written, out)?);
             }
             let (digest, diff_id) = (last.blob.finalize().into(), last.plain.finalize().into());
             Ok(Written { digest, diff_id, size: last.size, ..written })
@@ -432,7 +442,8 @@ impl Layer {
                     }
                 };
                 let size = bytes.as_ref().map_or(0, Vec::len);
-                let compressed = Arc::new(CompressedChunk { bytes, machines });
+                let digest = self.has_digest(index).then(|| Sha256::digest(&plain.bytes).into());
+                let compressed = Arc::new(CompressedChunk { bytes, digest, machines });
                 if let Some((cache, key)) = memory.filter(|_| size > 0 && !wheel_has_changed) {
                     cache.chunks.put(key, compressed.clone(), size as u64);
                 }
@@ -440,6 +451,11 @@ impl Layer {
             }
         };
         Ok(Packed { compressed, plain: Arc::new(plain), lifted, times })
+    }
+
+    /// Whether a table of contents has the digest of chunk `index`.
+    fn has_digest(&self, index: usize) -> bool {
+        self.codec.has_table() && matches!(self.chunks[index], Chunk::Part { .. })
     }
 
     /// The compressed form of chunk `index` from a wheel, and whether the wheel may have changed since it was
@@ -513,7 +529,11 @@ fn fill(
             Piece::Zeros(length) => buffer.resize(buffer.len() + length as usize, 0),
             Piece::Header(entry) => header::encode(&plan.entries[entry], &plan.metadata, buffer),
             Piece::Content { entry, offset, length } => {
-                let Some(content) = plan.entries[entry].content() else { continue };
+                let Some(content) = plan.entries[entry].content() else {
+                    // A landmark.
+                    buffer.push(LANDMARK);
+                    continue;
+                };
                 let start = buffer.len();
                 let mut reader = Reader::open(content)?;
                 reader.append(offset, length as usize, buffer)?;
@@ -541,6 +561,8 @@ struct Writer<'a> {
     states: Vec<StreamState>,
     blob: Sha256,
     size: u64,
+    /// What a table of contents says about the chunks.
+    parts: Vec<Part>,
 }
 
 impl<'a> Writer<'a> {
@@ -551,7 +573,16 @@ impl<'a> Writer<'a> {
         progress: &'a dyn Fn(u64),
     ) -> Writer<'a> {
         let (blob, size) = (start.blob.clone(), start.size);
-        Writer { layer, out, progress, written: Written::default(), states: vec![start], blob, size }
+        Writer {
+            layer,
+            out,
+            progress,
+            written: Written::default(),
+            states: vec![start],
+            blob,
+            size,
+            parts: Vec::new(),
+        }
     }
 
     /// Writes the leading chunks that are known and whose compressed forms are cached, without involving
@@ -589,6 +620,10 @@ impl<'a> Writer<'a> {
 
     fn write_chunk(&mut self, index: usize, compressed: &CompressedChunk, plain: &[u8]) -> Result<(), Error> {
         let Layer { chunks, known, codec, cancel, .. } = self.layer;
+        if let (Some(digest), Chunk::Part { entry, offset, length }) = (compressed.digest, &chunks[index]) {
+            let (entry, offset, length) = (*entry, *offset, *length);
+            self.parts.push(Part { entry, offset, length, member: self.size, digest });
+        }
         // A cancelled request does not wait until everything in flight is written.
         cancel.check()?;
         let bytes = compressed.bytes.as_deref().unwrap_or(plain);
@@ -613,14 +648,15 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Hashes the chunks `numbers` of the uncompressed stream, resuming from the state `start`. Returns
-/// `start` and the states after each chunk, and the time it took; `None` if the stream ends early.
+/// Hashes the chunks `numbers` of the uncompressed stream, resuming from the state `start`. Returns `None` if the
+/// stream ends early.
 fn hash_in_order(
     plain: Receiver<ToHash>,
     numbers: Range<usize>,
     start: Sha256,
-    cancel: &Cancel,
-) -> Option<(Vec<Sha256>, Duration)> {
+    layer: &Layer,
+) -> Option<Hashed> {
+    let mut files = Files::default();
     let mut states = vec![start.clone()];
     let mut hasher = start;
     let mut time = Duration::ZERO;
@@ -628,14 +664,75 @@ fn hash_in_order(
         numbers,
         || plain.recv().ok().flatten().ok_or(()),
         |index, plain: Arc<Plain>| {
-            if cancel.is_cancelled() {
+            if layer.cancel.is_cancelled() {
                 return Err(());
             }
-            timed(trace_span!("hash", chunk = index), &mut time, || hasher.update(&plain.bytes));
+            timed(trace_span!("hash", chunk = index), &mut time, || {
+                hasher.update(&plain.bytes);
+                if layer.has_digest(index) {
+                    files.add(&layer.chunks[index], layer.chunks.get(index + 1), &plain.bytes);
+                }
+            });
             states.push(hasher.clone());
             Ok(())
         },
     )
     .ok()?;
-    Some((states, time))
+    Some(Hashed { states, files: files.digests, time })
+}
+
+/// What the stage that hashes the uncompressed stream has found.
+struct Hashed {
+    /// The initial state, and the state after each chunk.
+    states: Vec<Sha256>,
+    /// As in [`Files`].
+    files: HashMap<usize, [u8; 32]>,
+    time: Duration,
+}
+
+/// The digests of files with several parts, by entry, if a table of contents has them.
+#[derive(Default)]
+struct Files {
+    digests: HashMap<usize, [u8; 32]>,
+    hasher: Sha256,
+}
+
+impl Files {
+    /// Adds a part, which the chunk `next` follows.
+    fn add(&mut self, part: &Chunk, next: Option<&Chunk>, bytes: &[u8]) {
+        let Chunk::Part { entry, offset, .. } = *part else { return };
+        let is_last = !matches!(next, Some(Chunk::Part { entry: other, .. }) if *other == entry);
+        if offset == 0 && is_last {
+            return;
+        }
+        self.hasher.update(bytes);
+        if is_last {
+            self.digests.insert(entry, self.hasher.finalize_reset().into());
+        }
+    }
+}
+
+/// Writes the table of contents and the footer, and updates `state` and `written` accordingly. Returns the digest of
+/// the table.
+fn write_table(
+    layer: &Layer,
+    parts: &[Part],
+    files: &HashMap<usize, [u8; 32]>,
+    state: &mut StreamState,
+    written: &mut Written,
+    out: &mut dyn Write,
+) -> Result<[u8; 32], Error> {
+    let table = estargz::table(&layer.plan, parts, files)?;
+    let tar = estargz::tar_end(&table, &layer.plan.metadata);
+    let member = layer.codec.compressor().compress(&tar, &layer.cancel).map_err(Error::Compress)?;
+    let member = member.unwrap_or_default();
+    let footer = estargz::footer(state.size);
+    state.plain.update(&tar);
+    written.uncompressed_size += tar.len() as u64;
+    for bytes in [&member, &footer] {
+        state.blob.update(bytes);
+        state.size += bytes.len() as u64;
+        out.write_all(bytes).map_err(Error::Write)?;
+    }
+    Ok(Sha256::digest(&table).into())
 }

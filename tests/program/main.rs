@@ -10,6 +10,7 @@ mod contents;
 mod determinism;
 mod images;
 mod inputs;
+mod lazy;
 mod links;
 mod names;
 mod observability;

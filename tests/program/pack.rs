@@ -469,6 +469,19 @@ fn runfiles_that_are_not_there_are_an_error() {
 }
 
 #[test]
+fn a_wheel_must_be_a_file() {
+    let workspace = built();
+    fs::create_dir(workspace.path("directory")).unwrap();
+    for (wheel, problem) in [("nowhere.whl", "No such file"), ("directory", "it is not a file")] {
+        // Also with a codec for which no wheels are read.
+        for codec in ["gzip", "zstd"] {
+            let message = error(&mut pack(&workspace, &["--wheel", wheel, "--compress", codec]));
+            assert!(message.starts_with(&format!("pylayer: --wheel {wheel}: {problem}")), "{message}");
+        }
+    }
+}
+
+#[test]
 fn the_binary_is_looked_at_first() {
     let workspace = built();
     let run = |binary: &str| {

@@ -186,7 +186,7 @@ pub fn settings<'a>(options: &[&'a str]) -> (Value, Value, Vec<&'a str>) {
                 groups.push(json!({"name": name, "pattern": pattern}));
             }
             "--exclude" => exclude.push(value),
-            "--root" | "--runfiles_root" | "--compress" => settings[&name[2..]] = json!(value),
+            "--root" | "--runfiles_root" | "--compress" | "--lazy" => settings[&name[2..]] = json!(value),
             "--level" => settings["level"] = number(),
             "--uid" | "--gid" | "--mtime" => settings["metadata"][&name[2..]] = number(),
             "--uname" | "--gname" | "--mode" => settings["metadata"][&name[2..]] = json!(value),

@@ -12,6 +12,9 @@ use std::process::{Command, Stdio};
 
 use super::sha256;
 
+/// The table of contents of eStargz, whose name the format prescribes.
+pub const TABLE: &str = "stargz.index.json";
+
 /// The default time of entries.
 pub const MTIME: i64 = 1_672_560_000;
 
@@ -135,7 +138,8 @@ pub fn check_form(tar: &[u8], members: &[Member]) {
     for member in members {
         let slash: &[u8] = if member.kind == 'd' { b"/" } else { b"" };
         let name = [&member.name, slash].concat();
-        assert!(name.starts_with(b"./") && name.len() > 2, "{member:?}");
+        let is_table = member.name == TABLE.as_bytes();
+        assert!(is_table || name.starts_with(b"./") && name.len() > 2, "{member:?}");
         assert!(previous < name, "{member:?} comes too late, or again");
         previous = name;
         match member.kind {

@@ -1,0 +1,247 @@
+//! Layers that can be mounted before they are pulled: what a reader finds that follows the specification of eStargz
+//! (`estargz.md` of stargz-snapshotter), and what ordinary readers find.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::wheel::{self, Member};
+use crate::support::{Manifest, Outputs, Workspace, noise, readers, sha256};
+
+/// Larger than one part.
+const LARGE: usize = (4 << 20) + 70_000;
+
+/// A layer with entries of every kind.
+struct Image {
+    workspace: Workspace,
+    manifest: Manifest,
+    /// The contents of its files.
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Image {
+    fn new() -> Image {
+        let long = "x".repeat(150);
+        let files: Vec<(&str, Vec<u8>)> = vec![
+            ("app/empty", Vec::new()),
+            ("app/exact", noise(2, 4 << 20)),
+            ("app/large", noise(1, LARGE)),
+            ("app/one", vec![7]),
+            ("app/é ü", b"name".to_vec()),
+            (&long, b"long".to_vec()),
+        ];
+        let (workspace, mut manifest) = (Workspace::new(), Manifest::new());
+        for (number, (name, content)) in files.iter().enumerate() {
+            workspace.write(format!("in/{number}"), content);
+            manifest = manifest.file(name, format!("in/{number}"));
+        }
+        // Equal to an earlier file, so a hard link.
+        let manifest = manifest.file("app/same", "in/2").symlink("app/link", "one").empty("app/nothing");
+        let files = files.into_iter().map(|(name, content)| (format!("./{name}"), content)).collect();
+        Image { workspace, manifest, files }
+    }
+
+    fn outputs(&self, options: &[&str]) -> Outputs {
+        self.workspace.outputs(&self.manifest, &[&["--lazy=estargz"], options].concat())
+    }
+}
+
+/// The table of contents and its offset, found from the footer.
+fn table(layer: &[u8]) -> (Value, Vec<u8>, usize) {
+    let footer = &layer[layer.len() - 51..];
+    let mut member = flate2::bufread::GzDecoder::new(footer);
+    let extra = member.header().unwrap().extra().unwrap().to_vec();
+    assert_eq!(member.read(&mut [0]).unwrap(), 0, "the footer is empty");
+    assert_eq!((&extra[..4], &extra[20..]), (&b"SG\x16\0"[..], &b"STARGZ"[..]));
+    let offset = usize::from_str_radix(std::str::from_utf8(&extra[4..20]).unwrap(), 16).unwrap();
+    let tar = member_at(layer, offset);
+    let mut archive = tar::Archive::new(&tar[..]);
+    let mut entries = archive.entries().unwrap();
+    let mut entry = entries.next().unwrap().unwrap();
+    assert_eq!(&*entry.path_bytes(), b"stargz.index.json");
+    let mut json = Vec::new();
+    entry.read_to_end(&mut json).unwrap();
+    assert!(entries.next().is_none(), "it is the last entry");
+    (serde_json::from_slice(&json).unwrap(), json, offset)
+}
+
+/// The content of the gzip member at an offset.
+fn member_at(layer: &[u8], offset: usize) -> Vec<u8> {
+    let mut content = Vec::new();
+    flate2::bufread::GzDecoder::new(&layer[offset..]).read_to_end(&mut content).unwrap();
+    content
+}
+
+/// The contents of files according to the table, each part verified by its digest.
+fn contents(layer: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let (table, _, _) = table(layer);
+    assert_eq!(table["version"], 1);
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut rest = 0;
+    for entry in table["entries"].as_array().unwrap() {
+        let (name, kind) = (entry["name"].as_str().unwrap().to_string(), entry["type"].as_str().unwrap());
+        let size = entry["size"].as_u64().unwrap_or(0) as usize;
+        if kind == "reg" {
+            assert_eq!(rest, 0, "the file before {name} is complete");
+            files.insert(name.clone(), Vec::new());
+            rest = size;
+        }
+        if kind == "chunk" || kind == "reg" && size > 0 {
+            let part = member_at(layer, entry["offset"].as_u64().unwrap() as usize);
+            let file = files.get_mut(&name).unwrap();
+            assert_eq!(entry["chunkOffset"].as_u64().unwrap_or(0) as usize, file.len(), "{name}");
+            let length = entry["chunkSize"].as_u64().map_or(rest, |size| size as usize);
+            assert_eq!(part.len(), length, "{name}");
+            assert_eq!(entry["chunkDigest"], format!("sha256:{}", sha256(&part)), "{name}");
+            file.extend(part);
+            rest -= length;
+        }
+    }
+    assert_eq!(rest, 0);
+    for entry in table["entries"].as_array().unwrap().iter().filter(|entry| entry["size"].is_u64()) {
+        let file = &files[entry["name"].as_str().unwrap()];
+        assert_eq!(entry["size"], file.len());
+        assert_eq!(entry["digest"], format!("sha256:{}", sha256(file)));
+    }
+    files
+}
+
+#[test]
+fn files_are_found_by_the_table_of_contents() {
+    let image = Image::new();
+    let layer = image.outputs(&[]).layer;
+    let mut expected = image.files.clone();
+    expected.insert("./.no.prefetch.landmark".into(), vec![0x0f]);
+    expected.insert("./app/nothing".into(), Vec::new());
+    let found = contents(&layer);
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    assert!(found == expected);
+}
+
+#[test]
+fn the_table_has_the_metadata_of_all_entries() {
+    let image = Image::new();
+    let options = ["--uid=7", "--gid=8", "--uname=u", "--gname=g", "--mode=0640"];
+    let (table, ..) = table(&image.outputs(&options).layer);
+    let entry = |name: &str| {
+        let entries = table["entries"].as_array().unwrap();
+        entries.iter().find(|entry| entry["name"] == name).unwrap_or_else(|| panic!("{name}")).clone()
+    };
+    let common =
+        json!({"modtime": "2023-01-01T08:00:00Z", "uid": 7, "gid": 8, "userName": "u", "groupName": "g"});
+    let with = |more: Value| {
+        let mut all = common.clone();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    assert_eq!(entry("./app/"), with(json!({"name": "./app/", "type": "dir", "mode": 0o755})));
+    let link = json!({"name": "./app/link", "type": "symlink", "linkName": "one", "mode": 0o777});
+    assert_eq!(entry("./app/link"), with(link));
+    let hard_link =
+        json!({"name": "./app/same", "type": "hardlink", "linkName": "./app/large", "mode": 0o640});
+    assert_eq!(entry("./app/same"), with(hard_link));
+    let nothing = json!({"name": "./app/nothing", "type": "reg", "mode": 0o640});
+    assert_eq!(entry("./app/nothing"), with(nothing));
+}
+
+#[test]
+fn ordinary_readers_find_the_same_files() {
+    let image = Image::new();
+    let layer = image.outputs(&[]).layer;
+    image.workspace.write("lazy.tar", readers::decompressed(&layer));
+    let plain = image.workspace.members(&image.manifest, &[]);
+    let special = ["./.no.prefetch.landmark", readers::TABLE];
+    let found = readers::tar_crate(&image.workspace.path("lazy.tar"));
+    let (special, others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|member| special.iter().any(|name| name.as_bytes() == member.name));
+    assert_eq!(special.len(), 2);
+    assert!(others == plain);
+    image.workspace.write("lazy.tar.gz", &layer);
+    for (program, option) in [("tar", "-tzf"), ("bsdtar", "-tf"), ("gzip", "-t")] {
+        let output = Command::new(program).arg(option).arg(image.workspace.path("lazy.tar.gz")).output();
+        // bsdtar may not be installed.
+        if let Ok(output) = output {
+            assert!(output.status.success() && output.stderr.is_empty(), "{program}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn the_descriptor_has_the_digest_of_the_table() {
+    let image = Image::new();
+    let Outputs { layer, descriptor, listing } = image.outputs(&[]);
+    let (_, json, _) = table(&layer);
+    let tar = readers::decompressed(&layer);
+    let expected = json!({
+        "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+        "digest": format!("sha256:{}", sha256(&layer)),
+        "size": layer.len(),
+        "diff_id": format!("sha256:{}", sha256(&tar)),
+        "annotations": {
+            "containerd.io/snapshot/stargz/toc.digest": format!("sha256:{}", sha256(&json)),
+            "io.containers.estargz.uncompressed-size": tar.len().to_string(),
+        },
+    });
+    assert_eq!(serde_json::from_str::<Value>(&descriptor).unwrap(), expected);
+    let ordinary = image.workspace.outputs(&image.manifest, &[]);
+    assert_eq!(listing, ordinary.listing, "what belongs to the format is not listed");
+    assert!(!ordinary.descriptor.contains("annotations"));
+}
+
+#[test]
+fn members_begin_where_the_specification_wants_them() {
+    let image = Image::new();
+    let layer = image.outputs(&[]).layer;
+    let (table, _, offset) = table(&layer);
+    let mut begins = Vec::new();
+    let mut rest = &layer[..];
+    while !rest.is_empty() {
+        begins.push(layer.len() - rest.len());
+        let mut member = flate2::bufread::GzDecoder::new(&mut rest);
+        std::io::copy(&mut member, &mut std::io::sink()).unwrap();
+    }
+    let offsets = table["entries"].as_array().unwrap().iter().filter_map(|entry| entry["offset"].as_u64());
+    let mut wanted: Vec<usize> = offsets.map(|offset| offset as usize).collect();
+    wanted.extend([0, offset, layer.len() - 51]);
+    assert!(wanted.iter().all(|offset| begins.contains(offset)), "{wanted:?} in {begins:?}");
+}
+
+#[test]
+fn small_files_are_lifted_as_members_of_their_own() {
+    let image = Image::new();
+    let members = [
+        Member::new("app/exact", &image.files["./app/exact"]),
+        Member::new("app/large", &image.files["./app/large"]),
+    ];
+    image.workspace.write("x.whl", wheel::wheel(&members));
+    let layer = image.outputs(&["--wheel=x.whl"]).layer;
+    assert!(contents(&layer) == contents(&image.outputs(&[]).layer));
+    // A file of several parts would be one member, which a reader would have to fetch as a whole.
+    let streams = members.map(|member| layer.windows(member.data.len()).any(|window| *window == member.data));
+    assert_eq!(streams, [true, false]);
+}
+
+#[test]
+fn a_layer_without_files_has_a_table_too() {
+    let workspace = Workspace::new();
+    let layer = workspace.outputs(&Manifest::new(), &["--lazy=estargz"]).layer;
+    assert_eq!(contents(&layer).keys().collect::<Vec<_>>(), ["./.no.prefetch.landmark"]);
+}
+
+#[test]
+fn what_the_format_cannot_represent_is_an_error() {
+    let workspace = Workspace::new();
+    workspace.write(b"in/caf\xe9", "name");
+    let manifest = Manifest::new().file(b"app/caf\xe9", b"in/caf\xe9");
+    let message = workspace.error(&manifest, &["--lazy=estargz"]);
+    assert!(message.contains("./app/caf\\xe9: the table of contents of eStargz is JSON"), "{message}");
+    for codec in ["zstd", "none"] {
+        let message = workspace.error(&Manifest::new(), &["--lazy=estargz", &format!("--compress={codec}")]);
+        assert!(
+            message.contains(&format!("lazy estargz requires compression gzip, not {codec}")),
+            "{message}"
+        );
+    }
+}
