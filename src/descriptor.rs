@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::codec::Codec;
 use crate::pipeline::Written;
-use crate::show::hex;
+use crate::show::sha256;
 
 /// An OCI content descriptor (image-spec, `descriptor.md`), extended by what the image's configuration says
 /// about the layer.
@@ -67,10 +67,6 @@ impl Descriptor {
         text.push('\n');
         text
     }
-}
-
-fn sha256(digest: &[u8; 32]) -> String {
-    format!("sha256:{}", hex(digest))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::header;
 use crate::inputs::FileContent;
 use crate::metadata::Metadata;
 use crate::plan::{Body, LayerPlan, TarEntry};
-use crate::show::{hex, show};
+use crate::show::{sha256, show};
 
 /// The name of the table of contents in the tar.
 const TOC: &str = "stargz.index.json";
@@ -141,10 +141,6 @@ fn set_part(row: &mut Entry, part: &Part, is_last: bool) {
     row.chunk_offset = part.offset;
     row.chunk_size = if is_last { 0 } else { part.length };
     row.chunk_digest = sha256(&part.digest);
-}
-
-fn sha256(digest: &[u8; 32]) -> String {
-    format!("sha256:{}", hex(digest))
 }
 
 /// The end of the tar: the table as its last file, and the end of the archive.

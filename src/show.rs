@@ -48,6 +48,11 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A SHA-256 digest as in OCI descriptors: `sha256:` and its hexadecimal digits.
+pub fn sha256(digest: &[u8; 32]) -> String {
+    format!("sha256:{}", hex(digest))
+}
+
 /// A number of bytes in binary units: `512 B`, `12.3 MiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

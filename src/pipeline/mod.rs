@@ -237,7 +237,7 @@ impl Pool {
                 state.plain = plain;
             }
             let mut last = states.last().cloned().unwrap_or_default();
-            if let Some(cache) = &self.cache {
+            if let Some(cache) = cache {
                 let lasting = &prefixes[..prefixes.len().min(lock(&layer.state).lasting)];
                 // The first state is the one after the known chunks, or of an empty stream.
                 for (key, state) in lasting.iter().skip(known).zip(states.into_iter().skip(1)) {

@@ -140,9 +140,9 @@ class Workspace:
         return self.output_user_root / hashlib.md5(os.fsencode(self.folder)).hexdigest()
 
 
-def wheels_of_example(example: Workspace) -> list[Path]:
-    """The wheels that the example is lifted from."""
-    return sorted((example.folder / "bazel-out").resolve().parents[2].glob("external/*pip_deps_*/*.whl"))
+def downloaded_wheels(workspace: Workspace) -> list[Path]:
+    """The wheels in the repositories `pip_deps_*` of a workspace that has been built."""
+    return sorted((workspace.folder / "bazel-out").resolve().parents[2].glob("external/*pip_deps_*/*.whl"))
 
 
 def _spawn(entry: dict) -> Spawn:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from bazel import TIMEOUT, program, wheels_of_example
+from bazel import TIMEOUT, downloaded_wheels, program
 from containers import Buildah, umoci_unpack
 from layers import Layer
 from machine import MERGED, base_layer, in_root
@@ -160,7 +160,7 @@ def test_pack_prints_the_same_descriptors(example, folder) -> None:
     command = [
         *[program(), "pack", "--json", "--binary", example.folder / "bazel-bin/app/web", "--out", folder],
         *["--root=/app", "--layer-group=numpy=pip_deps_numpy.*"],
-        *[f"--wheel={wheel}" for wheel in wheels_of_example(example)],
+        *[f"--wheel={wheel}" for wheel in downloaded_wheels(example)],
     ]
     printed = json.loads(subprocess.check_output(command, timeout=TIMEOUT))
     layers = example.layers("//app:layers")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bazel import TIMEOUT, program
+from bazel import TIMEOUT, downloaded_wheels, program
 from conftest import WORKSPACES, BuiltWorkspace
 from containers import Buildah, umoci_unpack
 from layers import Layer, sha256
@@ -65,11 +65,10 @@ def test_layers_are_the_same_remotely(workspace, scratch) -> None:
 
 
 def test_pack_writes_the_same_layers(workspace, folder) -> None:
-    external = (workspace.folder / "bazel-out").resolve().parents[2] / "external"
     command = [
         *[program(), "pack", "--binary", workspace.folder / "bazel-bin/app", "--out", folder, "--lazy=estargz"],
         *["--layer-group=trees=/_main/tree", "--layer-group=other=pip_deps_other/"],
-        *(f"--wheel={wheel}" for wheel in sorted(external.glob("*pip_deps_*/*.whl"))),
+        *(f"--wheel={wheel}" for wheel in downloaded_wheels(workspace)),
     ]
     subprocess.run(command, check=True, timeout=TIMEOUT, stdout=subprocess.DEVNULL)
     packed = {file.name.partition(".")[0]: sha256(file.read_bytes()) for file in folder.iterdir()}

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from bazel import TIMEOUT, Workspace, program, wheels_of_example
+from bazel import TIMEOUT, Workspace, downloaded_wheels, program
 from conftest import EXAMPLE
 from layers import sha256
 
@@ -89,7 +89,7 @@ def test_by_pack(compress, extension, locale, jobs, example, reference, folder) 
     command = [
         *[program(), "pack", "--binary", example.folder / "bazel-bin/app/web", "--out", folder],
         *["--root=/app", "--layer-group=numpy=pip_deps_numpy.*", f"--compress={compress}", f"--jobs={jobs}"],
-        *[f"--wheel={wheel}" for wheel in wheels_of_example(example)],
+        *[f"--wheel={wheel}" for wheel in downloaded_wheels(example)],
     ]
     subprocess.run(command, check=True, env={"LC_ALL": locale}, timeout=TIMEOUT, stdout=subprocess.DEVNULL)
     prefix = {"gzip": "layers_", "zstd": "layers_zstd_"}[compress]

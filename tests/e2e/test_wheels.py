@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bazel import TIMEOUT, Spawn, program
+from bazel import TIMEOUT, Spawn, downloaded_wheels, program
 from conftest import WORKSPACES, BuiltWorkspace
 from layers import sha256
 from remote import ALL_REMOTE, layer_spawns, server, write_again
@@ -111,11 +111,10 @@ def test_layers_are_the_same_remotely(workspace, spawns, scratch) -> None:
 
 def test_pack_writes_the_same_layers(workspace, spawns, folder) -> None:
     workspace.build("//:app")
-    external = (workspace.folder / "bazel-out").resolve().parents[2] / "external"
     command = [
         *[program(), "pack", "--binary", workspace.folder / "bazel-bin/app", "--out", folder],
         *["--layer-group=trees=/_main/tree", "--layer-group=other=pip_deps_other/"],
-        *(f"--wheel={wheel}" for wheel in sorted(external.glob("*pip_deps_*/*.whl"))),
+        *(f"--wheel={wheel}" for wheel in downloaded_wheels(workspace)),
     ]
     subprocess.run(command, check=True, env={**os.environ}, timeout=TIMEOUT, stdout=subprocess.DEVNULL)
     packed = {file.name.partition(".")[0]: sha256(file.read_bytes()) for file in folder.iterdir()}

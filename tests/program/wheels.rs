@@ -1,4 +1,4 @@
-//! Files that are lifted from wheels: the layers are those of compressed files, but for how they are compressed.
+//! Lifting files from wheels: only the compressed bytes of a layer may change, never its contents.
 
 use std::fs;
 use std::process::Output;
