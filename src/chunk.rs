@@ -47,7 +47,8 @@ pub const GZIP_CHUNKS: ChunkSizes = ChunkSizes {
     toc_follows: false,
 };
 
-/// In eStargz, each file is in members of its own. Readers fetch whole parts; 4 MiB is what its own tools use.
+/// In eStargz, each file is in members of its own. Readers fetch whole parts; 4 MiB is what its own tools use. The table
+/// of contents is the last file.
 pub const ESTARGZ_CHUNKS: ChunkSizes = ChunkSizes {
     run_min: u64::MAX,
     run_max: 1 << 20,
@@ -56,6 +57,9 @@ pub const ESTARGZ_CHUNKS: ChunkSizes = ChunkSizes {
     part_max: 4 << 20,
     toc_follows: true,
 };
+
+/// In zstd:chunked, the same, but the table of contents is not in the tar.
+pub const ZSTD_CHUNKED_CHUNKS: ChunkSizes = ChunkSizes { toc_follows: false, ..ESTARGZ_CHUNKS };
 
 /// zstd's window at level 3 is 2 MiB, so chunks have to be larger. These sizes cost 1.1 %.
 pub const ZSTD_CHUNKS: ChunkSizes = ChunkSizes {
@@ -74,6 +78,7 @@ impl ChunkSizes {
             Codec::None | Codec::Gzip { .. } => GZIP_CHUNKS,
             Codec::Estargz { .. } => ESTARGZ_CHUNKS,
             Codec::Zstd { .. } => ZSTD_CHUNKS,
+            Codec::ZstdChunked { .. } => ZSTD_CHUNKED_CHUNKS,
         }
     }
 }

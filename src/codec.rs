@@ -12,7 +12,7 @@ use std::io;
 use zstd::stream::raw::{self, Operation};
 
 use crate::show::show;
-use crate::tables::{CODECS, CodecRow, Levels};
+use crate::tables::{CODECS, CodecRow, LAZY, Levels};
 use bazel_worker::Cancel;
 
 /// The lowest zstd level at which a chunk is compressed in slices, to react to cancellation. At lower
@@ -30,11 +30,14 @@ pub enum Codec {
     None,
     /// Levels 0 (stored) to 9.
     Gzip { level: u8 },
-    /// gzip with a table of contents, in which each file is in members of its own (`estargz.md` of
-    /// stargz-snapshotter).
+    /// gzip with a table of contents, in which each file is in members of its own
+    /// ([eStargz](crate::estargz)).
     Estargz { level: u8 },
     /// Levels 1 to 22.
     Zstd { level: u8 },
+    /// zstd with a table of contents, in which each file is in frames of its own
+    /// ([zstd:chunked](crate::zstd_chunked)).
+    ZstdChunked { level: u8 },
 }
 
 /// An invalid codec name or level.
@@ -46,8 +49,10 @@ pub enum Error {
     Level { codec: &'static str, level: u8, from: u8, to: u8 },
     #[error("compression \"{0}\" has no levels; remove the level")]
     NoLevels(String),
-    #[error("lazy estargz requires compression gzip, not {0}")]
-    Estargz(&'static str),
+    #[error("unknown lazy format \"{name}\"; use {known}")]
+    UnknownLazy { name: String, known: String },
+    #[error("lazy {lazy} requires compression {required}, not {codec}")]
+    Lazy { lazy: &'static str, required: &'static str, codec: &'static str },
 }
 
 impl Codec {
@@ -73,11 +78,15 @@ impl Codec {
         }
     }
 
-    /// The same with a table of contents.
-    pub fn estargz(self) -> Result<Codec, Error> {
-        match self {
-            Codec::Gzip { level } | Codec::Estargz { level } => Ok(Codec::Estargz { level }),
-            Codec::None | Codec::Zstd { .. } => Err(Error::Estargz(self.name())),
+    /// The same in the lazy format `name` (`estargz` or `zstd:chunked`).
+    pub fn lazy(self, name: &str) -> Result<Codec, Error> {
+        let Some(row) = LAZY.iter().find(|row| row.name == name) else {
+            return Err(Error::UnknownLazy { name: show(name.as_bytes()), known: lazy_names() });
+        };
+        match (name, self) {
+            ("estargz", Codec::Gzip { level }) => Ok(Codec::Estargz { level }),
+            ("zstd:chunked", Codec::Zstd { level }) => Ok(Codec::ZstdChunked { level }),
+            _ => Err(Error::Lazy { lazy: &row.name, required: &row.codec, codec: self.name() }),
         }
     }
 
@@ -86,7 +95,7 @@ impl Codec {
         match self {
             Codec::None => "none",
             Codec::Gzip { .. } | Codec::Estargz { .. } => "gzip",
-            Codec::Zstd { .. } => "zstd",
+            Codec::Zstd { .. } | Codec::ZstdChunked { .. } => "zstd",
         }
     }
 
@@ -107,6 +116,16 @@ impl Codec {
 
     /// Whether the layer ends with a table of contents.
     pub fn has_table(self) -> bool {
+        matches!(self, Codec::Estargz { .. } | Codec::ZstdChunked { .. })
+    }
+
+    /// Whether the layer ends with everything in the tar but the contents of files.
+    pub fn has_tar_split(self) -> bool {
+        matches!(self, Codec::ZstdChunked { .. })
+    }
+
+    /// Whether the layer has a file that tells where to stop reading ahead.
+    pub fn has_landmark(self) -> bool {
         matches!(self, Codec::Estargz { .. })
     }
 
@@ -125,8 +144,10 @@ impl Codec {
                     .expect("0 to 9 are levels of libdeflate");
                 Inner::Gzip(libdeflater::Compressor::new(level))
             }
-            Codec::Zstd { level } if level < SLICED_FROM_ZSTD_LEVEL => Inner::Zstd(i32::from(level), None),
-            Codec::Zstd { level } => Inner::SlicedZstd(i32::from(level), None),
+            Codec::Zstd { level } | Codec::ZstdChunked { level } if level < SLICED_FROM_ZSTD_LEVEL => {
+                Inner::Zstd(i32::from(level), None)
+            }
+            Codec::Zstd { level } | Codec::ZstdChunked { level } => Inner::SlicedZstd(i32::from(level), None),
         };
         Compressor { inner, room: Vec::new() }
     }
@@ -143,8 +164,18 @@ pub fn levels() -> String {
 
 /// The names of all codecs: `gzip, zstd or none`.
 pub fn names() -> String {
-    let names: Vec<&str> = CODECS.iter().map(|row| row.name.as_str()).collect();
+    either(CODECS.iter().map(|row| &*row.name))
+}
+
+/// The names of all lazy formats: `estargz or zstd:chunked`.
+pub fn lazy_names() -> String {
+    either(LAZY.iter().map(|row| &*row.name))
+}
+
+fn either<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
     match names.split_last() {
+        Some((last, [])) => last.to_string(),
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
         None => String::new(),
     }
@@ -156,6 +187,7 @@ impl fmt::Display for Codec {
             Codec::None => f.write_str(self.name()),
             Codec::Gzip { level } | Codec::Zstd { level } => write!(f, "{} -{level}", self.name()),
             Codec::Estargz { level } => write!(f, "estargz -{level}"),
+            Codec::ZstdChunked { level } => write!(f, "zstd:chunked -{level}"),
         }
     }
 }
@@ -248,6 +280,12 @@ mod tests {
         for row in CODECS.iter() {
             let codec = Codec::new(&row.name, None).unwrap();
             assert_eq!((codec.name(), codec.extension()), (&*row.name, &*row.extension));
+        }
+        for row in LAZY.iter() {
+            let codec = Codec::new(&row.codec, None).unwrap();
+            let lazy = codec.lazy(&row.name).unwrap();
+            assert_eq!((lazy.name(), lazy.has_table()), (codec.name(), true));
+            assert_eq!(lazy.to_string(), codec.to_string().replace(&*row.codec, &row.name));
         }
     }
     use sha2::{Digest, Sha256};

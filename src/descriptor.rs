@@ -20,8 +20,7 @@ pub struct Descriptor {
     pub size: u64,
     /// Digest of the uncompressed tar, in the same form.
     pub diff_id: String,
-    /// By which readers verify the table of contents of a layer that they mount (`estargz.md` of stargz-snapshotter). Not
-    /// written if empty.
+    /// By which readers find and verify the table of contents of a [lazy](crate::toc) layer. Not written if empty.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<&'static str, String>,
     /// What the configuration's history says about the layer. Not written if empty.
@@ -39,18 +38,12 @@ pub struct History {
 impl Descriptor {
     /// The descriptor of a layer.
     pub fn new(codec: Codec, written: &Written) -> Descriptor {
-        let annotations = written.table.map(|table| {
-            BTreeMap::from([
-                ("containerd.io/snapshot/stargz/toc.digest", sha256(&table)),
-                ("io.containers.estargz.uncompressed-size", written.uncompressed_size.to_string()),
-            ])
-        });
         Descriptor {
             media_type: codec.media_type(),
             digest: sha256(&written.digest),
             size: written.size,
             diff_id: sha256(&written.diff_id),
-            annotations: annotations.unwrap_or_default(),
+            annotations: written.annotations.clone(),
             history: Vec::new(),
         }
     }

@@ -58,7 +58,7 @@ impl Image {
     ) -> Result<PlannedLayer, plan::Error> {
         let excluded_links = plan::take_excluded_links(&mut entries, &self.groups, cancel)?;
         let mut plan = debug_span!("plan").in_scope(|| plan::plan(entries, &self.settings, cancel))?;
-        if self.codec.has_table() {
+        if self.codec.has_landmark() {
             plan.add_landmark();
         }
         if self.codec.lifts() {

@@ -24,7 +24,9 @@
 //! | [`listing`] | plan → mtree(5) text, and back (pure) |
 //! | [`header`] | planned entry → ustar and PAX header blocks (pure) |
 //! | [`chunk`] | plan → [`chunk::Chunk`]s with stable boundaries (pure) |
-//! | [`estargz`] | parts of files in a layer → the table of contents with which runtimes mount it (pure) |
+//! | [`toc`] | parts of files in a layer → its table of contents (pure) |
+//! | [`estargz`] | table of contents → the end of an eStargz layer (pure) |
+//! | [`zstd_chunked`] | table of contents → the end of a zstd:chunked layer (pure) |
 //! | [`pipeline`] | chunks → read and compressed in parallel → hashed and written in order |
 //! | [`output`] | temporary files, renamed when all are complete |
 //! | [`descriptor`] | digests and sizes → OCI content descriptor (pure) |
@@ -87,10 +89,12 @@ pub mod stamp;
 pub mod summary;
 pub mod survey;
 pub mod tables;
+pub mod toc;
 pub mod validate;
 pub mod version;
 pub mod warnings;
 pub mod wheel;
+pub mod zstd_chunked;
 
 #[cfg(test)]
 mod tests {

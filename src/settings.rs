@@ -50,9 +50,8 @@ pub struct Settings {
     pub compress: String,
     #[arg(long, value_name = "N", help = codec::levels(), allow_negative_numbers = true)]
     pub level: Option<u8>,
-    /// Make layers that runtimes can mount without having all of them
-    #[arg(long, value_name = "FORMAT")]
-    pub lazy: Option<Lazy>,
+    #[arg(long, value_name = "FORMAT", help = format!("Make layers that can be pulled in part: {}", codec::lazy_names()))]
+    pub lazy: Option<String>,
     #[command(flatten)]
     pub metadata: Metadata,
     /// Store equal files as copies instead of hard links
@@ -79,9 +78,9 @@ impl Settings {
     /// How layers are compressed.
     pub fn codec(&self) -> Result<Codec, codec::Error> {
         let codec = Codec::new(&self.compress, self.level)?;
-        match self.lazy {
+        match &self.lazy {
             None => Ok(codec),
-            Some(Lazy::Estargz) => codec.estargz(),
+            Some(format) => codec.lazy(format),
         }
     }
 
@@ -89,14 +88,6 @@ impl Settings {
     pub fn dedupes(&self, size: u64) -> bool {
         self.dedupe && size >= DEDUPE_FROM
     }
-}
-
-/// A format of layers that runtimes can mount without having all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Lazy {
-    /// For gzip, and stargz-snapshotter of containerd
-    Estargz,
 }
 
 /// The settings of validation, in addition to the patterns of the layers.
@@ -366,7 +357,7 @@ mod tests {
                 mtime: 0,
                 mode: ModeRule::DETECT,
             },
-            lazy: Some(Lazy::Estargz),
+            lazy: Some("estargz".to_string()),
             dedupe: false,
         };
         assert!(!expected.dedupes(1 << 30));

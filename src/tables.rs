@@ -22,6 +22,15 @@ pub struct CodecRow {
     pub lifted_levels: Option<LiftedLevels>,
 }
 
+/// A format of layers that can be mounted or fetched in part.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LazyRow {
+    pub name: String,
+    /// The name of the codec that it requires.
+    pub codec: String,
+}
+
 /// A range of levels.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,6 +96,7 @@ pub struct BallastRow {
 }
 
 pub static CODECS: LazyLock<Vec<CodecRow>> = LazyLock::new(|| rows("CODECS"));
+pub static LAZY: LazyLock<Vec<LazyRow>> = LazyLock::new(|| rows("LAZY"));
 pub static PROCESSORS: LazyLock<Vec<ProcessorRow>> = LazyLock::new(|| rows("PROCESSORS"));
 pub static DEFAULT_GROUP_PATTERNS: LazyLock<Vec<GroupRow>> = LazyLock::new(|| rows("DEFAULT_GROUP_PATTERNS"));
 pub static REPOSITORY_NAMES: LazyLock<Vec<RepositoryRow>> = LazyLock::new(|| rows("REPOSITORY_NAMES"));
@@ -112,6 +122,7 @@ mod tests {
     fn every_row_is_read() {
         let counts = [
             CODECS.len(),
+            LAZY.len(),
             PROCESSORS.len(),
             DEFAULT_GROUP_PATTERNS.len(),
             REPOSITORY_NAMES.len(),

@@ -21,7 +21,7 @@ load(":py_binary_info.bzl", "PyBinaryInfo")
 load(":report.bzl", "report_command", "write_report")
 load(":rules_img.bzl", "rules_img_providers")
 load(":runfiles.bzl", "image_runfiles")
-load(":tables.bzl", "CODECS")
+load(":tables.bzl", "CODECS", "LAZY")
 load(":tar_args.bzl", "parse_tar_args")
 load(":toolchain.bzl", "TOOLCHAIN_TYPE")
 load(":wheels.bzl", "is_lifted", "wheels_by_layer")
@@ -36,8 +36,7 @@ _RESERVED_GROUPS = ["descriptors", "listings", "report"]
 # only the target for all layers has actions.
 _ATTRIBUTES_OF_ACTIONS = ["exec_compatible_with", "exec_group_compatible_with", "exec_properties", "toolchains"]
 
-# Formats of layers that can be mounted before they are pulled, and the codecs that they require.
-_LAZY = {"estargz": "gzip"}
+_LAZY_CODECS = {row["name"]: row["codec"] for row in LAZY}
 
 # Means unset in the integer attributes, which exist for selects of numbers.
 _UNSET_NUMBER = -2147483648
@@ -143,8 +142,9 @@ def py_image_layer(
             changes the digests of layers. Wheels of rules that unpack them in actions, as in aspect_rules_py, are found without
             this. A layer depends on the wheels of its own packages only. Not used for zstd, for plain tars, and for
             levels of gzip above 6.
-        lazy: `estargz` makes gzip layers that stargz-snapshotter of containerd can mount before they are pulled. All
-            other tools read them as usual. They are larger by some percent.
+        lazy: `estargz` makes gzip layers that stargz-snapshotter of containerd can mount before they are pulled.
+            `zstd:chunked`, with `compress = "zstd"`, makes layers of which podman and CRI-O fetch only the files that they
+            do not have. All other tools read them as usual. They are larger by some percent.
         compute_unused_inputs: Ignored: the inputs of a layer are always its own files only.
         **kwargs: Attributes of all targets, such as `visibility`, `testonly` and `tags`. Those that
             determine where actions run, such as `exec_properties`, are set on `{name}` only.
@@ -497,8 +497,8 @@ def _settings(ctx):
 def _lazy(ctx):
     """The checked attribute `lazy`, or `None`."""
     lazy, compress = ctx.attr.lazy, ctx.attr.compress
-    if lazy and compress != _LAZY[lazy]:
-        fail("lazy is {}, which requires compress = {}, not {}".format(repr(lazy), repr(_LAZY[lazy]), repr(compress)))
+    if lazy and compress != _LAZY_CODECS[lazy]:
+        fail("lazy is {}, which requires compress = {}, not {}".format(repr(lazy), repr(_LAZY_CODECS[lazy]), repr(compress)))
     return lazy or None
 
 def _directory(attribute, value):
@@ -566,8 +566,8 @@ _py_image_layer = rule(
             cfg = platform_transition,
         ),
         "lazy": attr.string(
-            doc = "Format of layers that can be mounted before they are pulled.",
-            values = [""] + _LAZY.keys(),
+            doc = "Format of layers that can be pulled in part.",
+            values = [""] + _LAZY_CODECS.keys(),
         ),
         "platform": attr.label(doc = "Platform to build the binary for."),
         "owner": attr.string(doc = "User ID of every entry."),

@@ -13,6 +13,13 @@ CODECS = [
     {"name": "none", "extension": ".tar", "media_type": "application/vnd.oci.image.layer.v1.tar"},
 ]
 
+# Formats of layers that can be mounted before they are pulled, or fetched in part, by their names in `lazy`, and the
+# codecs that they require.
+LAZY = [
+    {"name": "estargz", "codec": "gzip"},
+    {"name": "zstd:chunked", "codec": "zstd"},
+]
+
 # Processors that Linux supports, by `e_machine` (`linux/elf-em.h`). ELF images for other processors are data:
 # code for GPUs (190 is CUDA, 224 is AMD GPU) or for the kernel (247 is BPF). A `cpu` is a value of
 # `@platforms//cpu`, so an image's platform can have it. Other processors have only a `name`, for messages.

@@ -9,7 +9,7 @@ use pylayer::contents::ImageContents;
 use pylayer::groups::{Groups, LayerGroup, Split};
 use pylayer::metadata::Metadata;
 use pylayer::settings::{
-    CollisionPolicy, LauncherSettings, Lazy, PackageCollision, PackageCollisions, ReportSettings, Settings, UnusedGroups,
+    CollisionPolicy, LauncherSettings, PackageCollision, PackageCollisions, ReportSettings, Settings, UnusedGroups,
     Validation, ValidationSettings, parse,
 };
 use serde::de::DeserializeOwned;
@@ -61,7 +61,7 @@ fn settings(settings: &Settings) -> Value {
             "mtime": mtime,
             "mode": mode.to_string(),
         },
-        "lazy": lazy.map(|Lazy::Estargz| "estargz"),
+        "lazy": lazy,
         "dedupe": dedupe,
     })
 }

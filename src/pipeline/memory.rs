@@ -8,6 +8,7 @@ use sha2::Sha256;
 use super::lift::Verdict;
 use crate::cache::{Cache, Stats};
 use crate::chunk::Key;
+use crate::toc::Sums;
 
 /// Maximum number of cached digest states, of 300 bytes each. There is one per chunk, and a layer of a
 /// gigabyte has about 1,800 chunks.
@@ -28,8 +29,8 @@ pub struct ChunkCache {
 pub(super) struct CompressedChunk {
     /// `None` if the codec does not compress.
     pub(super) bytes: Option<Vec<u8>>,
-    /// SHA-256 of the uncompressed chunk, if a table of contents has it.
-    pub(super) digest: Option<[u8; 32]>,
+    /// Of the uncompressed chunk, if a table of contents has them.
+    pub(super) sums: Option<Sums>,
     /// The ELF images that begin in the chunk, by entry number relative to the chunk's first entry.
     pub(super) machines: Vec<(usize, u16)>,
 }

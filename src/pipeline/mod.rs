@@ -24,7 +24,7 @@ mod memory;
 mod ordered;
 mod pool;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -45,10 +45,12 @@ use crate::cache::Stats;
 use crate::chunk::{self, Chunk, ChunkSizes, Key, Piece};
 use crate::codec::{Codec, Compressor};
 use crate::elf;
-use crate::estargz::{self, Part};
+use crate::estargz;
 use crate::header;
 use crate::inputs::{self, Reader};
 use crate::plan::{LANDMARK, LayerPlan};
+use crate::toc::{self, Contents, Part, Summer, Sums};
+use crate::zstd_chunked;
 use bazel_worker::{Cancel, Cancelled};
 
 /// Maximum number of uncompressed bytes in flight per layer, whatever the number of threads.
@@ -67,7 +69,7 @@ pub enum Error {
     #[error("cannot write the layer: {0}")]
     Write(io::Error),
     #[error(transparent)]
-    Table(#[from] estargz::Error),
+    Table(#[from] toc::Error),
     #[error("cannot start a thread: {0}")]
     Start(io::Error),
     #[error("a thread of the pool failed; this is a bug in pylayer")]
@@ -89,8 +91,8 @@ pub struct Written {
     pub uncompressed_size: u64,
     /// The entry number and processor of each ELF image.
     pub machines: Vec<(usize, u16)>,
-    /// SHA-256 of the table of contents, if the layer has one.
-    pub table: Option<[u8; 32]>,
+    /// By which readers find and verify the table of contents, if the layer has one.
+    pub annotations: BTreeMap<&'static str, String>,
     /// Uncompressed bytes that were lifted from wheels, other than those from a cache.
     pub lifted: u64,
     pub times: Times,
@@ -245,7 +247,8 @@ impl Pool {
                 }
             }
             if codec.has_table() {
-                written.table = Some(write_table(&layer, &parts, &files, &mut last, &mut written, out)?);
+                let contents = Contents { plan: &layer.plan, parts: &parts, files: &files };
+                write_table(&layer, contents, &mut last, &mut written, out)?;
             }
             let (digest, diff_id) = (last.blob.finalize().into(), last.plain.finalize().into());
             Ok(Written { digest, diff_id, size: last.size, ..written })
@@ -442,8 +445,12 @@ impl Layer {
                     }
                 };
                 let size = bytes.as_ref().map_or(0, Vec::len);
-                let digest = self.has_digest(index).then(|| Sha256::digest(&plain.bytes).into());
-                let compressed = Arc::new(CompressedChunk { bytes, digest, machines });
+                let sums = self.has_sums(index).then(|| {
+                    let mut summer = Summer::new(self.codec.has_tar_split());
+                    summer.update(&plain.bytes);
+                    summer.finish()
+                });
+                let compressed = Arc::new(CompressedChunk { bytes, sums, machines });
                 if let Some((cache, key)) = memory.filter(|_| size > 0 && !wheel_has_changed) {
                     cache.chunks.put(key, compressed.clone(), size as u64);
                 }
@@ -453,8 +460,8 @@ impl Layer {
         Ok(Packed { compressed, plain: Arc::new(plain), lifted, times })
     }
 
-    /// Whether a table of contents has the digest of chunk `index`.
-    fn has_digest(&self, index: usize) -> bool {
+    /// Whether a table of contents has the checksums of chunk `index`.
+    fn has_sums(&self, index: usize) -> bool {
         self.codec.has_table() && matches!(self.chunks[index], Chunk::Part { .. })
     }
 
@@ -620,13 +627,14 @@ impl<'a> Writer<'a> {
 
     fn write_chunk(&mut self, index: usize, compressed: &CompressedChunk, plain: &[u8]) -> Result<(), Error> {
         let Layer { chunks, known, codec, cancel, .. } = self.layer;
-        if let (Some(digest), Chunk::Part { entry, offset, length }) = (compressed.digest, &chunks[index]) {
-            let (entry, offset, length) = (*entry, *offset, *length);
-            self.parts.push(Part { entry, offset, length, member: self.size, digest });
-        }
         // A cancelled request does not wait until everything in flight is written.
         cancel.check()?;
         let bytes = compressed.bytes.as_deref().unwrap_or(plain);
+        if let (Some(sums), Chunk::Part { entry, offset, length }) = (compressed.sums, &chunks[index]) {
+            let (entry, offset, length) = (*entry, *offset, *length);
+            let place = self.size..self.size + bytes.len() as u64;
+            self.parts.push(Part { entry, offset, length, place, sums });
+        }
         timed(trace_span!("write", chunk = index), &mut self.written.times.write, || {
             // For a plain tar, the blob is the uncompressed stream, which the other stage hashes.
             if index >= *known && *codec != Codec::None {
@@ -656,7 +664,7 @@ fn hash_in_order(
     start: Sha256,
     layer: &Layer,
 ) -> Option<Hashed> {
-    let mut files = Files::default();
+    let mut files = Files::new(layer.codec);
     let mut states = vec![start.clone()];
     let mut hasher = start;
     let mut time = Duration::ZERO;
@@ -669,7 +677,7 @@ fn hash_in_order(
             }
             timed(trace_span!("hash", chunk = index), &mut time, || {
                 hasher.update(&plain.bytes);
-                if layer.has_digest(index) {
+                if layer.has_sums(index) {
                     files.add(&layer.chunks[index], layer.chunks.get(index + 1), &plain.bytes);
                 }
             });
@@ -678,7 +686,7 @@ fn hash_in_order(
         },
     )
     .ok()?;
-    Some(Hashed { states, files: files.digests, time })
+    Some(Hashed { states, files: files.sums, time })
 }
 
 /// What the stage that hashes the uncompressed stream has found.
@@ -686,18 +694,23 @@ struct Hashed {
     /// The initial state, and the state after each chunk.
     states: Vec<Sha256>,
     /// As in [`Files`].
-    files: HashMap<usize, [u8; 32]>,
+    files: HashMap<usize, Sums>,
     time: Duration,
 }
 
-/// The digests of files with several parts, by entry, if a table of contents has them.
-#[derive(Default)]
+/// The checksums of files with several parts, by entry, if a table of contents has them.
 struct Files {
-    digests: HashMap<usize, [u8; 32]>,
-    hasher: Sha256,
+    sums: HashMap<usize, Sums>,
+    codec: Codec,
+    /// Of the file that is not complete.
+    summer: Summer,
 }
 
 impl Files {
+    fn new(codec: Codec) -> Files {
+        Files { sums: HashMap::new(), codec, summer: Summer::new(codec.has_tar_split()) }
+    }
+
     /// Adds a part, which the chunk `next` follows.
     fn add(&mut self, part: &Chunk, next: Option<&Chunk>, bytes: &[u8]) {
         let Chunk::Part { entry, offset, .. } = *part else { return };
@@ -705,34 +718,32 @@ impl Files {
         if offset == 0 && is_last {
             return;
         }
-        self.hasher.update(bytes);
+        self.summer.update(bytes);
         if is_last {
-            self.digests.insert(entry, self.hasher.finalize_reset().into());
+            let next = Summer::new(self.codec.has_tar_split());
+            self.sums.insert(entry, std::mem::replace(&mut self.summer, next).finish());
         }
     }
 }
 
-/// Writes the table of contents and the footer, and updates `state` and `written` accordingly. Returns the digest of
-/// the table.
+/// Writes the end of a layer with a table of contents, and updates `state` and `written` accordingly.
 fn write_table(
     layer: &Layer,
-    parts: &[Part],
-    files: &HashMap<usize, [u8; 32]>,
+    contents: Contents<'_>,
     state: &mut StreamState,
     written: &mut Written,
     out: &mut dyn Write,
-) -> Result<[u8; 32], Error> {
-    let table = estargz::table(&layer.plan, parts, files)?;
-    let tar = estargz::tar_end(&table, &layer.plan.metadata);
-    let member = layer.codec.compressor().compress(&tar, &layer.cancel).map_err(Error::Compress)?;
-    let member = member.unwrap_or_default();
-    let footer = estargz::footer(state.size);
-    state.plain.update(&tar);
-    written.uncompressed_size += tar.len() as u64;
-    for bytes in [&member, &footer] {
-        state.blob.update(bytes);
-        state.size += bytes.len() as u64;
-        out.write_all(bytes).map_err(Error::Write)?;
-    }
-    Ok(Sha256::digest(&table).into())
+) -> Result<(), Error> {
+    let end = match layer.codec {
+        Codec::ZstdChunked { level } => zstd_chunked::end(contents, state.size, level),
+        codec => estargz::end(contents, state.size, written.uncompressed_size, |tar| {
+            Ok(codec.compressor().compress(tar, &layer.cancel)?.unwrap_or_default())
+        }),
+    }?;
+    state.plain.update(&end.tar);
+    written.uncompressed_size += end.tar.len() as u64;
+    state.blob.update(&end.blob);
+    state.size += end.blob.len() as u64;
+    written.annotations = end.annotations;
+    out.write_all(&end.blob).map_err(Error::Write)
 }

@@ -1,6 +1,9 @@
 """Shared fixtures: built copies of the example and of the small workspaces."""
 
+import json
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from bazel import CHECKOUT, Spawn, Workspace, copy_workspace
+from bazel import CHECKOUT, TIMEOUT, Spawn, Workspace, copy_workspace
 from layers import Layer
+from machine import base_layer
 from scratch import folder, remove, scratch  # two fixtures, and a function
+from service import constant_part
 
 WORKSPACES = Path(__file__).parent / "workspaces"
 # Their tests run in Bazel.
@@ -76,6 +81,25 @@ def example(make_shared_workspace) -> BuiltWorkspace:
     workspace = make_shared_workspace(EXAMPLE, "web_service")
     workspace.build("//app:all")
     return workspace
+
+
+@pytest.fixture(scope="session")
+def base(example, scratch) -> Layer:
+    """A layer with everything that the image needs from a system: a libc, and other shared libraries."""
+    unpacked = scratch / "unpacked"
+    unpacked.mkdir()
+    for layer in example.layers("//app:layers_tar").values():
+        subprocess.run(["tar", "-xf", layer.path, "-C", unpacked], check=True)
+    layer = Layer(base_layer(unpacked, scratch / "base.tar"))
+    shutil.rmtree(unpacked)
+    return layer
+
+
+@pytest.fixture(scope="session")
+def expected(example) -> dict:
+    """The report of the service outside an image, without the parts that depend on its path."""
+    output = subprocess.check_output([example.folder / "bazel-bin/app/web", "--self-check"], timeout=TIMEOUT)
+    return constant_part(json.loads(output))
 
 
 @dataclass

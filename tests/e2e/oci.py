@@ -14,8 +14,16 @@ CREATED = "1970-01-01T00:00:00Z"
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
-def write_image(folder: Path, layers: Sequence[Layer], config: dict | None = None) -> str:
-    """Writes an image layout with the tag `latest`. Returns its name for container tools."""
+def write_image(
+    folder: Path,
+    layers: Sequence[Layer],
+    config: dict | None = None,
+    annotations: Sequence[dict] | None = None,
+) -> str:
+    """Writes an image layout with the tag `latest`. Returns its name for container tools.
+
+    `annotations` are those of the layers' descriptors.
+    """
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -41,6 +49,8 @@ def write_image(folder: Path, layers: Sequence[Layer], config: dict | None = Non
         "config": put_json(CONFIG, image),
         "layers": [put(layer.media_type, layer.blob) for layer in layers],
     }
+    for descriptor, own in zip(manifest["layers"], annotations or [], strict=bool(annotations)):
+        descriptor["annotations"] = own
     entry = put_json(MANIFEST, manifest)
     entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))

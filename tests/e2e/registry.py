@@ -1,4 +1,4 @@
-"""A container registry on this machine, and what pushes send to it."""
+"""A container registry on this machine, and what pushes send to it and pulls receive."""
 
 import re
 import socket
@@ -26,15 +26,19 @@ UPLOADED = re.compile(r"method=PUT [^\n]*/v2/(\S+)/blobs/uploads/\S*digest=sha25
 
 
 class Registry:
-    """A running registry. Pushes to it go through a proxy that counts their bytes."""
+    """A running registry. Pushes and pulls go through a proxy that counts their bytes."""
 
     def __init__(self, log: Path, proxy: "CountingProxy"):
         self.log, self.proxy = log, proxy
 
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.proxy.port}"
+
     def push(self, image: str, name: str) -> int:
         """Pushes an image layout under a name such as `server:latest`. Returns the number of bytes sent."""
         before = self.proxy.sent
-        target = f"docker://127.0.0.1:{self.proxy.port}/{name}"
+        target = f"docker://{self.address}/{name}"
         command = ["skopeo", "copy", "--insecure-policy", "--quiet", "--dest-tls-verify=false", f"oci:{image}", target]
         process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT)
         assert process.returncode == 0, f"{command}:\n{process.stderr}"
@@ -74,11 +78,12 @@ def _port(process: subprocess.Popen, log: Path) -> int:
 
 
 class CountingProxy:
-    """Forwards connections to a port of this machine, and counts the bytes that clients send."""
+    """Forwards connections to a port of this machine, and counts the bytes that clients send and receive."""
 
     def __init__(self, upstream: int):
         self.upstream = upstream
         self.sent = 0
+        self.received = 0
         self.lock = threading.Lock()
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.server.getsockname()[1]
@@ -94,16 +99,16 @@ class CountingProxy:
             while True:
                 client, _ = self.server.accept()
                 server = socket.create_connection(("127.0.0.1", self.upstream))
-                for source, target, counts in [(client, server, True), (server, client, False)]:
-                    threading.Thread(target=self._forward, args=(source, target, counts), daemon=True).start()
+                for source, target, is_sent in [(client, server, True), (server, client, False)]:
+                    threading.Thread(target=self._forward, args=(source, target, is_sent), daemon=True).start()
 
-    def _forward(self, source: socket.socket, target: socket.socket, counts: bool) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, is_sent: bool) -> None:
         """Forwards one direction of a connection until its end."""
         with suppress(OSError):
             while content := source.recv(1 << 20):
-                if counts:
-                    with self.lock:
-                        self.sent += len(content)
+                with self.lock:
+                    self.sent += len(content) if is_sent else 0
+                    self.received += 0 if is_sent else len(content)
                 target.sendall(content)
         # Ends the other direction as well, in which the peer may be waiting.
         for end in (source, target):

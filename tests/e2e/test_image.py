@@ -1,25 +1,17 @@
 """The example's layers form an image: container tools accept them, and the service starts."""
 
 import json
-import os
-import shutil
-import signal
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
 
 from bazel import TIMEOUT, downloaded_wheels, program
 from containers import Buildah, umoci_unpack
 from layers import Layer
-from machine import MERGED, base_layer, in_root
+from machine import MERGED, in_root
 from oci import write_image
+from service import check_report, free_port, get, running
 
 pytestmark = pytest.mark.usefixtures("as_root")
 
@@ -30,83 +22,6 @@ ROOTS = {
     "//app:layers_tar": "/app/app/web",
     "//app:layers_srv": "/srv/app/web",
 }
-
-# In seconds. On a busy machine, both take much longer than on an idle one.
-STARTS_WITHIN = 600
-ENDS_WITHIN = 60
-
-
-@pytest.fixture(scope="module")
-def base(example, scratch) -> Layer:
-    """A layer with everything that the image needs from a system: a libc, and other shared libraries."""
-    unpacked = scratch / "unpacked"
-    unpacked.mkdir()
-    for layer in example.layers("//app:layers_tar").values():
-        subprocess.run(["tar", "-xf", layer.path, "-C", unpacked], check=True)
-    layer = Layer(base_layer(unpacked, scratch / "base.tar"))
-    shutil.rmtree(unpacked)
-    return layer
-
-
-@pytest.fixture(scope="module")
-def expected(example) -> dict:
-    """The report of the service outside an image, without the parts that depend on its path."""
-    output = subprocess.check_output([example.folder / "bazel-bin/app/web", "--self-check"], timeout=TIMEOUT)
-    return constant_part(json.loads(output))
-
-
-def constant_part(report: dict) -> dict:
-    """Removes the paths of the interpreter and the extensions."""
-    return {key: value for key, value in report.items() if key not in ("interpreter", "extensions")}
-
-
-@contextmanager
-def running(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Popen]:
-    """Runs a command, and terminates it and its children afterwards."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            yield process
-        finally:
-            for sign in signal.SIGTERM, signal.SIGKILL:
-                try:
-                    os.killpg(process.pid, sign)
-                    process.wait(ENDS_WITHIN)
-                except (ProcessLookupError, subprocess.TimeoutExpired):
-                    pass
-            process.wait(ENDS_WITHIN)
-
-
-def get_report(port: int, service: subprocess.Popen, log: Path) -> dict:
-    """Requests the report as soon as the service responds."""
-    deadline = time.monotonic() + STARTS_WITHIN
-    while time.monotonic() < deadline and service.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/report", timeout=STARTS_WITHIN) as answer:
-                return json.load(answer)
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.1)
-    raise AssertionError(f"the service does not answer:\n{log.read_text(errors='replace')}")
-
-
-def free_port() -> int:
-    """A free port."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def check_report(report: dict, expected: dict, service: str) -> None:
-    """Checks that it is correct, and was computed with the interpreter and extensions of the image."""
-    assert constant_part(report) == expected
-    runfiles = f"{service}.runfiles/"
-    for path in report["interpreter"]["executable"], report["interpreter"]["prefix"]:
-        assert path.startswith(runfiles), report["interpreter"]
-    for name, path in report["extensions"].items():
-        assert path.startswith(runfiles), f"{name} is {path}"
-
 
 def image_config(example, target: str) -> dict:
     """The configuration of an image with the layers, for a user that has no name."""
@@ -132,7 +47,7 @@ def test_buildah_takes_the_layers_and_runs_the_entrypoint(target, example, base,
         *["--", *config["Entrypoint"], *config["Cmd"]],
     ]
     with running(buildah.command(*command), log) as process:
-        check_report(get_report(port, process, log), expected, service)
+        check_report(get("report", port, process, log), expected, service)
 
 
 @pytest.mark.parametrize("target", ["//app:layers", "//app:layers_srv"])
@@ -146,7 +61,7 @@ def test_umoci_takes_the_layers_and_the_service_needs_only_libraries(target, exa
     root_folder = PurePosixPath(service).parts[1]
     assert sorted(path.name for path in root.iterdir()) == sorted([root_folder, "usr", *MERGED])
     with running(in_root(root, [service], {"PORT": str(port)}), log) as process:
-        check_report(get_report(port, process, log), expected, service)
+        check_report(get("report", port, process, log), expected, service)
 
 
 @pytest.mark.parametrize("target", ROOTS)

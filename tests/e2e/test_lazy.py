@@ -1,4 +1,4 @@
-"""Layers that can be mounted before they are pulled. tests/program/lazy.rs checks what is in them."""
+"""Layers that can be pulled in part: ordinary readers, and the attribute. tests/program/lazy checks what is in them."""
 
 import gzip
 import json
@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bazel import TIMEOUT, downloaded_wheels, program
+from bazel import TIMEOUT
 from conftest import WORKSPACES, BuiltWorkspace
 from containers import Buildah, umoci_unpack
 from layers import Layer, sha256
 from oci import write_image
-from remote import ALL_REMOTE, server, write_again
 
 TABLE = "stargz.index.json"
 LANDMARK = ".no.prefetch.landmark"
@@ -21,7 +20,7 @@ LANDMARK = ".no.prefetch.landmark"
 @pytest.fixture(scope="module")
 def workspace(make_workspace) -> BuiltWorkspace:
     workspace = make_workspace(WORKSPACES / "wheels", "lazy")
-    workspace.build("//:lazy", "//:given", "//:app", "--output_groups=+descriptors")
+    workspace.build("//:lazy", "//:chunked", "//:given", "--output_groups=+descriptors")
     return workspace
 
 
@@ -49,55 +48,57 @@ def test_tables_list_what_other_layers_contain(workspace) -> None:
         assert listed == {*(entry.path.removeprefix("./").rstrip("/") for entry in other.entries), LANDMARK}
 
 
-@pytest.mark.parametrize("strategy", ["worker", "linux-sandbox", "local"])
-def test_layers_are_the_same_with_every_strategy(strategy, workspace) -> None:
-    before = {file: sha256(file.read_bytes()) for file in workspace.files("//:lazy")}
-    again = write_again(workspace, ["//:lazy"], f"--strategy=PyImageLayer={strategy}")
-    assert {spawn.runner for spawn in again} == {strategy}
-    assert {file: sha256(file.read_bytes()) for file in workspace.files("//:lazy")} == before
+def contents(layer: Layer) -> dict[str, str]:
+    """The digests of the files, without those that belong to the format."""
+    files = {entry.path.removeprefix("./"): entry.sha256 for entry in layer.entries if entry.type == "file"}
+    return {path: digest for path, digest in files.items() if path not in (TABLE, LANDMARK)}
 
 
-def test_layers_are_the_same_remotely(workspace, scratch) -> None:
-    before = {file: sha256(file.read_bytes()) for file in workspace.files("//:lazy")}
-    with server(scratch / "remote_execution_of_lazy_layers") as address:
-        write_again(workspace, ["//:lazy"], f"--remote_executor={address}", *ALL_REMOTE, "--strategy=Action=local")
-    assert {file: sha256(file.read_bytes()) for file in workspace.files("//:lazy")} == before
-
-
-def test_pack_writes_the_same_layers(workspace, folder) -> None:
-    command = [
-        *[program(), "pack", "--binary", workspace.folder / "bazel-bin/app", "--out", folder, "--lazy=estargz"],
-        *["--layer-group=trees=/_main/tree", "--layer-group=other=pip_deps_other/"],
-        *(f"--wheel={wheel}" for wheel in downloaded_wheels(workspace)),
-    ]
-    subprocess.run(command, check=True, timeout=TIMEOUT, stdout=subprocess.DEVNULL)
-    packed = {file.name.partition(".")[0]: sha256(file.read_bytes()) for file in folder.iterdir()}
-    assert packed == {layer: layers.digest for layer, layers in workspace.layers("//:lazy").items()}
+@pytest.mark.parametrize("target", ["//:lazy", "//:chunked"])
+def test_python_tar_and_bsdtar_read_the_layers(target, workspace) -> None:
+    for layer, other in zip(workspace.layers(target).values(), workspace.layers("//:given").values(), strict=True):
+        assert contents(layer) == contents(other)
+        names = {
+            command[0]: subprocess.check_output([*command, "-tf", layer.path], text=True, timeout=TIMEOUT)
+            for command in (["tar"], ["bsdtar"])
+        }
+        assert names["tar"] == names["bsdtar"]
+        assert {name.removeprefix("./") for name in names["tar"].splitlines()} >= contents(layer).keys()
 
 
 @pytest.mark.usefixtures("as_root")
-def test_container_tools_unpack_the_layers(workspace, folder) -> None:
-    image = write_image(folder / "image", list(workspace.layers("//:lazy").values()))
-    root = umoci_unpack(image, folder / "bundle")
-    check_root(root, workspace)
+@pytest.mark.parametrize("target", ["//:lazy", "//:chunked"])
+def test_container_tools_unpack_the_layers(target, workspace, folder) -> None:
+    image = write_image(folder / "image", list(workspace.layers(target).values()))
+    # umoci takes no zstd.
+    if target == "//:lazy":
+        check_root(umoci_unpack(image, folder / "bundle"), workspace)
     buildah = Buildah(folder / "buildah")
     container = buildah.container(image)
     mounted = subprocess.check_output(buildah.command("mount", container), text=True, timeout=TIMEOUT).strip()
     check_root(Path(mounted), workspace)
+    skopeo = ["skopeo", "copy", "--insecure-policy", "--quiet", f"oci:{image}", f"docker-archive:{folder}/archive.tar"]
+    if target == "//:lazy":
+        # It decompresses the layers, and checks their diff IDs.
+        subprocess.run(skopeo, check=True, timeout=TIMEOUT)
 
 
 def check_root(root: Path, workspace: BuiltWorkspace) -> None:
     for layer in workspace.layers("//:given").values():
-        for entry in layer.entries:
-            if entry.type == "file":
-                assert sha256((root / entry.path).read_bytes()) == entry.sha256, entry.path
+        for path, digest in contents(layer).items():
+            assert sha256((root / path).read_bytes()) == digest, path
 
 
-def test_another_codec_is_an_error_at_analysis(workspace) -> None:
+@pytest.mark.parametrize(
+    "target, lazy, needed, given", [("lazy", "estargz", "gzip", "zstd"), ("chunked", "zstd:chunked", "zstd", "gzip")]
+)
+def test_another_codec_is_an_error_at_analysis(target, lazy, needed, given, workspace) -> None:
     build_file = workspace.folder / "BUILD.bazel"
     text = build_file.read_text()
-    build_file.write_text(text.replace('lazy = "estargz",', 'lazy = "estargz",\n    compress = "zstd",'))
-    result = workspace.build("//:lazy", check=False)
+    start, name, rest = text.partition(f'name = "{target}",\n')
+    rest = rest.replace('    compress = "zstd",\n', "", 1) if needed == "zstd" else f'    compress = "zstd",\n{rest}'
+    build_file.write_text(start + name + rest)
+    result = workspace.build(f"//:{target}", check=False)
     build_file.write_text(text)
     assert result.status != 0
-    assert 'lazy is "estargz", which requires compress = "gzip", not "zstd"' in result.log
+    assert f'lazy is "{lazy}", which requires compress = "{needed}", not "{given}"' in result.log

@@ -10,8 +10,11 @@ from conftest import WORKSPACES
 from layers import sha256
 from remote import ALL_REMOTE, run_in_empty_root, server, write_again
 
-# One target per codec.
-EXAMPLE_TARGETS = ["//app:layers", "//app:layers_zstd", "//app:layers_tar"]
+# One target per codec and lazy format.
+EXAMPLE_TARGETS = [
+    *["//app:layers", "//app:layers_zstd", "//app:layers_tar"],
+    *["//app:layers_estargz", "//app:layers_chunked"],
+]
 
 # Workspaces whose binaries have runfiles of every kind, and the targets to build.
 KINDS = {"options": ["//app:root_app"], "runfiles": ["//:all", "//app:all", "//lib/..."]}

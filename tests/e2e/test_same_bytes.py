@@ -8,7 +8,7 @@ from bazel import TIMEOUT, Workspace, downloaded_wheels, program
 from conftest import EXAMPLE
 from layers import sha256
 
-TARGETS = ["//app:layers", "//app:layers_zstd"]
+TARGETS = ["//app:layers", "//app:layers_zstd", "//app:layers_estargz", "//app:layers_chunked"]
 MULTIPLEX_SANDBOXING = ["--worker_sandboxing", "--experimental_worker_multiplex_sandboxing"]
 
 # Neither root nor the user who runs the tests.
@@ -84,14 +84,22 @@ def test_in_a_folder_of_another_name_by_another_user(make_workspace, scratch, re
 
 @pytest.mark.parametrize("jobs", ["1", "7"])
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
-@pytest.mark.parametrize("compress, extension", [("gzip", "gz"), ("zstd", "zst")])
-def test_by_pack(compress, extension, locale, jobs, example, reference, folder) -> None:
+@pytest.mark.parametrize(
+    "target, options",
+    [
+        ("//app:layers", []),
+        ("//app:layers_zstd", ["--compress=zstd"]),
+        ("//app:layers_estargz", ["--lazy=estargz"]),
+        ("//app:layers_chunked", ["--lazy=zstd:chunked", "--compress=zstd"]),
+    ],
+)
+def test_by_pack(target, options, locale, jobs, example, reference, folder) -> None:
     command = [
         *[program(), "pack", "--binary", example.folder / "bazel-bin/app/web", "--out", folder],
-        *["--root=/app", "--layer-group=numpy=pip_deps_numpy.*", f"--compress={compress}", f"--jobs={jobs}"],
+        *["--root=/app", "--layer-group=numpy=pip_deps_numpy.*", f"--jobs={jobs}", *options],
         *[f"--wheel={wheel}" for wheel in downloaded_wheels(example)],
     ]
     subprocess.run(command, check=True, env={"LC_ALL": locale}, timeout=TIMEOUT, stdout=subprocess.DEVNULL)
-    prefix = {"gzip": "layers_", "zstd": "layers_zstd_"}[compress]
+    prefix = target.rpartition(":")[2] + "_"
     packed = {prefix + file.name: sha256(file.read_bytes()) for file in folder.iterdir()}
-    assert packed == {name: digest for name, digest in reference.items() if name.endswith(f".tar.{extension}")}
+    assert packed == {file.name: reference[file.name] for file in example.files(target)}

@@ -1,5 +1,5 @@
-//! Layers that can be mounted before they are pulled: what a reader finds that follows the specification of eStargz
-//! (`estargz.md` of stargz-snapshotter), and what ordinary readers find.
+//! What a reader finds that follows the specification of eStargz (`estargz.md` of stargz-snapshotter), and what ordinary
+//! readers find.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -7,46 +7,11 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::{Image, check_unrepresentable};
 use crate::support::wheel::{self, Member};
-use crate::support::{Manifest, Outputs, Workspace, noise, readers, sha256};
+use crate::support::{Manifest, Outputs, Workspace, readers, sha256};
 
-/// Larger than one part.
-const LARGE: usize = (4 << 20) + 70_000;
-
-/// A layer with entries of every kind.
-struct Image {
-    workspace: Workspace,
-    manifest: Manifest,
-    /// The contents of its files.
-    files: BTreeMap<String, Vec<u8>>,
-}
-
-impl Image {
-    fn new() -> Image {
-        let long = "x".repeat(150);
-        let files: Vec<(&str, Vec<u8>)> = vec![
-            ("app/empty", Vec::new()),
-            ("app/exact", noise(2, 4 << 20)),
-            ("app/large", noise(1, LARGE)),
-            ("app/one", vec![7]),
-            ("app/é ü", b"name".to_vec()),
-            (&long, b"long".to_vec()),
-        ];
-        let (workspace, mut manifest) = (Workspace::new(), Manifest::new());
-        for (number, (name, content)) in files.iter().enumerate() {
-            workspace.write(format!("in/{number}"), content);
-            manifest = manifest.file(name, format!("in/{number}"));
-        }
-        // Equal to an earlier file, so a hard link.
-        let manifest = manifest.file("app/same", "in/2").symlink("app/link", "one").empty("app/nothing");
-        let files = files.into_iter().map(|(name, content)| (format!("./{name}"), content)).collect();
-        Image { workspace, manifest, files }
-    }
-
-    fn outputs(&self, options: &[&str]) -> Outputs {
-        self.workspace.outputs(&self.manifest, &[&["--lazy=estargz"], options].concat())
-    }
-}
+const LAZY: &str = "--lazy=estargz";
 
 /// The table of contents and its offset, found from the footer.
 fn table(layer: &[u8]) -> (Value, Vec<u8>, usize) {
@@ -111,7 +76,7 @@ fn contents(layer: &[u8]) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn files_are_found_by_the_table_of_contents() {
     let image = Image::new();
-    let layer = image.outputs(&[]).layer;
+    let layer = image.outputs(&[LAZY]).layer;
     let mut expected = image.files.clone();
     expected.insert("./.no.prefetch.landmark".into(), vec![0x0f]);
     expected.insert("./app/nothing".into(), Vec::new());
@@ -123,7 +88,7 @@ fn files_are_found_by_the_table_of_contents() {
 #[test]
 fn the_table_has_the_metadata_of_all_entries() {
     let image = Image::new();
-    let options = ["--uid=7", "--gid=8", "--uname=u", "--gname=g", "--mode=0640"];
+    let options = [LAZY, "--uid=7", "--gid=8", "--uname=u", "--gname=g", "--mode=0640"];
     let (table, ..) = table(&image.outputs(&options).layer);
     let entry = |name: &str| {
         let entries = table["entries"].as_array().unwrap();
@@ -149,7 +114,7 @@ fn the_table_has_the_metadata_of_all_entries() {
 #[test]
 fn ordinary_readers_find_the_same_files() {
     let image = Image::new();
-    let layer = image.outputs(&[]).layer;
+    let layer = image.outputs(&[LAZY]).layer;
     image.workspace.write("lazy.tar", readers::decompressed(&layer));
     let plain = image.workspace.members(&image.manifest, &[]);
     let special = ["./.no.prefetch.landmark", readers::TABLE];
@@ -171,7 +136,7 @@ fn ordinary_readers_find_the_same_files() {
 #[test]
 fn the_descriptor_has_the_digest_of_the_table() {
     let image = Image::new();
-    let Outputs { layer, descriptor, listing } = image.outputs(&[]);
+    let Outputs { layer, descriptor, listing } = image.outputs(&[LAZY]);
     let (_, json, _) = table(&layer);
     let tar = readers::decompressed(&layer);
     let expected = json!({
@@ -193,7 +158,7 @@ fn the_descriptor_has_the_digest_of_the_table() {
 #[test]
 fn members_begin_where_the_specification_wants_them() {
     let image = Image::new();
-    let layer = image.outputs(&[]).layer;
+    let layer = image.outputs(&[LAZY]).layer;
     let (table, _, offset) = table(&layer);
     let mut begins = Vec::new();
     let mut rest = &layer[..];
@@ -216,8 +181,8 @@ fn small_files_are_lifted_as_members_of_their_own() {
         Member::new("app/large", &image.files["./app/large"]),
     ];
     image.workspace.write("x.whl", wheel::wheel(&members));
-    let layer = image.outputs(&["--wheel=x.whl"]).layer;
-    assert!(contents(&layer) == contents(&image.outputs(&[]).layer));
+    let layer = image.outputs(&[LAZY, "--wheel=x.whl"]).layer;
+    assert!(contents(&layer) == contents(&image.outputs(&[LAZY]).layer));
     // A file of several parts would be one member, which a reader would have to fetch as a whole.
     let streams = members.map(|member| layer.windows(member.data.len()).any(|window| *window == member.data));
     assert_eq!(streams, [true, false]);
@@ -226,19 +191,15 @@ fn small_files_are_lifted_as_members_of_their_own() {
 #[test]
 fn a_layer_without_files_has_a_table_too() {
     let workspace = Workspace::new();
-    let layer = workspace.outputs(&Manifest::new(), &["--lazy=estargz"]).layer;
+    let layer = workspace.outputs(&Manifest::new(), &[LAZY]).layer;
     assert_eq!(contents(&layer).keys().collect::<Vec<_>>(), ["./.no.prefetch.landmark"]);
 }
 
 #[test]
 fn what_the_format_cannot_represent_is_an_error() {
-    let workspace = Workspace::new();
-    workspace.write(b"in/caf\xe9", "name");
-    let manifest = Manifest::new().file(b"app/caf\xe9", b"in/caf\xe9");
-    let message = workspace.error(&manifest, &["--lazy=estargz"]);
-    assert!(message.contains("./app/caf\\xe9: the table of contents of eStargz is JSON"), "{message}");
+    check_unrepresentable(&[LAZY]);
     for codec in ["zstd", "none"] {
-        let message = workspace.error(&Manifest::new(), &["--lazy=estargz", &format!("--compress={codec}")]);
+        let message = Workspace::new().error(&Manifest::new(), &[LAZY, &format!("--compress={codec}")]);
         assert!(
             message.contains(&format!("lazy estargz requires compression gzip, not {codec}")),
             "{message}"
