@@ -12,9 +12,12 @@ from pylayer_bench.manifests import layer_manifest
 from pylayer_bench.worker import work_request
 
 
-def layer_settings(codec: str = "gzip", level: int | None = None, *, dedupe: bool = True) -> str:
+def layer_settings(
+    codec: str = "gzip", level: int | None = None, *, dedupe: bool = True, lazy: str | None = None
+) -> str:
     """The settings file of a layer with all files."""
-    return json.dumps({"compress": codec, "level": level, "dedupe": dedupe})
+    settings = {"compress": codec, "level": level, "dedupe": dedupe}
+    return json.dumps(settings | ({"lazy": lazy} if lazy else {}))
 
 
 def layer_arguments(settings: str, manifest: str, output: str) -> list[str]:

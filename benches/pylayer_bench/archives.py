@@ -6,6 +6,8 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+# Files that eStargz adds.
+OF_THE_FORMAT = (".no.prefetch.landmark", "stargz.index.json")
 READERS = {".gz": ["gzip", "-dc"], ".zst": ["zstd", "-dc"], ".tar": ["cat"]}
 
 
@@ -20,4 +22,4 @@ def members(layer: Path) -> dict[str, str]:
             else:
                 what = f"-> {member.linkname}" if member.issym() else "folder"
             found[member.name.removeprefix("./")] = what
-    return found
+    return {name: what for name, what in found.items() if name not in OF_THE_FORMAT}

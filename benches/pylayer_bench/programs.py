@@ -20,10 +20,12 @@ GZIP_DIGESTS = "sha256sum $OUT/layer.tar.gz && gzip -dc $OUT/layer.tar.gz | sha2
 ZSTD_DIGESTS = "sha256sum $OUT/layer.tar.zst && zstd -dc $OUT/layer.tar.zst | sha256sum"
 
 
-def pylayer(codec: str, level: int | None = None, *, dedupe: bool = False, wheels: bool = False) -> str:
+def pylayer(
+    codec: str, level: int | None = None, *, dedupe: bool = False, wheels: bool = False, lazy: str | None = None
+) -> str:
     """An action, as started by a remote executor, and its settings file."""
     output = {"gzip": "layer.tar.gz", "zstd": "layer.tar.zst", "none": "layer.tar"}[codec]
-    settings = f"echo '{layer_settings(codec, level, dedupe=dedupe)}' > settings.json"
+    settings = f"echo '{layer_settings(codec, level, dedupe=dedupe, lazy=lazy)}' > settings.json"
     arguments = " ".join(layer_arguments("settings.json", "manifest", output))
     return f"cd $EXECROOT && {settings} && $PYLAYER {arguments}{' @wheels' if wheels else ''}"
 
@@ -45,6 +47,16 @@ COMMANDS = {
     "GNU tar + pigz, gzip 6": f"{GNU_TAR} | pigz -6 -p $JOBS > $OUT/layer.tar.gz",
     "GNU tar + zstd -T0, zstd 3": f"{GNU_TAR} | zstd -q -T0 -3 > $OUT/layer.tar.zst",
     "Python tarfile, gzip 6": "python3 benches/tarfile_layer.py $MANIFEST $OUT/layer.tar.gz",
+}
+
+# Layers that can be pulled in part, each after the one that it is compared with.
+LAZY_COMMANDS = {
+    "gzip 6": pylayer("gzip", 6),
+    "gzip 6, estargz": pylayer("gzip", 6, lazy="estargz"),
+    "gzip 6, wheels": pylayer("gzip", 6, wheels=True),
+    "gzip 6, wheels, estargz": pylayer("gzip", 6, wheels=True, lazy="estargz"),
+    "zstd 3": pylayer("zstd", 3),
+    "zstd 3, zstd:chunked": pylayer("zstd", 3, lazy="zstd:chunked"),
 }
 
 # The baselines of each codec, without and with digests.

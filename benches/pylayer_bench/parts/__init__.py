@@ -6,6 +6,7 @@ from pylayer_bench.parts import (
     incremental,
     inner,
     launch,
+    lazy,
     many_images,
     push,
     python_analysis,
@@ -17,6 +18,7 @@ from pylayer_bench.parts import (
 
 PARTS = {
     "cold": cold,
+    "lazy": lazy,
     "incremental": incremental,
     "scaling": scaling,
     "startup": startup,

@@ -48,6 +48,18 @@ def cold_table(results: Results) -> str:
     return markdown(head, body) + commands(results.rows("cold"))
 
 
+def lazy_table(results: Results) -> str:
+    body = []
+    for row in results.rows("lazy"):
+        name, _, lazy = row.name.rpartition(", ")
+        ordinary = results.row("lazy", name) if lazy in ("estargz", "zstd:chunked") else None
+        cost = [seconds(row.median()), spread(row.wall), seconds(row.median("cpu")), mib(row.median("rss"))]
+        time = times(ordinary and row.median() / ordinary.median())
+        body.append([row.name, *cost, time, f"{row.size:,}", percent(ordinary and row.size / ordinary.size - 1)])
+    head = ["", "wall", "min … max", "CPU", "peak memory", "time relative to an ordinary layer", "bytes", "size"]
+    return markdown(head, body) + commands(results.rows("lazy"))
+
+
 def incremental_table(results: Results) -> str:
     body = []
     baseline = results.median("cold", BASELINES["gzip"])
@@ -178,6 +190,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "targets": targets_table,
     "machine": machine_table,
     "cold": cold_table,
+    "lazy": lazy_table,
     "incremental": incremental_table,
     "files": lambda results: scaling_table(results, "files", "files", lambda row: f"{row.files:,}"),
     "bytes": lambda results: scaling_table(results, "bytes", "bytes", lambda row: amount(row.bytes)),
