@@ -20,7 +20,7 @@ pub struct Descriptor {
     pub size: u64,
     /// Digest of the uncompressed tar, in the same form.
     pub diff_id: String,
-    /// By which readers find and verify the table of contents of a [lazy](crate::toc) layer. Not written if empty.
+    /// For readers that find and verify the table of contents of a [lazy](crate::toc) layer. Not written if empty.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<&'static str, String>,
     /// What the configuration's history says about the layer. Not written if empty.

@@ -82,7 +82,7 @@ pub struct End {
     pub tar: Vec<u8>,
     /// The rest of the layer.
     pub blob: Vec<u8>,
-    /// By which readers find and verify the table. They belong into the layer's descriptor.
+    /// For the layer's descriptor. Readers find and verify the table by them.
     pub annotations: BTreeMap<&'static str, String>,
 }
 
@@ -182,36 +182,12 @@ impl<'a> Contents<'a> {
         let mut entries = Vec::with_capacity(self.plan.entries.len());
         for (entry, parts) in self.parts_of_entries() {
             let mut row = row(entry, &self.plan.metadata, &time, dialect)?;
-            let (Some(sums), [first, others @ ..]) = (self.sums(parts), parts) else {
-                entries.push(row);
-                continue;
-            };
-            row.digest = sha256(&sums.sha256);
-            let name = row.name;
-            let end = others.last().unwrap_or(first).place.end;
-            for (number, part) in parts.iter().enumerate() {
-                let is_last = number == others.len();
-                let mut row = match number {
-                    0 => std::mem::take(&mut row),
-                    _ => Entry { name, kind: "chunk", ..Entry::default() },
-                };
-                row.offset = part.place.start;
-                match dialect {
-                    Dialect::Estargz => {
-                        row.chunk_size = if is_last { 0 } else { part.length };
-                        row.chunk_digest = sha256(&part.sums.sha256);
-                    }
-                    Dialect::ZstdChunked => {
-                        row.end_offset = if is_last || number == 0 { end } else { 0 };
-                        if !others.is_empty() {
-                            row.chunk_size = part.length;
-                            row.chunk_digest = sha256(&part.sums.sha256);
-                        }
-                    }
-                }
-                row.chunk_offset = part.offset;
-                entries.push(row);
-            }
+            row.digest = self.sums(parts).map_or(String::new(), |sums| sha256(&sums.sha256));
+            let (name, start) = (row.name, entries.len());
+            entries.push(row);
+            let others = parts.iter().skip(1);
+            entries.extend(others.map(|_| Entry { name, kind: "chunk", ..Entry::default() }));
+            set_parts(&mut entries[start..], parts, dialect);
         }
         Ok(Table { version: 1, entries, tar_split_digest: None })
     }
@@ -247,6 +223,26 @@ fn row<'a>(
         group_name,
         ..Entry::default()
     })
+}
+
+/// Sets the fields about `parts` in the rows of a file: the row of the entry, and one for each part but the first.
+fn set_parts(rows: &mut [Entry<'_>], parts: &[Part], dialect: Dialect) {
+    for (row, part) in rows.iter_mut().zip(parts) {
+        row.offset = part.place.start;
+        row.chunk_offset = part.offset;
+        if dialect == Dialect::Estargz || parts.len() > 1 {
+            row.chunk_size = part.length;
+            row.chunk_digest = sha256(&part.sums.sha256);
+        }
+    }
+    let ([.., last], Some(part)) = (&mut *rows, parts.last()) else { return };
+    match dialect {
+        Dialect::Estargz => last.chunk_size = 0,
+        Dialect::ZstdChunked => {
+            last.end_offset = part.place.end;
+            rows[0].end_offset = part.place.end;
+        }
+    }
 }
 
 /// The time of entries in the form of RFC 3339, which ends with the year 9999.

@@ -91,7 +91,7 @@ pub struct Written {
     pub uncompressed_size: u64,
     /// The entry number and processor of each ELF image.
     pub machines: Vec<(usize, u16)>,
-    /// By which readers find and verify the table of contents, if the layer has one.
+    /// The annotations by which readers find and verify the table of contents, if the layer has one.
     pub annotations: BTreeMap<&'static str, String>,
     /// Uncompressed bytes that were lifted from wheels, other than those from a cache.
     pub lifted: u64,

@@ -5,6 +5,8 @@ mod zstd_chunked;
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use crate::support::{Manifest, Outputs, Workspace, noise};
 
 /// Larger than one part.
@@ -42,6 +44,25 @@ impl Image {
 
     fn outputs(&self, options: &[&str]) -> Outputs {
         self.workspace.outputs(&self.manifest, options)
+    }
+}
+
+const METADATA: [&str; 5] = ["--uid=7", "--gid=8", "--uname=u", "--gname=g", "--mode=0640"];
+
+/// Checks the rows of a table of contents of an [`Image`] with [`METADATA`], which have the `common` fields.
+fn check_metadata(rows: &[Value], common: &Value) {
+    for fields in [
+        json!({"name": "./app/", "type": "dir", "mode": 0o755}),
+        json!({"name": "./app/link", "type": "symlink", "linkName": "one", "mode": 0o777}),
+        json!({"name": "./app/same", "type": "hardlink", "linkName": "./app/large", "mode": 0o640}),
+        json!({"name": "./app/nothing", "type": "reg", "mode": 0o640}),
+    ] {
+        let found = rows.iter().find(|row| row["name"] == fields["name"]).unwrap();
+        let mut expected = json!({"modtime": "2023-01-01T08:00:00Z"});
+        for fields in [common, &fields] {
+            expected.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        }
+        assert_eq!(*found, expected);
     }
 }
 
