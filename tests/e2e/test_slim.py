@@ -11,7 +11,7 @@ from containers import umoci_unpack
 from layers import Layer
 from machine import base_layer, in_root
 from oci import write_image
-from test_image import check_report, constant_part, free_port, get_report, running
+from service import check_report, constant_part, free_port, get, running
 from test_runfiles import plain
 
 # Constants → the files that they exclude from the interpreter, relative to its folder.
@@ -151,7 +151,7 @@ def test_the_service_starts_from_slim_layers(slimmed, folder) -> None:
 
     port, log = free_port(), folder / "log"
     with running(in_root(root, [SERVICE], {"PORT": str(port)}), log) as process:
-        check_report(get_report(port, process, log), constant_part(json.loads(output)), SERVICE)
+        check_report(get("report", port, process, log), constant_part(json.loads(output)), SERVICE)
 
 
 def test_without_the_interpreter_the_other_layers_are_the_same(slimmed) -> None:

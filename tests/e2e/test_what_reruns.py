@@ -117,8 +117,8 @@ def test_another_compression_of_one_target_writes_its_layers_only(workspace) -> 
     build_file = workspace.folder / "app" / "BUILD.bazel"
     edit(
         build_file,
-        '    compress = "zstd",',
-        '    compress = "zstd",\n    tar_args = ["--options", "zstd:compression-level=1"],',
+        'name = "layers_zstd",\n',
+        'name = "layers_zstd",\n    tar_args = ["--options", "zstd:compression-level=1"],',
     )
     written = runners(workspace.spawns(*TARGETS))
     assert written == {name: "worker" for name in ALL if name.endswith(".zst")}
