@@ -82,7 +82,7 @@ pub struct End {
     pub tar: Vec<u8>,
     /// The rest of the layer.
     pub blob: Vec<u8>,
-    /// For the layer's descriptor. Readers find and verify the table by them.
+    /// Annotations of the layer's descriptor, by which readers find and verify the table.
     pub annotations: BTreeMap<&'static str, String>,
 }
 

@@ -54,6 +54,7 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
+
 def constant_part(report: dict) -> dict:
     """Removes the paths of the interpreter and the extensions."""
     return {key: value for key, value in report.items() if key not in ("interpreter", "extensions")}

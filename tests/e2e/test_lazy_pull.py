@@ -68,7 +68,7 @@ def overlay(layers: Sequence[Path], folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def mounted(image: str, folder: Path) -> Iterator[list[Path]]:
-    """Mounts the layers of an image in a registry by stargz-snapshotter."""
+    """Mounts the layers of an image in a registry with stargz-snapshotter."""
     command = [CHECKOUT / "tools/stargz", image, folder]
     with (folder.parent / "stargz.log").open("w+") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
