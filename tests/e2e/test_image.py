@@ -66,6 +66,7 @@ def test_umoci_takes_the_layers_and_the_service_needs_only_libraries(target, exa
 
 @pytest.mark.parametrize("target", ROOTS)
 def test_descriptors_say_what_the_layers_are(target, example) -> None:
+    example.build(target, "--output_groups=+descriptors")
     layers = example.layers(target).values()
     descriptors = example.files(target, "--output_groups=descriptors")
     assert [json.loads(file.read_text()) for file in descriptors] == [descriptor(layer) for layer in layers]
