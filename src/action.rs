@@ -28,6 +28,7 @@ use crate::layer::Image;
 use crate::manifest::Manifest;
 use crate::output::{self, Output};
 use crate::pipeline::{Pool, Times};
+use crate::prefetch::Prefetch;
 use crate::repo_mapping;
 use crate::report;
 use crate::request::{
@@ -121,6 +122,7 @@ impl Engine {
             groups,
             manifest: manifest_path,
             wheels,
+            prefetch,
             output,
             descriptor,
             listing,
@@ -136,7 +138,12 @@ impl Engine {
             .flatten()
             .map(PathBuf::as_path)
             .collect();
-        let read = flagfiles.iter().chain([&manifest_path, &settings]).chain(&groups).chain(&wheels);
+        let read = flagfiles
+            .iter()
+            .chain([&manifest_path, &settings])
+            .chain(&groups)
+            .chain(&wheels)
+            .chain(&prefetch);
         let read = read.map(PathBuf::as_path);
         check_outputs(&outputs, read.chain(manifest.sources()))?;
         let settings: Settings = read_settings(&settings, inputs)?;
@@ -153,7 +160,8 @@ impl Engine {
                 show(known.as_bytes())
             );
         }
-        let image = Image::new(settings, compiled)?;
+        let prefetch = prefetch.map(|path| read_prefetch(&path, inputs)).transpose()?;
+        let image = Image::new(settings, compiled, prefetch)?;
         let entries = image.entries(&manifest, inputs, |name| is_whole_manifest || name == layer)?;
         let wheels = if image.codec.lifts() { wheels } else { Vec::new() };
         let wheels = debug_span!("wheels").in_scope(|| Wheels::open(&wheels, inputs, &self.wheels))?;
@@ -162,7 +170,7 @@ impl Engine {
             wheels.warning().into_iter().chain(planned.warnings(&layer)).collect();
         // The rule detects an empty manifest at analysis, and another action warns about it. An empty
         // default group is not a mistake: a tree might have contained files for it.
-        if !planned.plan.holds_files() && !manifest.entries.is_empty() {
+        if planned.plan.file_count() == 0 && !manifest.entries.is_empty() {
             warnings.extend(warnings::empty_layer(&layer, &groups.layer_groups));
         }
         let planning = start.elapsed();
@@ -313,6 +321,12 @@ fn read_listings(listings: Vec<(String, PathBuf)>, inputs: Inputs) -> Result<Vec
 fn read_settings<T: DeserializeOwned>(path: &Path, inputs: Inputs) -> Result<T> {
     let (content, _) = inputs.read(path)?;
     Ok(settings::parse(path, &content)?)
+}
+
+/// Reads the list of files that come first, at an exec path.
+fn read_prefetch(path: &Path, inputs: Inputs) -> Result<Prefetch> {
+    let (text, _) = inputs.read(path)?;
+    Prefetch::parse(&text).map_err(|error| anyhow!("{}: {error}", show_path(path)))
 }
 
 impl Handler for Engine {

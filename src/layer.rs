@@ -17,10 +17,22 @@ use crate::manifest::Manifest;
 use crate::output::{self, Output};
 use crate::pipeline::{self, Pool, Written};
 use crate::plan::{self, ExcludedLink, LayerPlan};
+use crate::prefetch::{self, Prefetch};
 use crate::settings::Settings;
 use crate::warnings;
 use crate::wheel::Wheels;
 use bazel_worker::Cancel;
+
+/// Settings that cannot be combined, or that do not exist.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Codec(#[from] codec::Error),
+    #[error(
+        "prefetch requires lazy = \"estargz\": files of other layers are not fetched at once; set it, or remove prefetch"
+    )]
+    Prefetch,
+}
 
 /// What all layers of an image share.
 pub struct Image {
@@ -29,13 +41,22 @@ pub struct Image {
     pub groups: Arc<LayerGroups>,
     /// The codec of `settings`.
     pub codec: Codec,
+    /// The files that come first. Empty unless layers have a landmark.
+    prefetch: Prefetch,
 }
 
 impl Image {
     /// An image with these settings.
-    pub fn new(settings: Settings, groups: Arc<LayerGroups>) -> Result<Image, codec::Error> {
+    pub fn new(
+        settings: Settings,
+        groups: Arc<LayerGroups>,
+        prefetch: Option<Prefetch>,
+    ) -> Result<Image, Error> {
         let codec = settings.codec()?;
-        Ok(Image { settings, groups, codec })
+        if prefetch.is_some() && !codec.has_landmark() {
+            return Err(Error::Prefetch);
+        }
+        Ok(Image { settings, groups, codec, prefetch: prefetch.unwrap_or_default() })
     }
 
     /// The entries of `manifest` in the layers that `is_wanted` selects, sorted by path.
@@ -59,7 +80,7 @@ impl Image {
         let excluded_links = plan::take_excluded_links(&mut entries, &self.groups, cancel)?;
         let mut plan = debug_span!("plan").in_scope(|| plan::plan(entries, &self.settings, cancel))?;
         if self.codec.has_landmark() {
-            plan.add_landmark();
+            prefetch::arrange(&mut plan, &self.prefetch);
         }
         if self.codec.lifts() {
             plan.lift_from(wheels);

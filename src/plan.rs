@@ -50,8 +50,6 @@ const MAX_NAMES: u32 = 32_000;
 
 /// The content of landmarks.
 pub const LANDMARK: u8 = 0x0f;
-/// The name of the landmark in a layer of which nothing is to be read ahead.
-const NO_PREFETCH: &str = "./.no.prefetch.landmark";
 
 const DIRECTORY_MODE: u32 = 0o755;
 /// Linux ignores the mode of a symlink and always reports this one.
@@ -88,13 +86,6 @@ pub struct LayerPlan {
 }
 
 impl LayerPlan {
-    /// Adds the entry that tells readers that nothing is to be read ahead (eStargz, "Prioritized Files and Landmark
-    /// Files").
-    pub fn add_landmark(&mut self) {
-        let mode = self.metadata.mode.of_data();
-        self.entries.insert(0, TarEntry { name: NO_PREFETCH.into(), mode, body: Body::Landmark });
-    }
-
     /// Has the contents of files that are in `wheels` lifted from there.
     pub fn lift_from(&mut self, wheels: &Wheels) {
         let entries = self.entries.iter().enumerate();
@@ -105,9 +96,9 @@ impl LayerPlan {
         self.streams = streams.collect();
     }
 
-    /// Whether any entry is not a directory.
-    pub fn holds_files(&self) -> bool {
-        self.entries.iter().any(|entry| entry.body != Body::Directory)
+    /// The number of entries that are neither directories nor landmarks.
+    pub fn file_count(&self) -> usize {
+        self.entries.iter().filter(|entry| !matches!(entry.body, Body::Directory | Body::Landmark)).count()
     }
 }
 
@@ -521,7 +512,7 @@ mod tests {
             let mut with_files = planned(vec![file], root, &Cancel::new()).unwrap();
             with_files.entries.pop();
             assert_eq!(planned(Vec::new(), root, &Cancel::new()).unwrap(), with_files, "{root}");
-            assert!(!with_files.holds_files());
+            assert_eq!(with_files.file_count(), 0);
         }
     }
 

@@ -37,6 +37,8 @@ pub struct LayerRequest {
     pub manifest: PathBuf,
     /// Exec paths of wheels from which files may be lifted, in order of preference.
     pub wheels: Vec<PathBuf>,
+    /// Exec path of the list of files that come first.
+    pub prefetch: Option<PathBuf>,
     /// Exec path of the layer.
     pub output: PathBuf,
     /// Exec path of the OCI descriptor.
@@ -213,6 +215,7 @@ impl ActionRequest {
                 groups: options.optional_input("groups")?,
                 manifest: manifests.pop().ok_or(Error::Missing("manifest"))?,
                 wheels: std::mem::take(&mut wheels),
+                prefetch: options.optional_input("prefetch")?,
                 output: options.output("output")?.ok_or(Error::Missing("output"))?,
                 descriptor: options.output("descriptor")?,
                 listing: options.output("listing")?,
@@ -342,6 +345,7 @@ mod tests {
             groups: None,
             manifest: "m".into(),
             wheels: vec!["w.whl".into(), "v.whl".into()],
+            prefetch: Some("p.txt".into()),
             output: "o".into(),
             descriptor: Some("d.json".into()),
             listing: None,
@@ -353,11 +357,13 @@ mod tests {
             "--created_by=bazel build //app",
             "--wheel=w.whl",
             "--wheel=v.whl",
+            "--prefetch=p.txt",
         ];
         assert_eq!(parse(&LAYER, &more), Ok(ActionRequest::Layer(layer.clone())));
         let layer = LayerRequest {
             groups: Some("g".into()),
             wheels: Vec::new(),
+            prefetch: None,
             descriptor: None,
             metadata: None,
             ..layer

@@ -90,6 +90,8 @@ def write_layer(ctx, settings, image, groups, layer, members, wheels):
     args.add_all(decides, format_each = "--groups=%s")
     args.add(manifest, format = "--manifest=%s")
     args.add_all(wheels, format_each = "--wheel=%s")
+    prefetch = [settings.prefetch] if settings.prefetch else []
+    args.add_all(prefetch, format_each = "--prefetch=%s")
     args.add(output, format = "--output=%s")
     args.add(descriptor, format = "--descriptor=%s")
     args.add(listing, format = "--listing=%s")
@@ -97,7 +99,7 @@ def write_layer(ctx, settings, image, groups, layer, members, wheels):
     run_program(
         ctx,
         args,
-        inputs = members.files + members.inputs + [manifest, image] + decides + wheels,
+        inputs = members.files + members.inputs + [manifest, image] + decides + wheels + prefetch,
         outputs = [output, descriptor, listing] + metadata,
         mnemonic = LAYER_MNEMONIC,
         progress_message = "Writing image layer %{output}",

@@ -19,6 +19,20 @@ def config_group(part):
     """
     return "." + part
 
+def command_of(binary):
+    """The arguments and the environment of a binary's target.
+
+    Args:
+        binary: the target.
+
+    Returns:
+        A list of strings, and a dict from names to values of variables.
+    """
+    if PyBinaryInfo in binary:
+        return binary[PyBinaryInfo].args, binary[PyBinaryInfo].env
+    variables = binary[RunEnvironmentInfo].environment if RunEnvironmentInfo in binary else {}
+    return [], {name: value for name, value in variables.items() if name not in _OF_BUILDS}
+
 def write_image_config(ctx, binary, runfiles):
     """Declares the actions that write the configuration.
 
@@ -32,12 +46,7 @@ def write_image_config(ctx, binary, runfiles):
         files: `config` is JSON with everything. The others have a line for each value, as `oci_image` of rules_oci
         takes them, or are `None` if a value contains a line break.
     """
-    if PyBinaryInfo in binary:
-        cmd, env = binary[PyBinaryInfo].args, binary[PyBinaryInfo].env
-    else:
-        cmd = []
-        variables = binary[RunEnvironmentInfo].environment if RunEnvironmentInfo in binary else {}
-        env = {name: value for name, value in variables.items() if name not in _OF_BUILDS}
+    cmd, env = command_of(binary)
     config = {
         "entrypoint": ["/" + runfiles.executables[0]],
         "cmd": cmd,

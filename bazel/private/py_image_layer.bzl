@@ -18,6 +18,7 @@ load(":layers_info.bzl", "PyImageLayersInfo")
 load(":partition.bzl", "NO_LAYER", "layers_of_group", "partition")
 load(":platform_transition.bzl", "platform_transition")
 load(":py_binary_info.bzl", "PyBinaryInfo")
+load(":record.bzl", "record_command")
 load(":report.bzl", "report_command", "write_report")
 load(":rules_img.bzl", "rules_img_providers")
 load(":runfiles.bzl", "image_runfiles")
@@ -73,14 +74,15 @@ def py_image_layer(
         validation_exceptions = None,
         wheels = None,
         lazy = None,
+        prefetch = None,
         compute_unused_inputs = None,  # buildifier: disable=unused-variable
         **kwargs):
     """Packs Python binaries and their runfiles into container image layers, one per layer group.
 
     Creates `{name}`, which builds all layers and has an output group for each group, and `{name}_{group}`
-    for the layers of each group. `bazel run` of `{name}.report` writes a page about the image, and that of
-    `{name}.tune` proposes how to divide packages among layers. A binary becomes `{root}/{package}/{binary}`, with its runfiles next to it or in
-    `runfiles_root`.
+    for the layers of each group. `bazel run` of `{name}.report` writes a page about the image, that of `{name}.tune`
+    proposes how to divide packages among layers, and that of `{name}.record` lists what the binary reads when it starts.
+    A binary becomes `{root}/{package}/{binary}`, with its runfiles next to it or in `runfiles_root`.
 
     A file belongs to the first group whose pattern matches anywhere in its image path, such as
     `./app/server/server.runfiles/pip_deps_numpy/site-packages/numpy/__init__.py`. Groups are tried in
@@ -145,6 +147,10 @@ def py_image_layer(
         lazy: `estargz` makes gzip layers that stargz-snapshotter of containerd can mount before they are pulled.
             `zstd:chunked`, with `compress = "zstd"`, makes layers of which podman and CRI-O fetch only the files that they
             do not have. All other tools read them as usual. They are larger by some percent.
+        prefetch: A file with the ends of paths, one per line, which `bazel run {name}.record -- --out FILE` writes: what the
+            binary reads when it starts. With `lazy = "estargz"`, layers begin with these files, and stargz-snapshotter fetches
+            them at once before it starts the container. Files of more than 4 MiB stay where they are, because it fetches
+            only parts of them.
         compute_unused_inputs: Ignored: the inputs of a layer are always its own files only.
         **kwargs: Attributes of all targets, such as `visibility`, `testonly` and `tags`. Those that
             determine where actions run, such as `exec_properties`, are set on `{name}` only.
@@ -177,9 +183,10 @@ def py_image_layer(
     dropped = [group_name for group_name, pattern in layer_groups.items() if pattern == None]
     layers = [layer for layer in image_order([group_name for group_name, _ in groups]) if layer not in dropped]
 
+    binary = binary if py_binary == None else py_binary
     _py_image_layer(
         name = name,
-        binary = binary if py_binary == None else py_binary,
+        binary = binary,
         binaries = binaries,
         root = root,
         runfiles_root = runfiles_root,
@@ -197,6 +204,7 @@ def py_image_layer(
         validation_exceptions = validation_exceptions,
         wheels = wheels,
         lazy = lazy,
+        prefetch = prefetch,
         **(_number("owner", owner) | _number("group", group) | _number("mtime", mtime) | _split(where, split) | kwargs)
     )
     common = {key: value for key, value in kwargs.items() if key not in _ATTRIBUTES_OF_ACTIONS}
@@ -221,6 +229,13 @@ def py_image_layer(
             layers = name,
             **(common | {"tags": (common.get("tags") or []) + ["manual"]})
         )
+    record_command(
+        name = name + ".record",
+        binary = binary,
+        binaries = binaries,
+        platform = platform,
+        **(common | {"tags": (common.get("tags") or []) + ["manual"]})
+    )
     return ["{}_{}".format(name, layer) for layer in layers]
 
 def _join(patterns):
@@ -492,6 +507,7 @@ def _settings(ctx):
         mode = mode or None,
         dedupe = ctx.attr.dedupe,
         lazy = _lazy(ctx),
+        prefetch = _prefetch(ctx),
     )
 
 def _lazy(ctx):
@@ -500,6 +516,12 @@ def _lazy(ctx):
     if lazy and compress != _LAZY_CODECS[lazy]:
         fail("lazy is {}, which requires compress = {}, not {}".format(repr(lazy), repr(_LAZY_CODECS[lazy]), repr(compress)))
     return lazy or None
+
+def _prefetch(ctx):
+    """The file of the attribute `prefetch`, or `None`."""
+    if ctx.file.prefetch and ctx.attr.lazy != "estargz":
+        fail("prefetch requires lazy = \"estargz\": files of other layers are not fetched at once")
+    return ctx.file.prefetch
 
 def _directory(attribute, value):
     """Checks a directory of the image, and removes slashes at both ends."""
@@ -568,6 +590,10 @@ _py_image_layer = rule(
         "lazy": attr.string(
             doc = "Format of layers that can be pulled in part.",
             values = [""] + _LAZY_CODECS.keys(),
+        ),
+        "prefetch": attr.label(
+            doc = "List of the files that the binary reads when it starts.",
+            allow_single_file = True,
         ),
         "platform": attr.label(doc = "Platform to build the binary for."),
         "owner": attr.string(doc = "User ID of every entry."),

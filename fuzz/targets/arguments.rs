@@ -73,7 +73,8 @@ impl Written {
     }
 
     fn layer(&mut self, request: &LayerRequest) {
-        let LayerRequest { layer, settings, groups, manifest, wheels, output, descriptor, listing, metadata } = request;
+        let LayerRequest { layer, settings, groups, manifest, wheels, prefetch, output, descriptor, listing, metadata } =
+            request;
         self.argument("layer", layer);
         self.path("settings", settings);
         if let Some(groups) = groups {
@@ -82,6 +83,9 @@ impl Written {
         self.path("manifest", manifest);
         for wheel in wheels {
             self.path("wheel", wheel);
+        }
+        if let Some(prefetch) = prefetch {
+            self.path("prefetch", prefetch);
         }
         self.path("output", output);
         if let Some(descriptor) = descriptor {

@@ -1,4 +1,4 @@
-//! The commands that read images: what people and scripts ask about layers that exist.
+//! The commands about images: what people and scripts ask about layers that exist, or that are to be made.
 //!
 //! | command | from → to |
 //! |---|---|
@@ -7,15 +7,21 @@
 //! | `explain` | an image and a path → why the path is in its layer |
 //! | `report` | an image → a page |
 //! | `tune` | a report → an edited BUILD file |
+//! | `record` | a binary → a list of the files that it reads when it starts |
+//! | `opened` | files → which of them are opened, in order |
 
 mod diff;
 mod explain;
 mod inspect;
+#[cfg(target_os = "linux")]
+mod opened;
+#[cfg(target_os = "linux")]
+mod record;
 mod report;
 mod tune;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +31,7 @@ use indicatif::ProgressBar;
 use crate::archive::{Source, Watch};
 use crate::components;
 use crate::contents::ImageContents;
+use crate::output::Output;
 use crate::pack::progress_bar;
 use crate::show::{show, show_path};
 use bazel_worker::Cancel;
@@ -45,6 +52,9 @@ pub enum Command {
     Report(report::Options),
     /// Propose how to divide the packages of an image among layers.
     Tune(tune::Options),
+    /// Run a binary, and list the files that it reads when it starts.
+    #[cfg(target_os = "linux")]
+    Record(record::Options),
 }
 
 /// Which image of a file or directory with several to read.
@@ -89,6 +99,8 @@ impl Command {
             Command::Explain(options) => explain::run(options, terminal, cancel),
             Command::Report(options) => report::run(options, terminal, cancel),
             Command::Tune(options) => tune::run(options),
+            #[cfg(target_os = "linux")]
+            Command::Record(options) => record::run(options, cancel),
         }
     }
 }
@@ -103,12 +115,14 @@ pub fn enter_working_directory() -> Result<()> {
     std::env::set_current_dir(&directory).with_context(|| show_path(&directory))
 }
 
-/// Runs the command of a target for `bazel run`: `layers.report` or `layers.tune`. Its name and files are
-/// in the environment, its options in `arguments`.
+/// Runs the command of a target for `bazel run`: `layers.report`, `layers.tune` or `layers.record`. Its name and
+/// files are in the environment, its options in `arguments`.
 pub fn run_target(name: &str, arguments: &[OsString]) -> Result<Printed> {
     match name {
         "report" => report::run_target(arguments),
         "tune" => tune::run_target(arguments),
+        #[cfg(target_os = "linux")]
+        "record" => record::run_target(arguments),
         _ => bail!("{TARGET_COMMAND}={}: there is no such command for a target", show(name.as_bytes())),
     }
 }
@@ -120,6 +134,24 @@ fn target_file(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("{name} is not set; start this program with `bazel run`"))?;
     let program = PathBuf::from(std::env::args_os().next().unwrap_or_default());
     Ok(program.with_file_name(file))
+}
+
+/// Replaces the file `out`, or what it leads to, or writes to it if it is a device or a pipe, such as /dev/stdout.
+fn write(out: &Path, content: &[u8]) -> Result<()> {
+    let out = target(out);
+    match std::fs::metadata(&out) {
+        Ok(metadata) if !metadata.is_file() => {
+            std::fs::write(&out, content).with_context(|| format!("--out {}", show_path(&out)))
+        }
+        _ => Ok(Output::keep([Output::with_content(&out, content)?])?),
+    }
+}
+
+/// What `path` leads to, if it is a symlink. Renaming a file to it would replace the link.
+fn target(path: &Path) -> PathBuf {
+    // A target that does not exist is created.
+    let linked = || Some(path.parent()?.join(std::fs::read_link(path).ok()?));
+    std::fs::canonicalize(path).ok().or_else(linked).unwrap_or_else(|| path.to_path_buf())
 }
 
 /// Reads the image that consists of `paths`, with a progress bar.

@@ -3,13 +3,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
 use super::{Printed, Select, Terminal};
 use crate::advice;
 use crate::difference;
-use crate::output::Output;
 use crate::report;
 use crate::show::show_path;
 use bazel_worker::Cancel;
@@ -34,8 +33,9 @@ pub struct Options {
 }
 
 pub fn run(options: &Options, terminal: Terminal, cancel: &Cancel) -> Result<Printed> {
-    let out = target(&options.out);
-    if let Some(input) = options.images.iter().chain(&options.compare).find(|input| target(input) == out) {
+    let out = super::target(&options.out);
+    let mut inputs = options.images.iter().chain(&options.compare);
+    if let Some(input) = inputs.find(|input| super::target(input) == out) {
         bail!("--out {}: the page would replace this image; name another file", show_path(input));
     }
     let image = super::read(&options.images, &options.select, terminal, cancel)?;
@@ -47,22 +47,8 @@ pub fn run(options: &Options, terminal: Terminal, cancel: &Cancel) -> Result<Pri
         None => None,
     };
     let page = report::page(&image, &advice::advise(&image)?, difference)?;
-    match std::fs::metadata(&out) {
-        // A device or a pipe, such as /dev/stdout.
-        Ok(metadata) if !metadata.is_file() => {
-            std::fs::write(&out, page).with_context(|| format!("--out {}", show_path(&out)))?;
-            return Ok(Printed::new(String::new()));
-        }
-        _ => Output::keep([Output::with_content(&out, page.as_bytes())?])?,
-    }
-    Ok(Printed::new(url(&out)))
-}
-
-/// What `path` leads to, if it is a symlink. Renaming a file to it would replace the link.
-fn target(path: &Path) -> PathBuf {
-    // A target that does not exist is created.
-    let linked = || Some(path.parent()?.join(std::fs::read_link(path).ok()?));
-    std::fs::canonicalize(path).ok().or_else(linked).unwrap_or_else(|| path.to_path_buf())
+    super::write(&options.out, page.as_bytes())?;
+    Ok(Printed::new(if out.is_file() { url(&out) } else { String::new() }))
 }
 
 /// `bazel run //app:layers.report`: prints where the page is.

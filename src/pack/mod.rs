@@ -11,7 +11,7 @@
 
 mod out;
 mod report;
-mod runfiles;
+pub mod runfiles;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -39,7 +39,7 @@ use crate::layer::Image;
 use crate::manifest::{Manifest, ManifestEntry, Source};
 use crate::output::Output;
 use crate::pipeline::Pool;
-use crate::plan::Body;
+use crate::prefetch::Prefetch;
 use crate::repo_mapping;
 use crate::report as page;
 use crate::settings::{RUNFILES, Settings, Validation, ValidationSettings};
@@ -75,6 +75,9 @@ pub struct Options {
     /// Wheel that packages of the binary were installed from; gzip layers take compressed files from it
     #[arg(long = "wheel", value_name = "FILE")]
     pub wheels: Vec<PathBuf>,
+    /// List of the files that the binary reads when it starts, as `record` writes it; eStargz layers begin with them
+    #[arg(long, value_name = "FILE")]
+    pub prefetch: Option<PathBuf>,
     #[command(flatten)]
     pub validation: ValidationSettings,
     /// Number of threads [default: number of processors]
@@ -95,6 +98,8 @@ pub enum Error {
     Binary { path: PathBuf, problem: String },
     #[error("--wheel {}: {problem}", show_path(path))]
     Wheel { path: PathBuf, problem: String },
+    #[error("--prefetch {}: {problem}", show_path(path))]
+    Prefetch { path: PathBuf, problem: String },
     #[error("--out {}: the name is not UTF-8, so it cannot be printed as JSON; omit --json, or choose another directory", show_path(.0))]
     NotJson(PathBuf),
     #[error("--binary is given {0} times: set --runfiles-root, for the runfiles of all binaries")]
@@ -160,7 +165,8 @@ pub fn run(options: &Options, bar: bool, cancel: &Cancel) -> Result<String> {
         dropped: options.validation.dropped.clone(),
         ..Partition::default()
     };
-    let image = Image::new(Settings { exclude, ..options.settings.clone() }, groups)?;
+    let prefetch = options.prefetch.as_deref().map(read_prefetch).transpose()?;
+    let image = Image::new(Settings { exclude, ..options.settings.clone() }, groups, prefetch)?;
     let place = |binary: &Binary| String::from_utf8_lossy(binary.place.as_bytes()).into_owned();
     let executables = binaries.iter().map(place).collect();
     let validation = ValidationSettings { executables, ..options.validation.clone() };
@@ -221,7 +227,7 @@ fn pack(job: &Job, bar: bool, cancel: &Cancel) -> Result<Vec<Row>> {
     let (mut outputs, mut rows, mut listed) = (Vec::new(), Vec::new(), Vec::new());
     for (layer, entries) in layers {
         let planned = image.plan(entries, &wheels, cancel)?;
-        let files = planned.plan.entries.iter().filter(|entry| entry.body != Body::Directory).count();
+        let files = planned.plan.file_count();
         planned.warnings(layer).iter().for_each(|warning| warn(warning));
         let path = options.out.join(file_name(layer));
         let (output, written) = planned.write(&path, &pool, cancel, &|bytes| bar.inc(bytes))?;
@@ -311,6 +317,13 @@ fn check(options: &Options) -> Result<(), Error> {
         true => Err(Error::NotJson(options.out.clone())),
         false => check_groups(options),
     }
+}
+
+/// Reads the list of files that come first.
+fn read_prefetch(path: &Path) -> Result<Prefetch, Error> {
+    let problem = |problem| Error::Prefetch { path: path.to_path_buf(), problem };
+    let text = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
+    Prefetch::parse(&text).map_err(|error| problem(error.to_string()))
 }
 
 /// Checks that no two groups have the same name.

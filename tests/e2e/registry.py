@@ -78,12 +78,14 @@ def _port(process: subprocess.Popen, log: Path) -> int:
 
 
 class CountingProxy:
-    """Forwards connections to a port of this machine, and counts the bytes that clients send and receive."""
+    """Forwards connections to a port of this machine, and counts what clients send and receive."""
 
     def __init__(self, upstream: int):
         self.upstream = upstream
         self.sent = 0
         self.received = 0
+        # Of HTTP, which clients send in one piece each.
+        self.gets = 0
         self.lock = threading.Lock()
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.server.getsockname()[1]
@@ -108,6 +110,7 @@ class CountingProxy:
             while content := source.recv(1 << 20):
                 with self.lock:
                     self.sent += len(content) if is_sent else 0
+                    self.gets += content.startswith(b"GET ") if is_sent else 0
                     self.received += 0 if is_sent else len(content)
                 target.sendall(content)
         # Ends the other direction as well, in which the peer may be waiting.

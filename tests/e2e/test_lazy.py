@@ -98,7 +98,9 @@ def test_another_codec_is_an_error_at_analysis(target, lazy, needed, given, work
     start, name, rest = text.partition(f'name = "{target}",\n')
     rest = rest.replace('    compress = "zstd",\n', "", 1) if needed == "zstd" else f'    compress = "zstd",\n{rest}'
     build_file.write_text(start + name + rest)
-    result = workspace.build(f"//:{target}", check=False)
-    build_file.write_text(text)
+    try:
+        result = workspace.build(f"//:{target}", check=False)
+    finally:
+        build_file.write_text(text)
     assert result.status != 0
     assert f'lazy is "{lazy}", which requires compress = "{needed}", not "{given}"' in result.log

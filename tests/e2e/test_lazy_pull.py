@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -88,26 +89,51 @@ def self_check(root: Path, expected: dict) -> None:
     check_report(json.loads(output), expected, SERVICE)
 
 
-@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="there is no FUSE")
-def test_the_service_starts_from_mounted_layers(example, base_folder, expected, server, folder) -> None:
-    target = "//app:layers_estargz"
-    example.build(target, "--output_groups=+descriptors")
-    layers = list(example.layers(target).values())
-    descriptors = example.files(target, "--output_groups=descriptors")
-    annotations = [json.loads(file.read_text())["annotations"] for file in descriptors]
-    server.push(write_image(folder / "image", layers, annotations=annotations), "web:latest")
-    before = server.proxy.received
+@dataclass
+class Start:
+    """What the service's start has fetched from the registry."""
+
+    received: int
+    gets: int
+    # Bytes of all layers.
+    size: int
+
+
+def start_from_mounted_layers(server: Registry, packed: Sequence[dict], base_folder: Path, folder: Path) -> Start:
+    """Starts the service in an image with the layers in what `pylayer pack --json` has printed."""
+    layers = [Layer(Path(row["path"])) for row in packed]
+    annotations = [row["annotations"] for row in packed]
+    folder.mkdir()
+    server.push(write_image(folder / "image", layers, annotations=annotations), f"{folder.name}:latest")
+    received, gets = server.proxy.received, server.proxy.gets
     with (
-        mounted(f"{server.address}/web:latest", folder / "layers") as folders,
+        mounted(f"{server.address}/{folder.name}:latest", folder / "layers") as folders,
         overlay([base_folder, *folders], folder / "root") as root,
     ):
         port = free_port()
         with running(in_root(root, [SERVICE], {"PORT": str(port)}), folder / "log") as process:
             assert get("health", port, process, folder / "log") == {"status": "ok"}
-    received, size = server.proxy.received - before, sum(len(layer.blob) for layer in layers)
-    print(f"{received} of {size} bytes")
+    size = sum(len(layer.blob) for layer in layers)
+    start = Start(server.proxy.received - received, server.proxy.gets - gets, size)
+    print(f"{folder.name}: {start}")
+    return start
+
+
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="there is no FUSE")
+def test_the_service_starts_from_mounted_layers(example, base_folder, server, folder) -> None:
+    def packed(name: str, *options: str) -> list[dict]:
+        command = [program(), "pack", "--json", "--binary", example.folder / "bazel-bin/app/web", "--out", folder / name]
+        command += ["--root=/app", "--lazy=estargz", *options]
+        return json.loads(subprocess.check_output(command, timeout=TIMEOUT))
+
+    example.build("//app:web")
+    ordinary = start_from_mounted_layers(server, packed("layers"), base_folder, folder / "ordinary")
     # The service imports all packages, most of which are compiled code.
-    assert received < 0.75 * size
+    assert ordinary.received < 0.75 * ordinary.size
+    prefetch = f"--prefetch={example.folder}/app/imports.txt"
+    listed = start_from_mounted_layers(server, packed("listed_layers", prefetch), base_folder, folder / "listed")
+    assert listed.received < 1.02 * ordinary.received
+    assert listed.gets < ordinary.gets / 2
 
 
 def packed(example, folder: Path, name: str, *options: str) -> tuple[str, Layer]:

@@ -89,7 +89,7 @@ def test_in_a_folder_of_another_name_by_another_user(make_workspace, scratch, re
     [
         ("//app:layers", []),
         ("//app:layers_zstd", ["--compress=zstd"]),
-        ("//app:layers_estargz", ["--lazy=estargz"]),
+        ("//app:layers_estargz", ["--lazy=estargz", f"--prefetch={EXAMPLE / 'app/imports.txt'}"]),
         ("//app:layers_chunked", ["--lazy=zstd:chunked", "--compress=zstd"]),
     ],
 )

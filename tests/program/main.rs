@@ -18,6 +18,7 @@ mod outputs;
 mod pack;
 mod paths;
 mod random;
+mod record;
 mod stress;
 mod tune;
 mod validation;

@@ -168,11 +168,91 @@ fn small_files_are_lifted_as_members_of_their_own() {
     assert_eq!(streams, [true, false]);
 }
 
+/// The names of a layer's members, before the table of contents.
+fn names(layer: &[u8]) -> Vec<String> {
+    let mut names = readers::names(&readers::tar_crate_members(&readers::decompressed(layer)));
+    assert_eq!(names.pop().as_deref(), Some(readers::TABLE));
+    names
+}
+
+#[test]
+fn files_of_the_list_come_first() {
+    let image = Image::new();
+    image.workspace.write("list", "# What it reads.\napp/é ü\nlarge\napp/exact\nunknown\n\nlink\n");
+    let Outputs { layer, listing, .. } = image.outputs(&[LAZY, "--prefetch=list"]);
+    let mut expected: Vec<String> =
+        ["./app", "./app/é ü", "./app/exact", "./app/link", "./.prefetch.landmark"].map(String::from).into();
+    let ordinary = image.outputs(&[LAZY]);
+    let rest = names(&ordinary.layer);
+    let rest = rest.into_iter().filter(|name| !expected.contains(name) && name != "./.no.prefetch.landmark");
+    let rest: Vec<String> = rest.collect();
+    expected.extend(rest);
+    assert_eq!(names(&layer), expected);
+    // All of it can be fetched at once: where the landmark is in the layer.
+    let (table, ..) = table(&layer);
+    let offset = |name: &str| {
+        let row = table["entries"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
+        row["offset"].as_u64().unwrap()
+    };
+    let landmark = offset("./.prefetch.landmark");
+    assert!(offset("./app/é ü") < offset("./app/exact") && offset("./app/exact") < landmark);
+    assert!(landmark < offset("./app/large"));
+    // The same files, in another order.
+    let mut found = contents(&layer);
+    let one = found.remove("./.prefetch.landmark");
+    found.insert("./.no.prefetch.landmark".into(), one.unwrap());
+    assert!(found == contents(&ordinary.layer));
+    let sorted = |listing: &str| {
+        let mut lines: Vec<String> = listing.lines().map(String::from).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&listing), sorted(&ordinary.listing));
+}
+
+#[test]
+fn a_list_in_which_nothing_is_found_changes_nothing() {
+    let image = Image::new();
+    let ordinary = image.outputs(&[LAZY]).layer;
+    for list in ["", "# nothing\n", "unknown\napp\n", "./app/large"] {
+        image.workspace.write("list", list);
+        assert!(image.outputs(&[LAZY, "--prefetch=list"]).layer == ordinary, "{list}");
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_used_is_an_error() {
+    let workspace = Workspace::new();
+    workspace.write("list", "a\nnumpy/\n");
+    let error = |options: &[&str]| workspace.error(&Manifest::new(), options);
+    let message = error(&[LAZY, "--prefetch=list"]);
+    assert!(message.contains("list: line 2: image path \"numpy/\""), "{message}");
+    let message = error(&[LAZY, "--prefetch=none"]);
+    assert!(message.contains("none: No such file"), "{message}");
+    workspace.write("list", "a\n");
+    for options in [&[][..], &["--lazy=zstd:chunked", "--compress=zstd"]] {
+        let message = error(&[options, &["--prefetch=list"]].concat());
+        assert!(message.contains("prefetch requires lazy = \"estargz\""), "{message}");
+    }
+    let message = error(&[LAZY, "--prefetch=settings.json"]);
+    assert!(message.contains("settings.json"), "{message}");
+}
+
 #[test]
 fn a_layer_without_files_has_a_table_too() {
     let workspace = Workspace::new();
     let layer = workspace.outputs(&Manifest::new(), &[LAZY]).layer;
     assert_eq!(contents(&layer).keys().collect::<Vec<_>>(), ["./.no.prefetch.landmark"]);
+    // As for ordinary layers, a group that has no files is a mistake.
+    let manifest = Manifest::new().file("app/x", "in/x");
+    workspace.write("in/x", "x");
+    let warning = |options: &[&str]| {
+        let options = [options, &["--layer=none", "--layer-group=none=^nothing"]].concat();
+        String::from_utf8(workspace.run(&manifest, &options).stderr).unwrap()
+    };
+    let expected = warning(&[]);
+    assert!(expected.contains("^nothing"), "{expected}");
+    assert_eq!(warning(&[LAZY]), expected);
 }
 
 #[test]

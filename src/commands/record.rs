@@ -1,0 +1,248 @@
+//! `pylayer record`.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::opened::Opened;
+use super::{Printed, TARGET_COMMAND};
+use crate::image_path::ImagePath;
+use crate::inputs::{Content, Digests, Inputs, KnownFiles, Links};
+use crate::manifest::Manifest;
+use crate::pack::runfiles::{self, Runfiles};
+use crate::settings::{RUNFILES, Settings};
+use crate::show::show_path;
+use bazel_worker::Cancel;
+
+/// How often the program, and what it has opened, are looked at.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// How long a program that has been told to stop may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where runfiles are, for the manifest of all. Nothing is written there.
+const PLACE: &str = "runfiles";
+
+const HEADER: &str = "# What the program reads when it starts, in order: the ends of paths in the image. Written by `record`.\n";
+
+/// Runs a binary, and lists the files that it reads when it starts.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Binary built by Bazel, such as bazel-bin/app/server
+    #[arg(long, value_name = "PATH")]
+    binary: PathBuf,
+    /// Runfiles tree to use instead of PATH.runfiles
+    #[arg(long, value_name = "DIR")]
+    runfiles: Option<PathBuf>,
+    #[command(flatten)]
+    recording: Recording,
+}
+
+#[derive(Debug, Args)]
+struct Recording {
+    /// File to write the list to [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Stop the program after N seconds [default: wait until it ends, or for Ctrl-C]
+    #[arg(long, value_name = "N")]
+    seconds: Option<u32>,
+    /// Arguments of the program
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    arguments: Vec<OsString>,
+}
+
+/// The command line of `bazel run //app:layers.record -- …`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "record",
+    about = "Runs the binary, and lists the files that it reads when it starts. Without ARGUMENTS, it has those of the image."
+)]
+struct OfTarget {
+    #[command(flatten)]
+    recording: Recording,
+}
+
+pub fn run(options: &Options, cancel: &Cancel) -> Result<Printed> {
+    let Options { binary, runfiles, recording } = options;
+    let directory = runfiles::directory(binary, runfiles.as_deref());
+    // A name without a slash would be searched for in PATH.
+    let program = std::path::absolute(binary)?;
+    record(&program, &directory, recording, cancel)
+}
+
+/// `bazel run //app:layers.record`.
+pub fn run_target(arguments: &[OsString]) -> Result<Printed> {
+    let name = OsString::from("record");
+    let mut recording = match OfTarget::try_parse_from([name].iter().chain(arguments)) {
+        Ok(OfTarget { recording }) => recording,
+        Err(error) => error.exit(),
+    };
+    let directory = std::env::var_os("BUILD_WORKING_DIRECTORY");
+    if let (Some(out), Some(directory)) = (&mut recording.out, directory) {
+        *out = Path::new(&directory).join(&out);
+    }
+    if recording.arguments.is_empty() {
+        let given = std::env::var("PYLAYER_ARGUMENTS").unwrap_or_default();
+        let given: Vec<String> = serde_json::from_str(&given).context("PYLAYER_ARGUMENTS")?;
+        recording.arguments = given.into_iter().map(OsString::from).collect();
+    }
+    let mut directory = std::env::args_os().next().unwrap_or_default();
+    directory.push(RUNFILES);
+    let directory = PathBuf::from(directory);
+    let program = directory.join(std::env::var_os("PYLAYER_BINARY").context("PYLAYER_BINARY is not set")?);
+    let cancel = Cancel::new();
+    bazel_worker::cancel_on_signals(cancel.clone()).context("cannot handle signals")?;
+    record(&program, &directory, &recording, &cancel)
+}
+
+/// Runs `program`, whose runfiles are in `directory`.
+fn record(program: &Path, directory: &Path, recording: &Recording, cancel: &Cancel) -> Result<Printed> {
+    let files = files(program, directory, cancel)?;
+    let real: Vec<PathBuf> = files.iter().map(|(real, _)| real.clone()).collect();
+    let mut opened = Opened::watch(&real)?;
+    let mut child = start(program, directory, recording)?;
+    let deadline = recording.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+    let ended = follow(&mut child, &mut opened, deadline, cancel);
+    // Even if nothing could be recorded.
+    stop(&mut child)?;
+    opened.update()?;
+    match ended? {
+        Some(status) if !status.success() => bail!(
+            "{} failed ({status}), so nothing was recorded; arguments of the program come after --",
+            show_path(program)
+        ),
+        _ => {}
+    }
+    let paths: Vec<&str> =
+        opened.order().iter().flat_map(|number| &files[*number].1).map(String::as_str).collect();
+    if paths.is_empty() {
+        bail!("{} has opened none of its runfiles", show_path(program));
+    }
+    let mut list = String::from(HEADER);
+    paths.iter().for_each(|path| {
+        list.push_str(path);
+        list.push('\n');
+    });
+    let Some(out) = &recording.out else { return Ok(Printed::new(list)) };
+    super::write(out, list.as_bytes())?;
+    Ok(Printed::new(format!("{}: {} files\n", show_path(out), paths.len())))
+}
+
+/// The runfiles that layers contain as files: where each is on disk, without symlinks, and how a list names it. The same
+/// file may have several names.
+fn files(program: &Path, directory: &Path, cancel: &Cancel) -> Result<Vec<(PathBuf, Vec<String>)>> {
+    let place = ImagePath::new(PLACE)?;
+    let manifest = Manifest { entries: Runfiles::read(program, directory)?.entries(&place)? };
+    let (digests, known) = (Digests::default(), KnownFiles::new(0));
+    let (now, links) = (SystemTime::now(), Links::Declared);
+    let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel, now, links };
+    let settings = Settings { dedupe: false, ..Settings::default() };
+    let mut files: Vec<(PathBuf, Vec<String>)> = Vec::new();
+    for entry in inputs.entries(&manifest, &settings, |_| true)? {
+        cancel.check()?;
+        let Content::File(content) = &entry.content else { continue };
+        let Some(name) = name(entry.path.as_bytes()) else { continue };
+        let real = content.file.canonicalize().with_context(|| show_path(&content.file))?;
+        files.push((real, vec![name]));
+    }
+    files.sort();
+    files.dedup_by(|(other, others), (file, names)| {
+        let is_same = other == file;
+        if is_same {
+            names.append(others);
+        }
+        is_same
+    });
+    Ok(files)
+}
+
+/// How a list names a path in [`PLACE`]: by the path in its repository. `None` if a line cannot contain it.
+fn name(path: &[u8]) -> Option<String> {
+    let mut parts = path.splitn(3, |&byte| byte == b'/');
+    let (_place, repository, rest) = (parts.next()?, parts.next()?, parts.next());
+    let name = std::str::from_utf8(rest.unwrap_or(repository)).ok()?;
+    let is_line = name.trim() == name && !name.contains(['\n', '\r']) && !name.starts_with('#');
+    is_line.then(|| name.to_string())
+}
+
+fn start(program: &Path, directory: &Path, recording: &Recording) -> Result<Child> {
+    let mut command = Command::new(program);
+    command.args(&recording.arguments);
+    for name in [TARGET_COMMAND, "PYLAYER_BINARY", "PYLAYER_ARGUMENTS", "RUNFILES_MANIFEST_FILE"] {
+        command.env_remove(name);
+    }
+    command.env("RUNFILES_DIR", std::path::absolute(directory)?);
+    // So that processes that the program starts are stopped with it. Such a group must not read from a terminal.
+    command.process_group(0).stdin(Stdio::null());
+    if recording.out.is_none() {
+        // The list is to be the only thing on stdout.
+        command.stdout(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?));
+    }
+    command.spawn().with_context(|| format!("cannot start {}", show_path(program)))
+}
+
+/// Takes note of what is opened until the program ends, and returns how; or until `deadline`, or until the run is
+/// cancelled.
+fn follow(
+    child: &mut Child,
+    opened: &mut Opened,
+    deadline: Option<Instant>,
+    cancel: &Cancel,
+) -> Result<Option<ExitStatus>> {
+    loop {
+        opened.update()?;
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if cancel.is_cancelled() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(None);
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+/// Stops the program and the processes that it has started, if it is running.
+fn stop(child: &mut Child) -> io::Result<()> {
+    // The group exists until the program has been waited for.
+    let group = Pid::from_child(child);
+    if child.try_wait()?.is_some() {
+        return Ok(());
+    }
+    kill_process_group(group, Signal::TERM)?;
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        std::thread::sleep(INTERVAL);
+    }
+    kill_process_group(group, Signal::KILL)?;
+    child.wait()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_names_files_by_their_paths_in_repositories() {
+        assert_eq!(name(b"runfiles/_main/app/web"), Some("app/web".to_string()));
+        assert_eq!(
+            name(b"runfiles/pip_numpy/site-packages/numpy/x.py"),
+            Some("site-packages/numpy/x.py".into())
+        );
+        assert_eq!(name(b"runfiles/_repo_mapping"), Some("_repo_mapping".to_string()));
+        for path in ["runfiles/a/#x", "runfiles/a/x\ny", "runfiles/a/ x"] {
+            assert_eq!(name(path.as_bytes()), None);
+        }
+        assert_eq!(name(b"runfiles/a/\xe9"), None);
+    }
+}

@@ -1,0 +1,202 @@
+//! Moves the files that a program reads when it starts to the beginning of a layer. Pure.
+//!
+//! Readers that mount an eStargz layer fetch everything up to its landmark with one request, before the program starts
+//! (`estargz.md`, "Prioritized Files and Landmark Files").
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::chunk::ESTARGZ_CHUNKS;
+use crate::image_path::{self, ImagePath};
+use crate::plan::{Body, LayerPlan, TarEntry};
+
+/// Ends the files that are fetched at once.
+const PREFETCH: &str = "./.prefetch.landmark";
+/// In a layer that has no such files.
+const NO_PREFETCH: &str = "./.no.prefetch.landmark";
+
+/// Files of more bytes than this stay where they are: of these, readers fetch only the parts that they need.
+const MAX_SIZE: u64 = ESTARGZ_CHUNKS.part_max;
+
+/// A line that names no file.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("line {line}: {error}; expected the end of a file's path, such as numpy/__init__.py")]
+pub struct Error {
+    pub line: usize,
+    pub error: image_path::Error,
+}
+
+/// The files that a program reads when it starts, in order.
+///
+/// They are named by the ends of their image paths: `numpy/__init__.py` is every file of that name in a directory of
+/// that name. So a list does not depend on the image, nor on the names of repositories, which contain versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prefetch {
+    /// The position in the list by path.
+    ranks: HashMap<Vec<u8>, usize>,
+}
+
+impl Prefetch {
+    /// Parses a list: a path per line. Empty lines and those that begin with `#` mean nothing.
+    pub fn parse(text: &[u8]) -> Result<Prefetch, Error> {
+        let mut ranks = HashMap::new();
+        for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            let path = line.strip_prefix(b".").filter(|rest| rest.starts_with(b"/")).unwrap_or(line);
+            let path = path.strip_prefix(b"/").unwrap_or(path);
+            let path = ImagePath::new(path).map_err(|error| Error { line: number + 1, error })?;
+            ranks.entry(path.as_bytes().to_vec()).or_insert(number);
+        }
+        Ok(Prefetch { ranks })
+    }
+
+    /// The position of an entry in the list, if it is to be fetched at once.
+    fn rank(&self, entry: &TarEntry) -> Option<usize> {
+        match &entry.body {
+            Body::Directory | Body::Landmark => return None,
+            Body::File(content) | Body::HardLink { content, .. } if content.size > MAX_SIZE => return None,
+            Body::File(_) | Body::HardLink { .. } | Body::EmptyFile | Body::Symlink(_) => {}
+        }
+        let slashes = entry.name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        slashes.filter_map(|(slash, _)| self.ranks.get(&entry.name[slash + 1..])).min().copied()
+    }
+}
+
+/// Moves the files of `list` to the beginning of `plan`, each after its directories, and a hard link after its target.
+/// A landmark follows them.
+pub fn arrange(plan: &mut LayerPlan, list: &Prefetch) {
+    let entries = std::mem::take(&mut plan.entries);
+    let ranks = entries.iter().enumerate().filter_map(|(number, entry)| Some((list.rank(entry)?, number)));
+    let mut listed: Vec<(usize, usize)> = ranks.collect();
+    listed.sort_unstable();
+    let order = with_requirements(&entries, listed.into_iter().map(|(_, number)| number));
+    let mut entries: Vec<Option<TarEntry>> = entries.into_iter().map(Some).collect();
+    let first: Vec<TarEntry> = order.iter().filter_map(|number| entries[*number].take()).collect();
+    let name = if first.is_empty() { NO_PREFETCH } else { PREFETCH };
+    let landmark = TarEntry { name: name.into(), mode: plan.metadata.mode.of_data(), body: Body::Landmark };
+    plan.entries.reserve(entries.len() + 1);
+    plan.entries.extend(first);
+    plan.entries.push(landmark);
+    plan.entries.extend(entries.into_iter().flatten());
+}
+
+/// The numbers of the entries in `listed`, each once, after those which must precede it.
+fn with_requirements(entries: &[TarEntry], listed: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut listed = listed.peekable();
+    let mut order = Vec::new();
+    if listed.peek().is_none() {
+        return order;
+    }
+    let numbers: HashMap<&Bytes, usize> =
+        entries.iter().enumerate().map(|(number, entry)| (&entry.name, number)).collect();
+    let mut is_placed = vec![false; entries.len()];
+    let mut place = |number: usize| {
+        if !std::mem::replace(&mut is_placed[number], true) {
+            order.push(number);
+        }
+    };
+    for number in listed {
+        let TarEntry { name, body, .. } = &entries[number];
+        let target = match body {
+            Body::HardLink { target, .. } => Some(target),
+            _ => None,
+        };
+        for name in target.into_iter().chain([name]) {
+            for slash in (0..name.len()).filter(|index| name[*index] == b'/') {
+                numbers.get(&name.slice(..=slash)).copied().into_iter().for_each(&mut place);
+            }
+            numbers.get(name).copied().into_iter().for_each(&mut place);
+        }
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::inputs::FileContent;
+
+    fn file(size: u64) -> Arc<FileContent> {
+        Arc::new(FileContent { size, ..FileContent::default() })
+    }
+
+    fn plan(entries: Vec<(&'static str, Body)>) -> LayerPlan {
+        let entry = |(name, body): (&'static str, Body)| TarEntry { name: name.into(), mode: 0o644, body };
+        LayerPlan { entries: entries.into_iter().map(entry).collect(), ..LayerPlan::default() }
+    }
+
+    /// The names of a plan's entries after it has been arranged.
+    fn arranged(list: &str, entries: Vec<(&'static str, Body)>) -> Vec<String> {
+        let mut plan = plan(entries);
+        arrange(&mut plan, &Prefetch::parse(list.as_bytes()).unwrap());
+        plan.entries.iter().map(|entry| String::from_utf8(entry.name.to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn listed_files_come_first_in_the_order_of_the_list() {
+        let entries = || {
+            vec![
+                ("./app/", Body::Directory),
+                ("./app/a/", Body::Directory),
+                ("./app/a/one.py", Body::File(file(1))),
+                ("./app/a/two.py", Body::File(file(2))),
+                ("./app/b/", Body::Directory),
+                ("./app/b/two.py", Body::EmptyFile),
+                ("./app/link", Body::Symlink(b"a".to_vec())),
+            ]
+        };
+        assert_eq!(
+            arranged("b/two.py\n# a comment\n\n  one.py\r\nmissing\n", entries()),
+            [
+                "./app/",
+                "./app/b/",
+                "./app/b/two.py",
+                "./app/a/",
+                "./app/a/one.py",
+                "./.prefetch.landmark",
+                "./app/a/two.py",
+                "./app/link"
+            ]
+        );
+        // The end of a path is that of whole names. A directory is not a file.
+        for list in ["wo.py", "app/two.py", "a", "app/a", "x/app/a/one.py", ""] {
+            let names = arranged(list, entries());
+            assert_eq!(names[0], "./.no.prefetch.landmark", "{list}");
+            assert!(names[1..].iter().map(String::as_str).eq(entries().iter().map(|(name, _)| *name)));
+        }
+        // The first of the lines that name a file decides.
+        let names = arranged("./app/link\n/app/a/two.py\nlink\ntwo.py\n", entries());
+        assert_eq!(names[..5], ["./app/", "./app/link", "./app/a/", "./app/a/two.py", "./app/b/"]);
+    }
+
+    #[test]
+    fn a_hard_link_follows_its_target_and_large_files_stay() {
+        let link = |target: &'static str, size| Body::HardLink { target: target.into(), content: file(size) };
+        let entries = vec![
+            ("./a/", Body::Directory),
+            ("./a/huge", Body::File(file(MAX_SIZE + 1))),
+            ("./a/large", Body::File(file(MAX_SIZE))),
+            ("./b/", Body::Directory),
+            ("./b/huge", link("./a/huge", MAX_SIZE + 1)),
+            ("./b/large", link("./a/large", MAX_SIZE)),
+        ];
+        assert_eq!(
+            arranged("b/huge\nb/large\na/huge\n", entries),
+            ["./a/", "./a/large", "./b/", "./b/large", "./.prefetch.landmark", "./a/huge", "./b/huge"]
+        );
+    }
+
+    #[test]
+    fn lines_that_name_no_file_are_errors() {
+        for (line, path) in [("numpy/", "numpy/"), ("a/../b", "a/../b"), ("/", ""), ("a//b", "a//b")] {
+            let error = Prefetch::parse(format!("a\n{line}\n").as_bytes()).unwrap_err();
+            assert_eq!((error.line, &*error.error.path), (2, path));
+        }
+    }
+}

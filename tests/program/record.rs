@@ -1,0 +1,137 @@
+//! `pylayer record`: which runfiles a program opens, in order.
+
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{PYLAYER, Workspace, set_mode, wait_for};
+
+const HEADER: &str = "# What the program reads when it starts, in order: the ends of paths in the image. Written by `record`.\n";
+
+/// A program with runfiles, which runs `script` in their directory.
+fn program(script: &str) -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("bin/app", format!("#!/bin/sh\ncd \"$RUNFILES_DIR\" || exit 3\n{script}\n"));
+    set_mode(&workspace.path("bin/app"), 0o755);
+    let absolute = |exec: &str| workspace.path(exec).into_os_string().into_encoded_bytes();
+    for (runfile, file) in [
+        ("_main/pkg/app", "bin/app"),
+        ("_main/pkg/data.txt", "ws/data.txt"),
+        ("_main/pkg/unread.txt", "ws/unread.txt"),
+        ("pip_numpy/site-packages/numpy/__init__.py", "external/numpy/__init__.py"),
+        ("pip_numpy/site-packages/numpy/core.so", "external/numpy/core.so"),
+        // The same file once more.
+        ("_main/pkg/numpy.so", "external/numpy/core.so"),
+    ] {
+        if !workspace.path(file).exists() {
+            workspace.write(file, file);
+        }
+        workspace.link(format!("bin/app.runfiles/{runfile}"), absolute(file));
+    }
+    workspace
+}
+
+fn record(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = Command::new(PYLAYER);
+    command.args(["record", "--binary=bin/app"]).args(arguments).current_dir(workspace.path(""));
+    command
+}
+
+/// What a command that succeeds writes to stdout and stderr.
+fn recorded(command: &mut Command) -> (String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(status.success(), "{stderr}");
+    (String::from_utf8(stdout).unwrap(), stderr)
+}
+
+fn error(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert_eq!((status.code(), &*stdout), (Some(2), &b""[..]));
+    String::from_utf8(stderr).unwrap()
+}
+
+const READS: &str =
+    "cat pip_numpy/site-packages/numpy/core.so _main/pkg/data.txt pip_numpy/site-packages/numpy/core.so";
+
+#[test]
+fn files_are_listed_in_the_order_in_which_they_are_opened() {
+    let workspace = program(READS);
+    let (list, printed) = recorded(&mut record(&workspace, &[]));
+    let files = "pkg/app\npkg/numpy.so\nsite-packages/numpy/core.so\npkg/data.txt\n";
+    assert_eq!(list, format!("{HEADER}{files}"));
+    // What the program prints does not get into the list.
+    assert_eq!(printed, "external/numpy/core.sows/data.txtexternal/numpy/core.so");
+
+    let (printed, _) = recorded(&mut record(&workspace, &["--out=list"]));
+    assert_eq!(printed, "external/numpy/core.sows/data.txtexternal/numpy/core.solist: 4 files\n");
+    assert_eq!(fs::read_to_string(workspace.path("list")).unwrap(), list);
+}
+
+#[test]
+fn bytecode_counts_as_its_source() {
+    let workspace = program("cat pip_numpy/site-packages/numpy/__pycache__/*.pyc");
+    workspace.write("external/numpy/__pycache__/__init__.cpython-311.pyc", "bytecode");
+    workspace.link(
+        "bin/app.runfiles/pip_numpy/site-packages/numpy/__pycache__",
+        workspace.path("external/numpy/__pycache__").into_os_string().into_encoded_bytes(),
+    );
+    let (list, _) = recorded(&mut record(&workspace, &[]));
+    assert!(list.contains("\nsite-packages/numpy/__pycache__/__init__.cpython-311.pyc\n"), "{list}");
+    // If the image does not contain it, Python will read the source.
+    fs::remove_file(workspace.path("bin/app.runfiles/pip_numpy/site-packages/numpy/__pycache__")).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncat {}\n",
+        workspace.path("external/numpy/__pycache__/__init__.cpython-311.pyc").display()
+    );
+    workspace.write("bin/app", script);
+    let (list, _) = recorded(&mut record(&workspace, &[]));
+    assert!(list.ends_with("app\nsite-packages/numpy/__init__.py\n"), "{list}");
+}
+
+#[test]
+fn a_program_gets_its_arguments_and_is_stopped_in_time() {
+    let workspace = program("cat \"$1\"\nsleep 600");
+    let arguments = ["--seconds=1", "--", "_main/pkg/data.txt"];
+    let (list, _) = recorded(&mut record(&workspace, &arguments));
+    assert_eq!(list, format!("{HEADER}pkg/app\npkg/data.txt\n"));
+}
+
+#[test]
+fn an_interrupted_run_has_its_list() {
+    let workspace = program("cat _main/pkg/data.txt\n: > \"$1\"\nsleep 600");
+    let started = workspace.path("started");
+    let mut command = record(&workspace, &["--out=list", "--"]);
+    let mut child = command.arg(&started).spawn().unwrap();
+    wait_for("the program", || started.exists().then_some(()));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert!(child.wait().unwrap().success());
+    let list = fs::read_to_string(workspace.path("list")).unwrap();
+    assert_eq!(list, format!("{HEADER}pkg/app\npkg/data.txt\n"));
+}
+
+#[test]
+fn what_cannot_be_recorded_is_an_error() {
+    let workspace = program("cat _main/pkg/data.txt; exit 3");
+    let message = error(record(&workspace, &["--out=list"]).stdout(Stdio::null()));
+    assert!(message.contains("bin/app failed (exit status: 3), so nothing was recorded"), "{message}");
+    assert!(!workspace.path("list").exists());
+
+    workspace.write("bin/app", "no program");
+    let message = error(&mut record(&workspace, &[]));
+    assert!(message.contains("cannot start") && message.contains("bin/app: Exec format error"), "{message}");
+
+    workspace.write("bin/other", "#!/bin/sh\n");
+    set_mode(&workspace.path("bin/other"), 0o755);
+    let other = ["record", "--binary=bin/other", "--runfiles=bin/app.runfiles"];
+    let message = error(Command::new(PYLAYER).args(other).current_dir(workspace.path("")));
+    assert!(message.contains("bin/other has opened none of its runfiles"), "{message}");
+
+    let message = error(Command::new(PYLAYER).args(["record", "--binary=none"]));
+    assert!(message.contains("none.runfiles is not there"), "{message}");
+    let message = error(&mut record(&workspace, &["--seconds=-1"]));
+    assert!(message.contains("--seconds"), "{message}");
+}
