@@ -9,15 +9,13 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::archive::ESTARGZ_TABLE;
 use crate::header;
 use crate::inputs::FileContent;
 use crate::metadata::Metadata;
 use crate::plan::{Body, TarEntry};
 use crate::show::sha256;
 use crate::toc::{Contents, Dialect, End, Error};
-
-/// The name of the table of contents in the tar.
-const TOC: &str = "stargz.index.json";
 
 /// The end of a layer of which `uncompressed` bytes have become `size`. `compress` makes a gzip member.
 pub fn end(
@@ -42,7 +40,7 @@ fn tar_end(table: &[u8], metadata: &Metadata) -> Vec<u8> {
     let mut tar = Vec::with_capacity(table.len() + 4096);
     let content = FileContent { size: table.len() as u64, ..FileContent::default() };
     let body = Body::File(Arc::new(content));
-    let entry = TarEntry { name: TOC.into(), mode: metadata.mode.of_data(), body };
+    let entry = TarEntry { name: ESTARGZ_TABLE.into(), mode: metadata.mode.of_data(), body };
     header::encode(&entry, metadata, &mut tar);
     tar.extend_from_slice(table);
     let padding = header::padding(table.len() as u64) + header::END_OF_ARCHIVE_BYTES;

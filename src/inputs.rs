@@ -183,7 +183,8 @@ impl Inputs<'_> {
     /// The whole content of a small input such as the manifest, and its stamp after reading.
     pub fn read(&self, exec_path: &Path) -> Result<(Vec<u8>, Stamp), Error> {
         let path = self.base.join(exec_path);
-        let (mut file, before) = open(&path)?;
+        let mut file = open(&path)?;
+        let before = stamp(&file, &path)?;
         let mut text = Vec::new();
         if let Err(error) = file.read_to_end(&mut text) {
             return Err(Error::Read { path, error });
@@ -520,15 +521,11 @@ fn blocks(size: u64) -> impl Iterator<Item = (u64, usize)> {
 /// Called with each file of a tree: its image path, exec path and stamp.
 type Visit<'a> = &'a mut dyn FnMut(ImagePath, &Path, Stamp) -> Result<(), Error>;
 
-/// Opens a regular file. Opening anything else may block, so this opens without blocking, and then checks
-/// the type of the open file.
-fn open(path: &Path) -> Result<(File, Stamp), Error> {
+/// Opens a file without blocking: nobody may be at the other end of a pipe. [`stamp`] checks that it is a regular file.
+fn open(path: &Path) -> Result<File, Error> {
     let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits();
     match OpenOptions::new().read(true).custom_flags(flags as i32).open(path) {
-        Ok(file) => {
-            let stamp = stamp(&file, path)?;
-            Ok((file, stamp))
-        }
+        Ok(file) => Ok(file),
         // A socket, or a device without a driver.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
             Err(Error::Kind { path: path.to_path_buf(), what: NO_FILE })
@@ -548,11 +545,10 @@ const NO_FILE: &str = "a device, pipe or socket";
 
 /// The stamp of the file at `path`, if it is a regular file.
 fn regular(metadata: &Metadata, path: &Path) -> Result<Stamp, Error> {
-    let path = path.to_path_buf();
     match metadata {
         metadata if metadata.is_file() => Ok(Stamp::of(metadata)),
-        metadata if metadata.is_dir() => Err(Error::SourceDirectory { path }),
-        _ => Err(Error::Kind { path, what: NO_FILE }),
+        metadata if metadata.is_dir() => Err(Error::SourceDirectory { path: path.to_path_buf() }),
+        _ => Err(Error::Kind { path: path.to_path_buf(), what: NO_FILE }),
     }
 }
 
@@ -582,9 +578,9 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Opens the file.
+    /// Opens the file. That it still is a regular file is checked by [`Reader::is_unchanged`].
     pub fn open(content: &'a FileContent) -> Result<Reader<'a>, Error> {
-        open(&content.file).map(|(file, _)| Reader { content, file })
+        open(&content.file).map(|file| Reader { content, file })
     }
 
     /// Whether the bytes read are certainly those that the file contained when the layer was planned.

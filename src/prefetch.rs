@@ -7,14 +7,10 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::archive::{NO_PREFETCH_LANDMARK, PREFETCH_LANDMARK};
 use crate::chunk::ESTARGZ_CHUNKS;
 use crate::image_path::{self, ImagePath};
 use crate::plan::{Body, LayerPlan, TarEntry};
-
-/// Ends the files that are fetched at once.
-const PREFETCH: &str = "./.prefetch.landmark";
-/// In a layer that has no such files.
-const NO_PREFETCH: &str = "./.no.prefetch.landmark";
 
 /// Files of more bytes than this stay where they are: of these, readers fetch only the parts that they need.
 const MAX_SIZE: u64 = ESTARGZ_CHUNKS.part_max;
@@ -76,8 +72,9 @@ pub fn arrange(plan: &mut LayerPlan, list: &Prefetch) {
     let order = with_requirements(&entries, listed.into_iter().map(|(_, number)| number));
     let mut entries: Vec<Option<TarEntry>> = entries.into_iter().map(Some).collect();
     let first: Vec<TarEntry> = order.iter().filter_map(|number| entries[*number].take()).collect();
-    let name = if first.is_empty() { NO_PREFETCH } else { PREFETCH };
-    let landmark = TarEntry { name: name.into(), mode: plan.metadata.mode.of_data(), body: Body::Landmark };
+    let name = if first.is_empty() { NO_PREFETCH_LANDMARK } else { PREFETCH_LANDMARK };
+    let name = format!("./{name}").into();
+    let landmark = TarEntry { name, mode: plan.metadata.mode.of_data(), body: Body::Landmark };
     plan.entries.reserve(entries.len() + 1);
     plan.entries.extend(first);
     plan.entries.push(landmark);

@@ -44,6 +44,11 @@ class Execroot:
         (self.folder / path).write_bytes(content)
         self.digests[path] = sha256(content)
 
+    def generate(self, path: str, content: bytes) -> None:
+        """Creates an input that an action of the rule writes. Bazel runs that only if the content changes."""
+        if self.digests.get(path) != sha256(content):
+            self.write(path, content)
+
     def remove_outputs(self) -> None:
         """Removes the outputs, as Bazel does before an action."""
         for output in (self.folder / "out").iterdir():
@@ -91,8 +96,8 @@ class Layer:
     def request(self) -> bytes:
         """The work request, as sent to a worker."""
         settings, manifest = f"{self.name}.settings.json", f"{self.name}.manifest"
-        self.execroot.write(settings, layer_settings(self.codec, self.level).encode())
-        self.execroot.write(manifest, layer_manifest(self.files.values()).encode())
+        self.execroot.generate(settings, layer_settings(self.codec, self.level).encode())
+        self.execroot.generate(manifest, layer_manifest(self.files.values()).encode())
         inputs = [settings, manifest, *sorted(str(file.source) for file in self.files.values() if file.source)]
         arguments = layer_arguments(settings, manifest, "layer")
         return work_request(arguments, ((path, self.execroot.digests[path]) for path in inputs))

@@ -19,6 +19,13 @@ const MAX_RECORD_BYTES: u64 = 16 << 20;
 /// The maximum size of all that are kept of a layer. A thousand distributions have about 20 MiB.
 const MAX_RECORDS_BYTES: u64 = 64 << 20;
 
+/// The table of contents, which is the last entry of an eStargz layer (`estargz.md` of stargz-snapshotter).
+pub const ESTARGZ_TABLE: &str = "stargz.index.json";
+/// In an eStargz layer, ends the files that are fetched at once.
+pub const PREFETCH_LANDMARK: &str = ".prefetch.landmark";
+/// In an eStargz layer that has no such files.
+pub const NO_PREFETCH_LANDMARK: &str = ".no.prefetch.landmark";
+
 /// A layer that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
@@ -55,6 +62,7 @@ impl Layer {
         for (entry, share) in entries.iter_mut().zip(totals.chunks.shares(ends)) {
             entry.compressed = share;
         }
+        remove_estargz_files(&mut entries);
         set_hard_link_digests(&mut entries);
         let contents = LayerContents {
             name: name.into(),
@@ -124,6 +132,14 @@ fn read_content<R: Read>(
     entry.sha256 = Some(hex(&sha256.finalize()));
     records.kept.extend(record);
     Ok(entry)
+}
+
+/// Removes what is in a layer for readers that mount it.
+fn remove_estargz_files(entries: &mut Vec<Entry>) {
+    if entries.last().is_some_and(|entry| entry.path == ESTARGZ_TABLE.as_bytes()) {
+        let files = [ESTARGZ_TABLE, PREFETCH_LANDMARK, NO_PREFETCH_LANDMARK];
+        entries.retain(|entry| !files.iter().any(|file| entry.path == file.as_bytes()));
+    }
 }
 
 /// Gives each hard link the digest of its target, if the target is earlier in the layer.
@@ -208,6 +224,25 @@ mod tests {
         let (file, none) = ((true, Some(62)), (false, None));
         assert_eq!(found, [none, file, file, file, none, none]);
         assert!(entries[1..4].iter().all(|entry| entry.sha256 == entries[1].sha256));
+    }
+
+    #[test]
+    fn files_of_estargz_are_not_contents() {
+        let files = [".no.prefetch.landmark", "a", "app/stargz.index.json", "stargz.index.json"];
+        let entries = files.map(|file| (EntryType::Regular, file, &b"x"[..]));
+        let paths = |entries: &[(EntryType, &str, &[u8])]| {
+            let contents = read(&tar(entries)).contents;
+            assert_eq!(contents.tar_size, 1024 * (entries.len() as u64 + 1));
+            contents
+                .entries
+                .into_iter()
+                .map(|entry| String::from_utf8(entry.path).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(paths(&entries), ["a", "app/stargz.index.json"]);
+        // Files of other layers with such names.
+        assert_eq!(paths(&entries[..3]), files[..3]);
+        assert_eq!(paths(&[entries[3], entries[1]]), [files[3], files[1]]);
     }
 
     #[test]

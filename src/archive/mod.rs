@@ -38,5 +38,5 @@ mod tar;
 
 pub use compressed::Watch;
 pub use image::{Image, SELECT, Source};
-pub use layer::{Layer, Record};
+pub use layer::{ESTARGZ_TABLE, Layer, NO_PREFETCH_LANDMARK, PREFETCH_LANDMARK, Record};
 pub use problem::{Error, Problem};
