@@ -25,7 +25,7 @@ use bazel_worker::{Cancel, Cancelled};
 
 /// The minimum size in bytes of files that are lifted. Smaller ones compress better together with others:
 /// BENCHMARKS.md has the sizes and times.
-pub const LIFT_FROM: u64 = 32 << 10;
+pub const LIFT_FROM: u64 = 24 << 10;
 
 /// The maximum number of candidates for one file. Wheels have one, or a few with the same name and size.
 const MAX_CANDIDATES: usize = 8;
