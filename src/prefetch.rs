@@ -116,8 +116,12 @@ fn with_requirements(entries: &[TarEntry], listed: impl Iterator<Item = usize>) 
 mod tests {
     use std::sync::Arc;
 
+    use bazel_worker::Cancel;
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::inputs::FileContent;
+    use crate::inputs::{Content, FileContent, ResolvedEntry};
+    use crate::settings::Settings;
 
     fn file(size: u64) -> Arc<FileContent> {
         Arc::new(FileContent { size, ..FileContent::default() })
@@ -187,6 +191,69 @@ mod tests {
             arranged("b/huge\nb/large\na/huge\n", entries),
             ["./a/", "./a/large", "./b/", "./b/large", "./.prefetch.landmark", "./a/huge", "./b/huge"]
         );
+    }
+
+    /// Sorted entries of a layer without duplicates: files of which some are equal, at paths with few names.
+    fn entries() -> impl Strategy<Value = Vec<ResolvedEntry>> {
+        let path = prop::collection::vec(prop::sample::select(vec!["a", "b", "a-b"]), 1..4);
+        prop::collection::btree_map(path.prop_map(|parts| parts.join("/")), 0..4_u64, 0..20).prop_map(
+            |files| {
+                // Nothing is below a file.
+                let is_file = |path: &str| !files.keys().any(|other| other.starts_with(&format!("{path}/")));
+                let files = files.iter().filter(|(path, _)| is_file(path));
+                let mut entries: Vec<ResolvedEntry> = files
+                    .map(|(path, content)| {
+                        let digest = Some(Bytes::from(content.to_string()));
+                        let content =
+                            FileContent { size: MAX_SIZE - 2 + content, digest, ..FileContent::default() };
+                        let content = Content::File(Arc::new(content));
+                        ResolvedEntry { path: ImagePath::new(path).unwrap(), content }
+                    })
+                    .collect();
+                entries.sort_by(|one, other| one.path.cmp(&other.path));
+                entries
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_list_gives_a_valid_layer(
+            entries in entries(),
+            lines in prop::collection::vec("(a|b|a-b)(/(a|b|a-b)){0,2}", 0..8),
+        ) {
+            let ordinary = crate::plan::plan(entries, &Settings::default(), &Cancel::new()).unwrap();
+            let mut plan = ordinary.clone();
+            let list = Prefetch::parse(lines.join("\n").as_bytes()).unwrap();
+            arrange(&mut plan, &list);
+            let landmark = plan.entries.iter().position(|entry| entry.body == Body::Landmark).unwrap();
+            // Parents precede what is in them, and targets their links.
+            for (number, TarEntry { name, body, .. }) in plan.entries.iter().enumerate() {
+                let before: Vec<&Bytes> = plan.entries[..number].iter().map(|entry| &entry.name).collect();
+                for slash in (2..name.len() - 1).filter(|index| name[*index] == b'/') {
+                    prop_assert!(before.contains(&&name.slice(..=slash)));
+                }
+                if let Body::HardLink { target, .. } = body {
+                    prop_assert!(before.contains(&target));
+                }
+            }
+            // All that are listed come first, and nothing else that is not needed for them.
+            let (first, rest) = plan.entries.split_at(landmark);
+            prop_assert!(rest.iter().all(|entry| list.rank(entry).is_none()));
+            let is_needed = |entry: &TarEntry| {
+                list.rank(entry).is_some()
+                    || first.iter().any(|other| match &other.body {
+                        Body::HardLink { target, .. } => target.starts_with(&entry.name),
+                        _ => other.name.starts_with(&entry.name),
+                    })
+            };
+            prop_assert!(first.iter().all(is_needed));
+            // The same entries, and in the same order after the landmark.
+            plan.entries.remove(landmark);
+            prop_assert!(plan.entries[landmark..].is_sorted_by(|one, other| one.name < other.name));
+            plan.entries.sort_by(|one, other| one.name.cmp(&other.name));
+            prop_assert_eq!(plan, ordinary);
+        }
     }
 
     #[test]
