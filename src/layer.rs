@@ -76,10 +76,11 @@ impl Image {
         mut entries: Vec<ResolvedEntry>,
         wheels: &Wheels,
         cancel: &Cancel,
-    ) -> Result<PlannedLayer, plan::Error> {
+    ) -> Result<PlannedLayer> {
         let excluded_links = plan::take_excluded_links(&mut entries, &self.groups, cancel)?;
         let mut plan = debug_span!("plan").in_scope(|| plan::plan(entries, &self.settings, cancel))?;
         if self.codec.has_landmark() {
+            prefetch::check_names(&plan)?;
             prefetch::arrange(&mut plan, &self.prefetch);
         }
         if self.codec.lifts() {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::archive::{NO_PREFETCH_LANDMARK, PREFETCH_LANDMARK};
+use crate::archive::{ESTARGZ_TABLE, NO_PREFETCH_LANDMARK, PREFETCH_LANDMARK};
 use crate::chunk::ESTARGZ_CHUNKS;
 use crate::image_path::{self, ImagePath};
 use crate::plan::{Body, LayerPlan, TarEntry};
@@ -21,6 +21,22 @@ const MAX_SIZE: u64 = ESTARGZ_CHUNKS.part_max;
 pub struct Error {
     pub line: usize,
     pub error: image_path::Error,
+}
+
+/// The name of a file that eStargz layers have.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "image path \"{0}\": eStargz layers have a file of that name, which tells readers what to fetch; rename or exclude it"
+)]
+pub struct Reserved(&'static str);
+
+/// Checks that no entry of `plan` has the name of a file that eStargz layers have.
+pub fn check_names(plan: &LayerPlan) -> Result<(), Reserved> {
+    let taken = [PREFETCH_LANDMARK, NO_PREFETCH_LANDMARK, ESTARGZ_TABLE].into_iter().find(|reserved| {
+        let is_reserved = |name: &[u8]| name.strip_prefix(b"./") == Some(reserved.as_bytes());
+        plan.entries.iter().any(|entry| is_reserved(entry.name.strip_suffix(b"/").unwrap_or(&entry.name)))
+    });
+    taken.map_or(Ok(()), |name| Err(Reserved(name)))
 }
 
 /// The files that a program reads when it starts, in order.
@@ -37,6 +53,8 @@ impl Prefetch {
     /// Parses a list: a path per line. Empty lines and those that begin with `#` mean nothing.
     pub fn parse(text: &[u8]) -> Result<Prefetch, Error> {
         let mut ranks = HashMap::new();
+        // Some editors put a byte order mark before the first line.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let line = line.trim_ascii();
             if line.is_empty() || line.starts_with(b"#") {
@@ -166,6 +184,8 @@ mod tests {
             ]
         );
         // The end of a path is that of whole names. A directory is not a file.
+        let names = arranged("\u{feff}two.py\r\n", entries());
+        assert_eq!(names[..3], ["./app/", "./app/a/", "./app/a/two.py"]);
         for list in ["wo.py", "app/two.py", "a", "app/a", "x/app/a/one.py", ""] {
             let names = arranged(list, entries());
             assert_eq!(names[0], "./.no.prefetch.landmark", "{list}");

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::{Printed, Select, Terminal};
 use crate::contents::{Entry, ImageContents, Kind, LayerContents, LeftOut, Partition, SCHEMA};
 use crate::explain::Explainer;
-use crate::groups::Groups;
+use crate::groups::{Groups, LayerGroups};
 use crate::listing::{self, Listing};
 use crate::settings::{self, ReportSettings, Settings};
 use crate::show::show_path;
@@ -107,8 +107,8 @@ fn from_listing(file: &Path, cancel: &Cancel) -> Result<ImageContents> {
     })
 }
 
-/// The settings next to the listing `name` of `file`, and the name of the target that wrote them, which is
-/// the start of the listing's name.
+/// The settings next to the listing `name` of `file`, and the name of the target that wrote them. The listing's name
+/// consists of that and of the layer's, both of which may contain underscores.
 fn find_partition(file: &Path, name: &[u8]) -> Result<Option<(Vec<u8>, Partition)>> {
     let ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'_').map(|(index, _)| index);
     for end in ends {
@@ -123,6 +123,10 @@ fn find_partition(file: &Path, name: &[u8]) -> Result<Option<(Vec<u8>, Partition
         }
         let groups: Groups = read(&groups)?;
         let Settings { exclude, .. } = read(&settings)?;
+        let layers = LayerGroups::compile(&groups, &exclude)?;
+        if !layers.layers().iter().any(|layer| layer.as_bytes() == &name[end + 1..]) {
+            continue;
+        }
         let report = sibling(".target.json");
         let ReportSettings { target: rule, dropped, .. } =
             if report.exists() { read(&report)? } else { ReportSettings::default() };

@@ -8,6 +8,7 @@
 //! | `report` | an image → a page |
 //! | `tune` | a report → an edited BUILD file |
 //! | `record` | a binary → a list of the files that it reads when it starts |
+//! | `out` | what a command has found → the file that `--out` names |
 //! | `opened` | files → which of them are opened, in order |
 
 mod diff;
@@ -15,6 +16,7 @@ mod explain;
 mod inspect;
 #[cfg(target_os = "linux")]
 mod opened;
+mod out;
 #[cfg(target_os = "linux")]
 mod record;
 mod report;
@@ -31,7 +33,6 @@ use indicatif::ProgressBar;
 use crate::archive::{Source, Watch};
 use crate::components;
 use crate::contents::ImageContents;
-use crate::output::Output;
 use crate::pack::progress_bar;
 use crate::show::{show, show_path};
 use bazel_worker::Cancel;
@@ -134,17 +135,6 @@ fn target_file(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("{name} is not set; start this program with `bazel run`"))?;
     let program = PathBuf::from(std::env::args_os().next().unwrap_or_default());
     Ok(program.with_file_name(file))
-}
-
-/// Replaces the file `out`, or what it leads to, or writes to it if it is a device or a pipe, such as /dev/stdout.
-fn write(out: &Path, content: &[u8]) -> Result<()> {
-    let out = target(out);
-    match std::fs::metadata(&out) {
-        Ok(metadata) if !metadata.is_file() => {
-            std::fs::write(&out, content).with_context(|| format!("--out {}", show_path(&out)))
-        }
-        _ => Ok(Output::keep([Output::with_content(&out, content)?])?),
-    }
 }
 
 /// What `path` leads to, if it is a symlink. Renaming a file to it would replace the link.

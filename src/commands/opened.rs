@@ -18,25 +18,34 @@ use rustix::io::Errno;
 use crate::show::show_path;
 
 /// The directory in which Python keeps bytecode. From there, it reads a module without opening its source.
-const BYTECODE: &str = "__pycache__";
+pub const BYTECODE: &str = "__pycache__";
 
 /// Events of about 32 bytes each.
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// A file to watch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Watched {
+    /// The path, without symlinks.
+    pub path: PathBuf,
+    /// Symlinks to it. There may be bytecode next to these, too.
+    pub links: Vec<PathBuf>,
+}
 
 /// Files that are watched.
 pub struct Opened {
     inotify: OwnedFd,
     /// The number of the file with a name in the directory of a watch.
     files: HashMap<(i32, Vec<u8>), usize>,
-    /// For the watch of a directory with bytecode, that of the directory with the sources.
-    sources: HashMap<i32, i32>,
+    /// The same for the name of its source in the watch of a directory with bytecode.
+    sources: HashMap<(i32, Vec<u8>), usize>,
     is_open: Vec<bool>,
     order: Vec<usize>,
 }
 
 impl Opened {
-    /// Watches `files`. Their paths must not contain symlinks.
-    pub fn watch(files: &[PathBuf]) -> Result<Opened> {
+    /// Watches `files`.
+    pub fn watch(files: &[Watched]) -> Result<Opened> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).context("inotify")?;
         let mut opened = Opened {
             inotify,
@@ -46,22 +55,29 @@ impl Opened {
             order: Vec::new(),
         };
         let mut watches: HashMap<&Path, i32> = HashMap::new();
-        for (number, file) in files.iter().enumerate() {
-            let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else { continue };
+        let mut bytecode: HashMap<&Path, Option<i32>> = HashMap::new();
+        for (number, Watched { path, links }) in files.iter().enumerate() {
+            let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { continue };
             let watch = match watches.get(directory) {
                 Some(watch) => *watch,
-                None => {
-                    let watch = opened.add(directory)?;
-                    let bytecode = directory.join(BYTECODE);
-                    if bytecode.is_dir() {
-                        let bytecode = opened.add(&bytecode)?;
-                        opened.sources.insert(bytecode, watch);
-                    }
-                    watches.insert(directory, watch);
-                    watch
-                }
+                None => opened.add(directory)?,
             };
+            watches.insert(directory, watch);
             opened.files.insert((watch, name.as_bytes().to_vec()), number);
+            for source in [path].into_iter().chain(links) {
+                let (Some(directory), Some(name)) = (source.parent(), source.file_name()) else { continue };
+                let watch = match bytecode.get(directory) {
+                    Some(watch) => *watch,
+                    None => {
+                        let place = directory.join(BYTECODE);
+                        place.is_dir().then(|| opened.add(&place)).transpose()?
+                    }
+                };
+                bytecode.insert(directory, watch);
+                if let Some(watch) = watch {
+                    opened.sources.insert((watch, name.as_bytes().to_vec()), number);
+                }
+            }
         }
         Ok(opened)
     }
@@ -96,7 +112,7 @@ impl Opened {
             let Some(name) = event.file_name() else { continue };
             let (watch, name) = (event.wd(), name.to_bytes());
             let number = self.files.get(&(watch, name.to_vec()));
-            let source = || self.files.get(&(*self.sources.get(&watch)?, source(name)?));
+            let source = || self.sources.get(&(watch, source(name)?));
             if let Some(&number) = number.or_else(source)
                 && !std::mem::replace(&mut self.is_open[number], true)
             {
@@ -130,9 +146,11 @@ mod tests {
         let root = scratch.path().canonicalize().unwrap();
         std::fs::create_dir_all(root.join("a/__pycache__")).unwrap();
         let files = ["a/x.py", "a/y.py", "a/__pycache__/x.cpython-311.pyc", "z", "unopened"];
-        let files = files.map(|name| root.join(name));
-        for file in
-            files.iter().chain([&root.join("a/__pycache__/y.cpython-311.opt-1.pyc"), &root.join("other")])
+        let files = files.map(|name| Watched { path: root.join(name), links: Vec::new() });
+        for file in files
+            .iter()
+            .map(|file| &file.path)
+            .chain([&root.join("a/__pycache__/y.cpython-311.opt-1.pyc"), &root.join("other")])
         {
             std::fs::write(file, "").unwrap();
         }
@@ -145,7 +163,7 @@ mod tests {
         std::fs::read_dir(root.join("a")).unwrap();
         opened.update().unwrap();
         assert_eq!(opened.order(), [3, 1, 2]);
-        File::open(&files[0]).unwrap();
+        File::open(&files[0].path).unwrap();
         opened.update().unwrap();
         assert_eq!(opened.order(), [3, 1, 2, 0]);
     }

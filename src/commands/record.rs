@@ -1,8 +1,10 @@
 //! `pylayer record`.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,9 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::opened::Opened;
+use super::opened::{BYTECODE, Opened, Watched};
+use super::out::Out;
 use super::{Printed, TARGET_COMMAND};
 use crate::image_path::ImagePath;
 use crate::inputs::{Content, Digests, Inputs, KnownFiles, Links};
@@ -51,7 +54,7 @@ struct Recording {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Stop the program after N seconds [default: wait until it ends, or for Ctrl-C]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: Option<u32>,
     /// Arguments of the program
     #[arg(last = true, value_name = "ARGUMENTS")]
@@ -104,21 +107,19 @@ pub fn run_target(arguments: &[OsString]) -> Result<Printed> {
 
 /// Runs `program`, whose runfiles are in `directory`.
 fn record(program: &Path, directory: &Path, recording: &Recording, cancel: &Cancel) -> Result<Printed> {
-    let files = files(program, directory, cancel)?;
-    let real: Vec<PathBuf> = files.iter().map(|(real, _)| real.clone()).collect();
-    let mut opened = Opened::watch(&real)?;
+    let out = recording.out.as_deref().map(Out::open).transpose()?;
+    let (files, unlisted) = files(program, directory, cancel)?;
+    let watched: Vec<Watched> = files.iter().map(|(file, _)| file.clone()).collect();
+    let mut opened = Opened::watch(&watched)?;
     let mut child = start(program, directory, recording)?;
     let deadline = recording.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let ended = follow(&mut child, &mut opened, deadline, cancel);
+    let has_ended = follow(&child, &mut opened, deadline, cancel);
     // Even if nothing could be recorded.
-    stop(&mut child)?;
+    let status = stop(&mut child)?;
     opened.update()?;
-    match ended? {
-        Some(status) if !status.success() => bail!(
-            "{} failed ({status}), so nothing was recorded; arguments of the program come after --",
-            show_path(program)
-        ),
-        _ => {}
+    if has_ended? && !status.success() {
+        let hint = if status.code().is_some() { "; arguments of the program come after --" } else { "" };
+        bail!("{} failed ({status}), so nothing was recorded{hint}", show_path(program));
     }
     let paths: Vec<&str> =
         opened.order().iter().flat_map(|number| &files[*number].1).map(String::as_str).collect();
@@ -130,37 +131,48 @@ fn record(program: &Path, directory: &Path, recording: &Recording, cancel: &Canc
         list.push_str(path);
         list.push('\n');
     });
-    let Some(out) = &recording.out else { return Ok(Printed::new(list)) };
-    super::write(out, list.as_bytes())?;
-    Ok(Printed::new(format!("{}: {} files\n", show_path(out), paths.len())))
+    if unlisted > 0 {
+        list.push_str(&format!("# {unlisted} runfiles have names that a list cannot contain.\n"));
+    }
+    let (Some(path), Some(out)) = (&recording.out, out) else { return Ok(Printed::new(list)) };
+    out.write(list.as_bytes())?;
+    let plural = if paths.len() == 1 { "" } else { "s" };
+    Ok(Printed::new(format!("{}: {} file{plural}\n", show_path(path), paths.len())))
 }
 
-/// The runfiles that layers contain as files: where each is on disk, without symlinks, and how a list names it. The same
-/// file may have several names.
-fn files(program: &Path, directory: &Path, cancel: &Cancel) -> Result<Vec<(PathBuf, Vec<String>)>> {
+/// A runfile, and how a list names it. The same file may have several names.
+type Named = (Watched, Vec<String>);
+
+/// The runfiles that layers contain as files, and the number of those that a list cannot name.
+fn files(program: &Path, directory: &Path, cancel: &Cancel) -> Result<(Vec<Named>, usize)> {
     let place = ImagePath::new(PLACE)?;
     let manifest = Manifest { entries: Runfiles::read(program, directory)?.entries(&place)? };
     let (digests, known) = (Digests::default(), KnownFiles::new(0));
     let (now, links) = (SystemTime::now(), Links::Declared);
     let inputs = Inputs { base: Path::new(""), digests: &digests, known: &known, cancel, now, links };
     let settings = Settings { dedupe: false, ..Settings::default() };
-    let mut files: Vec<(PathBuf, Vec<String>)> = Vec::new();
+    let mut files: BTreeMap<PathBuf, (Vec<PathBuf>, Vec<String>)> = BTreeMap::new();
+    let mut unlisted = 0;
     for entry in inputs.entries(&manifest, &settings, |_| true)? {
         cancel.check()?;
         let Content::File(content) = &entry.content else { continue };
-        let Some(name) = name(entry.path.as_bytes()) else { continue };
-        let real = content.file.canonicalize().with_context(|| show_path(&content.file))?;
-        files.push((real, vec![name]));
-    }
-    files.sort();
-    files.dedup_by(|(other, others), (file, names)| {
-        let is_same = other == file;
-        if is_same {
-            names.append(others);
+        // Bazel puts only links into a runfiles tree. Python has written the rest.
+        let parent = content.file.parent().and_then(Path::file_name);
+        if parent.is_some_and(|name| name == BYTECODE) && content.file.starts_with(directory) {
+            continue;
         }
-        is_same
-    });
-    Ok(files)
+        let path = entry.path.as_bytes();
+        let Some(name) = name(path) else {
+            unlisted += 1;
+            continue;
+        };
+        let real = content.file.canonicalize().with_context(|| show_path(&content.file))?;
+        let (links, names) = files.entry(real).or_default();
+        links.push(directory.join(OsStr::from_bytes(&path[PLACE.len() + 1..])));
+        names.push(name);
+    }
+    let named = |(path, (links, names))| (Watched { path, links }, names);
+    Ok((files.into_iter().map(named).collect(), unlisted))
 }
 
 /// How a list names a path in [`PLACE`]: by the path in its repository. `None` if a line cannot contain it.
@@ -168,8 +180,13 @@ fn name(path: &[u8]) -> Option<String> {
     let mut parts = path.splitn(3, |&byte| byte == b'/');
     let (_place, repository, rest) = (parts.next()?, parts.next()?, parts.next());
     let name = std::str::from_utf8(rest.unwrap_or(repository)).ok()?;
-    let is_line = name.trim() == name && !name.contains(['\n', '\r']) && !name.starts_with('#');
-    is_line.then(|| name.to_string())
+    // The start of such a line would mean something else.
+    let name = if name.starts_with('#') || name.trim_ascii_start() != name {
+        format!("./{name}")
+    } else {
+        name.to_string()
+    };
+    (name.trim_ascii() == name && !name.contains('\n')).then_some(name)
 }
 
 fn start(program: &Path, directory: &Path, recording: &Recording) -> Result<Child> {
@@ -188,44 +205,36 @@ fn start(program: &Path, directory: &Path, recording: &Recording) -> Result<Chil
     command.spawn().with_context(|| format!("cannot start {}", show_path(program)))
 }
 
-/// Takes note of what is opened until the program ends, and returns how; or until `deadline`, or until the run is
-/// cancelled.
-fn follow(
-    child: &mut Child,
-    opened: &mut Opened,
-    deadline: Option<Instant>,
-    cancel: &Cancel,
-) -> Result<Option<ExitStatus>> {
+/// Takes note of what is opened until the program ends, `deadline`, or the run is cancelled. Returns whether it has
+/// ended. Leaves it to be waited for.
+fn follow(child: &Child, opened: &mut Opened, deadline: Option<Instant>, cancel: &Cancel) -> Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     loop {
         opened.update()?;
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+        if waitid(WaitId::Pid(Pid::from_child(child)), options)?.is_some() {
+            return Ok(true);
         }
         if cancel.is_cancelled() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(None);
+            return Ok(false);
         }
         std::thread::sleep(INTERVAL);
     }
 }
 
-/// Stops the program and the processes that it has started, if it is running.
-fn stop(child: &mut Child) -> io::Result<()> {
+/// Stops the program, if it is running, and the processes that it has started. Returns how it ended.
+fn stop(child: &mut Child) -> io::Result<ExitStatus> {
     // The group exists until the program has been waited for.
     let group = Pid::from_child(child);
-    if child.try_wait()?.is_some() {
-        return Ok(());
-    }
     kill_process_group(group, Signal::TERM)?;
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        if child.try_wait()?.is_some() {
-            return Ok(());
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
         }
         std::thread::sleep(INTERVAL);
     }
     kill_process_group(group, Signal::KILL)?;
-    child.wait()?;
-    Ok(())
+    child.wait()
 }
 
 #[cfg(test)]
@@ -240,7 +249,10 @@ mod tests {
             Some("site-packages/numpy/x.py".into())
         );
         assert_eq!(name(b"runfiles/_repo_mapping"), Some("_repo_mapping".to_string()));
-        for path in ["runfiles/a/#x", "runfiles/a/x\ny", "runfiles/a/ x"] {
+        assert_eq!(name(b"runfiles/a/#x"), Some("./#x".to_string()));
+        assert_eq!(name(b"runfiles/a/ x"), Some("./ x".to_string()));
+        assert_eq!(name("runfiles/a/x\u{2028}".as_bytes()), Some("x\u{2028}".to_string()));
+        for path in ["runfiles/a/x\ny", "runfiles/a/x "] {
             assert_eq!(name(path.as_bytes()), None);
         }
         assert_eq!(name(b"runfiles/a/\xe9"), None);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 
+use super::out::Out;
 use super::{Printed, Select, Terminal};
 use crate::advice;
 use crate::difference;
@@ -47,7 +48,7 @@ pub fn run(options: &Options, terminal: Terminal, cancel: &Cancel) -> Result<Pri
         None => None,
     };
     let page = report::page(&image, &advice::advise(&image)?, difference)?;
-    super::write(&options.out, page.as_bytes())?;
+    Out::open(&options.out)?.write(page.as_bytes())?;
     Ok(Printed::new(if out.is_file() { url(&out) } else { String::new() }))
 }
 

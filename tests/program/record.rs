@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -102,15 +103,96 @@ fn a_program_gets_its_arguments_and_is_stopped_in_time() {
 
 #[test]
 fn an_interrupted_run_has_its_list() {
-    let workspace = program("cat _main/pkg/data.txt\n: > \"$1\"\nsleep 600");
-    let started = workspace.path("started");
-    let mut command = record(&workspace, &["--out=list", "--"]);
-    let mut child = command.arg(&started).spawn().unwrap();
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let workspace = program("cat _main/pkg/data.txt\n: > \"$1\"\nsleep 600");
+        let started = workspace.path("started");
+        let mut command = record(&workspace, &["--out=list", "--"]);
+        let mut child = command.arg(&started).spawn().unwrap();
+        wait_for("the program", || started.exists().then_some(()));
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert!(child.wait().unwrap().success());
+        let list = fs::read_to_string(workspace.path("list")).unwrap();
+        assert_eq!(list, format!("{HEADER}pkg/app\npkg/data.txt\n"));
+    }
+}
+
+#[test]
+fn with_nohup_it_goes_on() {
+    let workspace = program("cat _main/pkg/data.txt\n: > \"$1\"\nwhile [ ! -e \"$2\" ]; do sleep 0.01; done");
+    let (started, end) = (workspace.path("started"), workspace.path("end"));
+    let mut command = Command::new("nohup");
+    command.arg(PYLAYER).args(["record", "--binary=bin/app", "--out=list", "--"]).args([&started, &end]);
+    command.current_dir(workspace.path("")).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
     wait_for("the program", || started.exists().then_some(()));
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    fs::write(end, "").unwrap();
     assert!(child.wait().unwrap().success());
-    let list = fs::read_to_string(workspace.path("list")).unwrap();
+    assert!(workspace.path("list").exists());
+}
+
+#[test]
+fn what_the_program_leaves_running_is_stopped() {
+    let workspace = program("cat _main/pkg/data.txt\nsleep 600 &\nexit 0");
+    // Nothing holds the pipe of stderr open.
+    let (list, _) = recorded(&mut record(&workspace, &[]));
     assert_eq!(list, format!("{HEADER}pkg/app\npkg/data.txt\n"));
+}
+
+#[test]
+fn bytecode_that_python_has_written_is_not_listed() {
+    let workspace = program("cat _main/pkg/__pycache__/*.pyc");
+    workspace.write("ws/module.py", "");
+    workspace.link(
+        "bin/app.runfiles/_main/pkg/module.py",
+        workspace.path("ws/module.py").into_os_string().into_encoded_bytes(),
+    );
+    // A directory of the runfiles tree itself.
+    workspace.write("bin/app.runfiles/_main/pkg/__pycache__/module.cpython-311.pyc", "bytecode");
+    let (list, _) = recorded(&mut record(&workspace, &[]));
+    assert_eq!(list, format!("{HEADER}pkg/app\npkg/module.py\n"));
+}
+
+#[test]
+fn unusual_names_are_listed_if_they_can_be() {
+    let workspace = program("LC_ALL=C; for file in _main/*; do [ -d \"$file\" ] || cat \"$file\"; done");
+    for name in ["#a", " b", "c ", "d\ne"] {
+        let file = workspace.path(format!("ws/{name}")).into_os_string().into_encoded_bytes();
+        workspace.write(format!("ws/{name}"), "x");
+        workspace.link(format!("bin/app.runfiles/_main/{name}"), file);
+    }
+    let (list, _) = recorded(&mut record(&workspace, &[]));
+    let rest = list.strip_prefix(HEADER).unwrap();
+    assert_eq!(rest, "pkg/app\n./ b\n./#a\n# 2 runfiles have names that a list cannot contain.\n");
+}
+
+#[test]
+fn the_list_replaces_a_file_as_a_whole_and_keeps_its_mode() {
+    let workspace = program(READS);
+    workspace.write("list", "old");
+    set_mode(&workspace.path("list"), 0o640);
+    recorded(&mut record(&workspace, &["--out=list"]));
+    assert!(fs::read_to_string(workspace.path("list")).unwrap().starts_with(HEADER));
+    assert_eq!(fs::metadata(workspace.path("list")).unwrap().permissions().mode() & 0o777, 0o640);
+    // What /dev/stdout leads to is appended to.
+    workspace.write("all", "before\n");
+    let all = fs::File::options().append(true).open(workspace.path("all")).unwrap();
+    let status = record(&workspace, &["--out=/dev/stdout"]).stdout(all).status().unwrap();
+    assert!(status.success());
+    let all = fs::read_to_string(workspace.path("all")).unwrap();
+    assert!(all.starts_with("before\n") && all.contains(HEADER), "{all}");
+    // Before the program is started.
+    set_mode(&workspace.path("list"), 0o440);
+    for (out, problem) in [
+        ("list", "--out list: the file is read-only"),
+        ("none/list", "none/list: No such file"),
+        ("bin", "--out bin: Is a directory"),
+    ] {
+        let output = record(&workspace, &[&format!("--out={out}")]).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{message}");
+        assert!(message.contains(problem), "{message}");
+    }
 }
 
 #[test]
@@ -132,6 +214,11 @@ fn what_cannot_be_recorded_is_an_error() {
 
     let message = error(Command::new(PYLAYER).args(["record", "--binary=none"]));
     assert!(message.contains("none.runfiles is not there"), "{message}");
-    let message = error(&mut record(&workspace, &["--seconds=-1"]));
-    assert!(message.contains("--seconds"), "{message}");
+    for seconds in ["-1", "0", "x"] {
+        let message = error(&mut record(&workspace, &[&format!("--seconds={seconds}")]));
+        assert!(message.contains("--seconds"), "{message}");
+    }
+    let crash = program("kill -SEGV $$");
+    let message = error(&mut record(&crash, &[]));
+    assert!(message.contains("(signal: 11") && message.ends_with("so nothing was recorded\n"), "{message}");
 }

@@ -78,7 +78,7 @@ pub fn run_with(protocol: Protocol, limits: Limits, handler: impl Handler) -> Re
     result
 }
 
-/// Sets `cancel` at the first SIGTERM or SIGINT, for a command that has to clean up. Neither signal ends
+/// Sets `cancel` at the first SIGTERM, SIGINT or SIGHUP, for a command that has to clean up. None of these signals ends
 /// the process from then on.
 ///
 /// # Errors
@@ -98,16 +98,30 @@ pub fn cancel_on_signals(cancel: Cancel) -> io::Result<()> {
     Ok(())
 }
 
-/// Installs handlers for SIGTERM and SIGINT. The future completes at the first signal.
+/// Installs handlers for SIGTERM, SIGINT and SIGHUP. The future completes at the first signal.
 fn shutdown() -> io::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // With nohup, it is ignored.
+    let mut hangup = match is_ignored(SignalKind::hangup()) {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            Some(_) = async { hangup.as_mut()?.recv().await } => {}
         }
     })
+}
+
+/// Whether this process has been started with a signal ignored. Only known on Linux.
+fn is_ignored(signal: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal.as_raw_value() - 1) & 1 == 1
 }
 
 /// Bazel connects workers with pipes. Pipe I/O is done without a thread, since it may be impossible to

@@ -221,6 +221,20 @@ fn a_list_in_which_nothing_is_found_changes_nothing() {
 }
 
 #[test]
+fn names_of_the_format_are_an_error() {
+    for name in [".prefetch.landmark", ".no.prefetch.landmark", "stargz.index.json", "stargz.index.json/x"] {
+        let workspace = Workspace::new();
+        workspace.write("in/x", "x");
+        let manifest = Manifest::new().file(name, "in/x");
+        let message = workspace.error(&manifest, &[LAZY]);
+        assert!(message.contains("eStargz layers have a file of that name"), "{message}");
+        // In other layers, and in directories, they are like any other.
+        workspace.outputs(&manifest, &[]);
+        workspace.outputs(&Manifest::new().file(format!("app/{name}"), "in/x"), &[LAZY]);
+    }
+}
+
+#[test]
 fn a_list_that_cannot_be_used_is_an_error() {
     let workspace = Workspace::new();
     workspace.write("list", "a\nnumpy/\n");
