@@ -105,6 +105,28 @@ fn exit_codes_tell_differences_from_errors() {
 }
 
 #[test]
+fn a_listing_is_of_the_target_that_has_its_layer() {
+    let workspace = Workspace::new();
+    let groups = |names: &[&str]| {
+        let groups: Vec<Value> =
+            names.iter().map(|name| json!({"name": name, "pattern": "/data/"})).collect();
+        json!({"layer_groups": groups, "default_groups": []}).to_string()
+    };
+    for (target, names) in [("p", &["other"][..]), ("p_x", &["data"]), ("p_x_data", &["z"])] {
+        workspace.write(format!("{target}.groups.json"), groups(names));
+        workspace.write(format!("{target}.settings.json"), "{}");
+    }
+    let listing = "#mtree\n./app/data/a.txt type=file size=1 mode=0644 uid=0 gid=0 time=0.0\n";
+    workspace.write("p_x_data.mtree", listing);
+    let (code, text, _) = run(&workspace, &["explain", "p_x_data.mtree", "data/a.txt"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        text.contains("  in layer data: file, 1 B\n  group data, which this pattern matches:\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_deletion_is_not_called_an_addition() {
     let workspace = with_image(&[]);
     workspace.write("new.json", contents(&[entry("etc/a", "whiteout"), entry("", "opaque")]));
