@@ -400,7 +400,7 @@ def test_common_attributes_reach_every_target(options) -> None:
     query = "attr(tags, tagged, attr(testonly, 1, attr(visibility, public, //app:all)))"
     found = options.run("query", query).output.split()
     groups = "interpreter", "numpy", "packages", "default"
-    others = "cmd", "config", "entrypoint", "env", "report", "tune"
+    others = "cmd", "config", "entrypoint", "env", "record", "report", "tune"
     assert set(found) == {
         "//app:common_attributes",
         *(f"//app:common_attributes_{group}" for group in groups),
