@@ -24,7 +24,7 @@
 //! | [`listing`] | plan → mtree(5) text, and back (pure) |
 //! | [`header`] | planned entry → ustar and PAX header blocks (pure) |
 //! | [`chunk`] | plan → [`chunk::Chunk`]s with stable boundaries (pure) |
-//! | [`prefetch`] | plan → the same with the files first that a program reads when it starts (pure) |
+//! | [`prefetch`] | plan → the plan that begins with the files that a program reads when it starts (pure) |
 //! | [`toc`] | parts of files in a layer → its table of contents (pure) |
 //! | [`estargz`] | table of contents → the end of an eStargz layer (pure) |
 //! | [`zstd_chunked`] | table of contents → the end of a zstd:chunked layer (pure) |

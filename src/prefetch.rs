@@ -12,7 +12,7 @@ use crate::chunk::ESTARGZ_CHUNKS;
 use crate::image_path::{self, ImagePath};
 use crate::plan::{Body, LayerPlan, TarEntry};
 
-/// Files of more bytes than this stay where they are: of these, readers fetch only the parts that they need.
+/// Larger files are not moved: readers fetch only the parts of them that they need.
 const MAX_SIZE: u64 = ESTARGZ_CHUNKS.part_max;
 
 /// A line that names no file.
@@ -183,7 +183,7 @@ mod tests {
                 "./app/link"
             ]
         );
-        // The end of a path is that of whole names. A directory is not a file.
+        // Only whole names match, and only those of files.
         let names = arranged("\u{feff}two.py\r\n", entries());
         assert_eq!(names[..3], ["./app/", "./app/a/", "./app/a/two.py"]);
         for list in ["wo.py", "app/two.py", "a", "app/a", "x/app/a/one.py", ""] {

@@ -1,4 +1,4 @@
-//! The commands about images: what people and scripts ask about layers that exist, or that are to be made.
+//! Commands that inspect existing layers and images, or help to plan new ones.
 //!
 //! | command | from → to |
 //! |---|---|

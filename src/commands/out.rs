@@ -18,7 +18,7 @@ pub struct Out {
 enum Place {
     /// A regular file, which is replaced once it is complete.
     Regular(Output),
-    /// A device or a pipe, or what /dev/stdout leads to. Others may write there, too.
+    /// A device or pipe, or whatever /dev/stdout refers to, which other processes may write to as well.
     Shared(File),
 }
 

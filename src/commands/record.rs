@@ -30,7 +30,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// How long a program that has been told to stop may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where runfiles are, for the manifest of all. Nothing is written there.
+/// The place of the runfiles in the manifest with which they are found.
 const PLACE: &str = "runfiles";
 
 const HEADER: &str = "# What the program reads when it starts, in order: the ends of paths in the image. Written by `record`.\n";
