@@ -1,6 +1,6 @@
 //! The file that a command writes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -23,25 +23,15 @@ enum Place {
 }
 
 impl Out {
-    /// Prepares to write to `path`, so that mistakes are found before any work is done. If it is a symlink, its target is
-    /// replaced. A file keeps its mode.
+    /// Prepares to write to `path`, so that mistakes are found before any work is done.
     pub fn open(path: &Path) -> Result<Out> {
         let context = || format!("--out {}", show_path(path));
-        let target = super::target(path);
-        let metadata = std::fs::metadata(path).ok();
         let is_shared =
-            path.starts_with("/dev") || metadata.as_ref().is_some_and(|metadata| !metadata.is_file());
+            path.starts_with("/dev") || std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
         let file = if is_shared {
             Place::Shared(OpenOptions::new().append(true).open(path).with_context(context)?)
         } else {
-            if metadata.as_ref().is_some_and(|metadata| metadata.permissions().readonly()) {
-                bail!("{}: the file is read-only; make it writable, or name another file", context());
-            }
-            let mut output = Output::create(&target)?;
-            if let Some(metadata) = metadata {
-                output.file().set_permissions(metadata.permissions()).with_context(context)?;
-            }
-            Place::Regular(output)
+            Place::Regular(replacement(path, "name another file").with_context(context)?)
         };
         Ok(Out { path: path.to_path_buf(), file })
     }
@@ -57,4 +47,19 @@ impl Out {
             }
         }
     }
+}
+
+/// A file that will replace `file`, or its target if it is a symlink, and has the same mode. A read-only file is not
+/// replaced; `alternative` is what the user can do instead of making it writable.
+pub fn replacement(file: &Path, alternative: &str) -> Result<Output> {
+    let permissions = std::fs::metadata(file).map(|metadata| metadata.permissions()).ok();
+    // A new file would take the place of the old one even so.
+    if permissions.as_ref().is_some_and(Permissions::readonly) {
+        bail!("the file is read-only; make it writable, or {alternative}");
+    }
+    let mut output = Output::create(&super::target(file))?;
+    if let Some(permissions) = permissions {
+        output.file().set_permissions(permissions)?;
+    }
+    Ok(output)
 }

@@ -1,6 +1,7 @@
 //! `pylayer tune`.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -8,6 +9,7 @@ use clap::{Args, Parser};
 use similar::TextDiff;
 
 use super::Printed;
+use super::out::replacement;
 use crate::advice::{self, DividedImage, Proposal, starlark};
 use crate::archive::{Image, Source, Watch};
 use crate::build_file;
@@ -180,19 +182,12 @@ fn edited(
     Ok(text)
 }
 
-/// Replaces the content of `file`, and keeps its mode. If it is a symlink, its target is replaced.
+/// Replaces the content of `file`.
 fn write(file: &Path, content: &str) -> Result<()> {
-    let file = file.canonicalize().with_context(|| show_path(file))?;
-    let permissions = std::fs::metadata(&file).with_context(|| show_path(&file))?.permissions();
-    // A new file would take the place of the old one even so.
-    if permissions.readonly() {
-        bail!(
-            "{}: the file is read-only; make it writable, or apply the changes that are shown without --write",
-            show_path(&file)
-        );
-    }
-    let mut output = Output::with_content(&file, content.as_bytes())?;
-    output.file().set_permissions(permissions).with_context(|| show_path(&file))?;
+    let context = || show_path(file);
+    let alternative = "apply the changes that are shown without --write";
+    let mut output = replacement(file, alternative).with_context(context)?;
+    output.file().write_all(content.as_bytes()).with_context(context)?;
     Output::keep([output])?;
     Ok(())
 }
