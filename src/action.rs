@@ -213,20 +213,29 @@ impl Engine {
         inputs: Inputs,
     ) -> Result<Outcome> {
         let _span = info_span!("validation").entered();
-        let ValidationRequest { report, settings, groups, validation_settings, manifests: paths, listings } =
-            request;
+        let ValidationRequest {
+            report,
+            settings,
+            groups,
+            validation_settings,
+            manifests: paths,
+            listings,
+            prefetch,
+        } = request;
         let manifests: Vec<Arc<Manifest>> =
             paths.iter().map(|path| self.manifest(path, inputs)).collect::<Result<_>>()?;
         let read = flagfiles.iter().chain(&paths).chain([&settings, &groups, &validation_settings]);
-        let read = read.chain(listings.iter().map(|(_, path)| path)).map(PathBuf::as_path);
+        let read = read.chain(listings.iter().map(|(_, path)| path)).chain(&prefetch).map(PathBuf::as_path);
         check_outputs(&[&report], read.chain(manifests.iter().flat_map(|manifest| manifest.sources())))?;
         let Settings { exclude, .. } = read_settings(&settings, inputs)?;
         let groups = self.groups(&read_settings(&groups, inputs)?, &exclude)?;
         let settings: ValidationSettings = read_settings(&validation_settings, inputs)?;
+        let prefetch = prefetch.map(|path| read_prefetch(&path, inputs)).transpose()?.unwrap_or_default();
         let layers = read_listings(listings, inputs)?;
         let summary = format!("{} layers validated", layers.len());
         let manifests: Vec<&Manifest> = manifests.iter().map(Arc::as_ref).collect();
-        let verdict = validate::validate(layers, &manifests, &groups, &settings, inputs, Some(&report))?;
+        let verdict =
+            validate::validate(layers, &manifests, &groups, &settings, &prefetch, inputs, Some(&report))?;
         let Verdict { report: text, problems, warnings } = verdict;
         // Written even if the action fails: Bazel keeps the outputs of a failed action.
         Output::keep([Output::with_content(&inputs.base.join(report), text.as_bytes())?])?;

@@ -42,7 +42,7 @@ pub struct Image {
     /// The codec of `settings`.
     pub codec: Codec,
     /// The files that come first. Empty unless layers have a landmark.
-    prefetch: Prefetch,
+    pub prefetch: Prefetch,
 }
 
 impl Image {

@@ -75,8 +75,19 @@ impl Prefetch {
             Body::File(content) | Body::HardLink { content, .. } if content.size > MAX_SIZE => return None,
             Body::File(_) | Body::HardLink { .. } | Body::EmptyFile | Body::Symlink(_) => {}
         }
-        let slashes = entry.name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        slashes.filter_map(|(slash, _)| self.ranks.get(&entry.name[slash + 1..])).min().copied()
+        self.position(&entry.name)
+    }
+
+    /// The position of `path` in the list: that of the first line that is its end.
+    pub fn position(&self, path: &[u8]) -> Option<usize> {
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let starts = std::iter::once(0).chain(slashes.map(|(slash, _)| slash + 1));
+        starts.filter_map(|start| self.ranks.get(&path[start..])).min().copied()
+    }
+
+    /// The first path, if there is any.
+    pub fn first(&self) -> Option<&[u8]> {
+        self.ranks.iter().min_by_key(|(_, rank)| **rank).map(|(path, _)| path.as_slice())
     }
 }
 

@@ -72,6 +72,8 @@ pub struct ValidationRequest {
     pub manifests: Vec<PathBuf>,
     /// Each layer's name and the exec path of its listing.
     pub listings: Vec<(String, PathBuf)>,
+    /// As in the [`LayerRequest`]s.
+    pub prefetch: Option<PathBuf>,
 }
 
 /// An action that warns about groups without files.
@@ -179,6 +181,7 @@ impl ActionRequest {
                 validation_settings: options.input("validation_settings")?,
                 manifests: std::mem::take(&mut manifests),
                 listings: std::mem::take(&mut listings),
+                prefetch: options.optional_input("prefetch")?,
             })
         } else if let Some(report) = options.output("unused_groups")? {
             ActionRequest::UnusedGroups(UnusedGroupsRequest { report, settings: options.input("settings")? })
@@ -376,8 +379,12 @@ mod tests {
             validation_settings: "v".into(),
             manifests: vec!["m".into(), "n".into()],
             listings: vec![("a".into(), "x/a=b.mtree".into())],
+            prefetch: None,
         };
         let more = ["--manifest=n", "--layer_listing=a=x/a=b.mtree"];
+        assert_eq!(parse(&VALIDATION, &more), Ok(ActionRequest::Validation(validation.clone())));
+        let validation = ValidationRequest { prefetch: Some("p.txt".into()), ..validation };
+        let more = [&more[..], &["--prefetch=p.txt"]].concat();
         assert_eq!(parse(&VALIDATION, &more), Ok(ActionRequest::Validation(validation)));
         let unused = UnusedGroupsRequest { report: "r".into(), settings: "s".into() };
         let arguments = ["--unused_groups=r", "--settings=s"];

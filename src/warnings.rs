@@ -47,6 +47,14 @@ pub fn left_out(paths: &[String]) -> Option<String> {
     })
 }
 
+/// Warns that no file of the image is in the list of files to prefetch, which begins with `first`.
+pub fn unused_prefetch(first: &[u8]) -> String {
+    format!(
+        "no file of the image is in the list for prefetch, which begins with {}: each line is a file's path, or the end of it; record the list again",
+        show(first)
+    )
+}
+
 /// Warns that the layer group `name` has no files, and suggests likely reasons. `packages` are the
 /// normalized names of the packages in the runfiles, `runfiles_root` is the directory of these if it is set.
 pub fn unused_group(name: &str, pattern: &str, packages: &[String], runfiles_root: Option<&str>) -> String {

@@ -165,13 +165,15 @@ def validate_layers(ctx, settings, patterns, image, groups, runfiles, layers, le
     args.add(groups, format = "--groups=%s")
     args.add(validation_settings, format = "--validation_settings=%s")
     args.add_all(manifests, format_each = "--manifest=%s")
+    prefetch = [settings.prefetch] if settings.prefetch else []
+    args.add_all(prefetch, format_each = "--prefetch=%s")
     for layer, files in layers.items():
         args.add(files.listing, format = "--layer_listing=" + layer + "=%s")
     run_program(
         ctx,
         args,
         # The only runfiles needed are trees, to list their files.
-        inputs = [files.listing for files in layers.values()] + runfiles.trees + manifests + [image, groups, validation_settings],
+        inputs = [files.listing for files in layers.values()] + runfiles.trees + manifests + [image, groups, validation_settings] + prefetch,
         outputs = [report],
         mnemonic = "PyImageLayerValidation",
         progress_message = "Validating image layers %{label}",

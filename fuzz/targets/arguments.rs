@@ -154,7 +154,8 @@ impl Written {
     }
 
     fn validation(&mut self, request: &ValidationRequest) {
-        let ValidationRequest { report, settings, groups, validation_settings, manifests, listings } = request;
+        let ValidationRequest { report, settings, groups, validation_settings, manifests, listings, prefetch } =
+            request;
         self.path("validation", report);
         self.path("settings", settings);
         self.path("groups", groups);
@@ -163,5 +164,8 @@ impl Written {
             self.path("manifest", manifest);
         }
         self.paths("layer_listing", listings);
+        if let Some(prefetch) = prefetch {
+            self.path("prefetch", prefetch);
+        }
     }
 }

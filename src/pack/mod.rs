@@ -250,8 +250,10 @@ fn pack(job: &Job, bar: bool, cancel: &Cancel) -> Result<Vec<Row>> {
         outputs.extend(describe(job, layers, &listed, inputs)?);
     }
     if job.validation.validation != Validation::Off {
-        let validate =
-            || validate::validate(listed, &[manifest], &image.groups, &job.validation, inputs, None);
+        let validate = || {
+            let (groups, settings) = (&image.groups, &job.validation);
+            validate::validate(listed, &[manifest], groups, settings, &image.prefetch, inputs, None)
+        };
         let Verdict { problems, warnings, .. } = info_span!("validation").in_scope(validate)?;
         match problems {
             Some(problems) if job.validation.validation == Validation::Error => {

@@ -16,8 +16,9 @@ use anyhow::{Result, anyhow};
 use self::proof::Expected;
 use crate::groups::{Exceptions, LayerGroups};
 use crate::inputs::Inputs;
-use crate::listing::{self, Listing};
+use crate::listing::{self, Kind, Listing};
 use crate::manifest::Manifest;
+use crate::prefetch::Prefetch;
 use crate::settings::{RUNFILES, ValidationSettings};
 use crate::show::show_path;
 use crate::warnings;
@@ -36,17 +37,18 @@ pub struct Verdict {
     pub report: String,
     /// A summary of the problems, if there are any.
     pub problems: Option<String>,
-    /// About unused exceptions, and about what a container needs to start.
+    /// About unused exceptions and lists, and about what a container needs to start.
     pub warnings: Vec<String>,
 }
 
 /// Compares `layers` with `manifests`: those of all layers, and the one of the entries in no layer. Of
-/// the inputs, only trees are read. `report` is the file that will list all problems, if there is one.
+/// the inputs, only trees are read. `prefetch` is what the layers were written with. `report` is the file that will list all problems, if there is one.
 pub fn validate(
     layers: Vec<ListedLayer>,
     manifests: &[&Manifest],
     groups: &LayerGroups,
     settings: &ValidationSettings,
+    prefetch: &Prefetch,
     inputs: Inputs,
     report: Option<&Path>,
 ) -> Result<Verdict> {
@@ -82,10 +84,18 @@ pub fn validate(
         entry.is_some_and(|entry| expected.leaves_out(&entry.path))
     };
     let left_out: Vec<String> = needed.filter(is_left_out).collect();
+    let files = layers.iter().flat_map(|(_, listing)| &listing.entries);
+    let mut files = files.filter(|entry| entry.kind != Kind::Directory);
+    let unused_prefetch =
+        prefetch.first().filter(|_| files.all(|file| prefetch.position(&file.path).is_none()));
     let warnings = warnings::unused_exceptions(&findings.unused_exceptions);
     Ok(Verdict {
         report: findings.report(),
         problems: (!findings.is_empty()).then(|| findings.message(report)),
-        warnings: warnings.into_iter().chain(warnings::left_out(&left_out)).collect(),
+        warnings: warnings
+            .into_iter()
+            .chain(warnings::left_out(&left_out))
+            .chain(unused_prefetch.map(warnings::unused_prefetch))
+            .collect(),
     })
 }

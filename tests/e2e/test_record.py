@@ -79,6 +79,17 @@ def test_layers_begin_with_the_list(recorded, workspace) -> None:
         assert all(entry.size > 4 << 20 for entry in others)
 
 
+def test_a_list_that_names_no_file_is_a_warning(recorded, workspace) -> None:
+    written = workspace.folder / "app/imports.txt"
+    text = written.read_text()
+    written.write_text("site-packages/gone/__init__.py\n")
+    try:
+        log = workspace.build(TARGET).log
+    finally:
+        written.write_text(text)
+    assert "no file of the image is in the list for prefetch, which begins with site-packages/gone/__init__.py" in log
+
+
 def listed(path: str, recorded: list[str]) -> bool:
     parts = Path(path).parts
     return any("/".join(parts[start:]) in recorded for start in range(len(parts)))

@@ -736,6 +736,24 @@ fn single_links_can_be_excepted_from_validation() {
 }
 
 #[test]
+fn a_list_for_prefetch_that_names_no_file_is_a_warning() {
+    let workspace = built();
+    let options = ["--compress=gzip", "--lazy=estargz", "--prefetch=list"];
+    workspace.write("list", "_main/app/server\n");
+    packed(&workspace, &options);
+    workspace.write("list", "_main/app/gone\n");
+    let Output { status, stderr, .. } = pack(&workspace, &options).output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(status.success(), "{stderr}");
+    assert!(
+        stderr.starts_with(
+            "pylayer: no file of the image is in the list for prefetch, which begins with _main/app/gone: "
+        ),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn messages_about_the_command_line_are_short() {
     let workspace = Workspace::new();
     let long = "x".repeat(100_000);

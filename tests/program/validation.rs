@@ -370,6 +370,28 @@ fn a_message_is_bounded_and_the_report_is_not() {
 }
 
 #[test]
+fn a_list_for_prefetch_that_names_no_file_is_a_warning() {
+    let mut image = Image::new();
+    image.arguments.push("--prefetch=list".into());
+    for list in ["", "# nothing\n", "other.py\na b.py\n", "/app/run.runfiles/main.py\n", "app/run\n"] {
+        image.workspace.write("list", list);
+        image.is_right();
+    }
+    // The end of a file's name, a directory, and the beginning of a path.
+    image.workspace.write("list", "# recorded\nb.py\nrun.runfiles\napp/run.runfiles/main\n");
+    let output = image.run("error");
+    assert!(output.status.success());
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "pylayer: no file of the image is in the list for prefetch, which begins with b.py: each line is a file's path, or the end of it; record the list again\n"
+    );
+    image.workspace.write("list", "a\n../b\n");
+    fs::remove_file(image.workspace.path("out/report")).unwrap();
+    let message = image.workspace.error_of(&mut image.workspace.command(&image.arguments()));
+    assert!(message.starts_with("pylayer: list: line 2: "), "{message}");
+}
+
+#[test]
 fn exceptions_accept_single_paths() {
     let mut image = Image::new().edit("packages", "#elf machine=62 ", "#elf machine=183 ").edit(
         "default",
