@@ -49,7 +49,9 @@ class Layer:
     def tar(self) -> bytes:
         """The uncompressed tar."""
         if self.codec == "gzip":
-            return gzip.decompress(self.blob)
+            # gzip.decompress copies the rest of the file after each member, and eStargz has a member for each file.
+            with gzip.open(self.path) as file:
+                return file.read()
         if self.codec == "zstd":
             return subprocess.run(["zstd", "-dcq", self.path], stdout=subprocess.PIPE, check=True).stdout
         return self.blob
