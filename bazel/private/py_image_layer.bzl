@@ -521,6 +521,8 @@ def _prefetch(ctx):
     """The file of the attribute `prefetch`, or `None`."""
     if ctx.file.prefetch and ctx.attr.lazy != "estargz":
         fail("prefetch requires lazy = \"estargz\": files of other layers are not fetched at once")
+    if ctx.file.prefetch and ctx.file.prefetch.is_directory:
+        fail("prefetch: {} is a directory; name a file with a path in each line".format(ctx.attr.prefetch.label))
     return ctx.file.prefetch
 
 def _directory(attribute, value):

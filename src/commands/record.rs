@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +28,7 @@ use bazel_worker::Cancel;
 
 /// How often the program, and what it has opened, are looked at.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// How long a program that has been told to stop may take.
+/// How long a program that has been told to stop may take, with the processes that it has started.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The place of the runfiles in the manifest with which they are found.
@@ -74,6 +75,7 @@ struct OfTarget {
 
 pub fn run(options: &Options, cancel: &Cancel) -> Result<Printed> {
     let Options { binary, runfiles, recording } = options;
+    fs::metadata(binary).with_context(|| format!("--binary {}", show_path(binary)))?;
     let directory = runfiles::directory(binary, runfiles.as_deref());
     // A name without a slash would be searched for in PATH.
     let program = std::path::absolute(binary)?;
@@ -227,14 +229,28 @@ fn stop(child: &mut Child) -> io::Result<ExitStatus> {
     let group = Pid::from_child(child);
     kill_process_group(group, Signal::TERM)?;
     let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
+    while has_members(group)? && Instant::now() < deadline {
         std::thread::sleep(INTERVAL);
     }
     kill_process_group(group, Signal::KILL)?;
     child.wait()
+}
+
+/// Whether a process of `group` is running.
+fn has_members(group: Pid) -> io::Result<bool> {
+    let group = group.as_raw_pid().to_string();
+    for process in fs::read_dir("/proc")? {
+        // Those that end meanwhile have no status. Other entries have none, either.
+        let Ok(status) = fs::read_to_string(process?.path().join("stat")) else { continue };
+        // PID (NAME) STATE PARENT GROUP …, and any character may be in the name (proc_pid_stat(5)).
+        let fields = status.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let mut fields = fields.split(' ');
+        let (state, _parent) = (fields.next(), fields.next());
+        if fields.next() == Some(&group) && !matches!(state, Some("Z" | "X")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -306,6 +306,11 @@ fn check(options: &Options) -> Result<(), Error> {
             return Err(Error::Wheel { path: path.clone(), problem });
         }
     }
+    if let Some(path) = &options.prefetch
+        && let Some(problem) = problem(path)
+    {
+        return Err(Error::Prefetch { path: path.clone(), problem });
+    }
     if let count @ 2.. = options.binaries.len() {
         if options.settings.runfiles_root.is_none() {
             return Err(Error::NoRunfilesRoot(count));

@@ -482,6 +482,22 @@ fn a_wheel_must_be_a_file() {
 }
 
 #[test]
+fn a_list_for_prefetch_must_be_a_file() {
+    let workspace = built();
+    fs::create_dir(workspace.path("directory")).unwrap();
+    for (list, problem) in [
+        ("nowhere", "No such file"),
+        ("directory", "it is not a file"),
+        // Would never end.
+        ("/dev/zero", "it is not a file"),
+    ] {
+        let message =
+            error(&mut pack(&workspace, &["--lazy=estargz", "--compress=gzip", "--prefetch", list]));
+        assert!(message.starts_with(&format!("pylayer: --prefetch {list}: {problem}")), "{message}");
+    }
+}
+
+#[test]
 fn the_binary_is_looked_at_first() {
     let workspace = built();
     let run = |binary: &str| {

@@ -151,6 +151,17 @@ fn what_the_program_leaves_running_is_stopped() {
 }
 
 #[test]
+fn what_does_not_stop_is_killed() {
+    let start = "cat _main/pkg/data.txt\n(trap '' TERM; : > \"$1\"; exec sleep 600) &\nwhile [ ! -e \"$1\" ]; do sleep 0.01; done";
+    // Whether the program ends before or not. Each waits for the end of the pipe of stderr.
+    for end in ["", "trap '' TERM\nsleep 600"] {
+        let workspace = program(&format!("{start}\n{end}"));
+        let (list, _) = recorded(&mut record(&workspace, &["--seconds=1", "--", "../started"]));
+        assert_eq!(list, format!("{HEADER}pkg/app\npkg/data.txt\n"));
+    }
+}
+
+#[test]
 fn bytecode_that_python_has_written_is_not_listed() {
     let workspace = program("cat _main/pkg/__pycache__/*.pyc");
     workspace.write("ws/module.py", "");
@@ -224,7 +235,10 @@ fn what_cannot_be_recorded_is_an_error() {
     assert!(message.contains("bin/other has opened none of its runfiles"), "{message}");
 
     let message = error(Command::new(PYLAYER).args(["record", "--binary=none"]));
-    assert!(message.contains("none.runfiles is not there"), "{message}");
+    assert!(message.contains("--binary none: No such file"), "{message}");
+    fs::remove_dir_all(workspace.path("bin/app.runfiles")).unwrap();
+    let message = error(&mut record(&workspace, &[]));
+    assert!(message.contains("bin/app.runfiles is not there"), "{message}");
     for seconds in ["-1", "0", "x"] {
         let message = error(&mut record(&workspace, &[&format!("--seconds={seconds}")]));
         assert!(message.contains("--seconds"), "{message}");

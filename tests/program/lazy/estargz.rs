@@ -240,7 +240,7 @@ fn a_list_that_cannot_be_used_is_an_error() {
     workspace.write("list", "a\nnumpy/\n");
     let error = |options: &[&str]| workspace.error(&Manifest::new(), options);
     let message = error(&[LAZY, "--prefetch=list"]);
-    assert!(message.contains("list: line 2: image path \"numpy/\""), "{message}");
+    assert!(message.contains("list: line 2: \"numpy/\" is not the path of a file"), "{message}");
     let message = error(&[LAZY, "--prefetch=none"]);
     assert!(message.contains("none: No such file"), "{message}");
     workspace.write("list", "a\n");
