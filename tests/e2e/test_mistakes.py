@@ -196,6 +196,10 @@ AT_ANALYSIS = {
         'layer_groups = {"packages_2": "x"}, split = 2',
         'split: layer group "packages_2" has the name of a layer of the group "packages": choose another name',
     ),
+    "prefetch_tree": (
+        'lazy = "estargz", prefetch = "//app:tree"',
+        "prefetch: @@//app:tree is a directory; name a file with a path in each line",
+    ),
     "max_layers": (
         'max_layers = 1, layer_groups = {"code": "tool.py"}',
         "there are 4 layers, and max_layers is 1: 1 of interpreter, 1 of code, ",

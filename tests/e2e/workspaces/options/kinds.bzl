@@ -15,17 +15,15 @@ def _kinds_impl(ctx):
     )
     target = ctx.actions.declare_file("target.txt")
     ctx.actions.write(target, "only reached by links\n")
-    return DefaultInfo(
-        files = depset([copy]),
-        runfiles = ctx.runfiles(
-            files = [copy, declared, tree, source],
-            symlinks = {
-                "links/to_source.txt": source,
-                "links/to_target.txt": target,
-            },
-            root_symlinks = {"at_the_root.txt": source},
-        ),
+    runfiles = ctx.runfiles(
+        files = [copy, declared, tree, source],
+        symlinks = {
+            "links/to_source.txt": source,
+            "links/to_target.txt": target,
+        },
+        root_symlinks = {"at_the_root.txt": source},
     )
+    return [DefaultInfo(files = depset([copy]), runfiles = runfiles), OutputGroupInfo(tree = depset([tree]))]
 
 kinds = rule(
     implementation = _kinds_impl,
