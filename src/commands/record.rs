@@ -240,9 +240,9 @@ fn stop(child: &mut Child) -> io::Result<ExitStatus> {
 fn has_members(group: Pid) -> io::Result<bool> {
     let group = group.as_raw_pid().to_string();
     for process in fs::read_dir("/proc")? {
-        // Those that end meanwhile have no status. Other entries have none, either.
+        // A process that has ended meanwhile has no status, and neither have entries that are not processes.
         let Ok(status) = fs::read_to_string(process?.path().join("stat")) else { continue };
-        // PID (NAME) STATE PARENT GROUP …, and any character may be in the name (proc_pid_stat(5)).
+        // PID (NAME) STATE PARENT GROUP …; the name may contain any character (proc_pid_stat(5)).
         let fields = status.rsplit_once(") ").map_or("", |(_, rest)| rest);
         let mut fields = fields.split(' ');
         let (state, _parent) = (fields.next(), fields.next());

@@ -24,8 +24,8 @@ const CACHE_MIB: u64 = 4;
 const IN_FLIGHT: u64 = 8;
 /// How often the resource usage of the process is sampled.
 const SAMPLES: usize = 20;
-/// More than the memory of a worker without a leak grows: digest states, manifests and buffers are kept until their
-/// bounds are reached, which no run does, and the allocator keeps more on a busy machine.
+/// A worker without a leak grows by less. It keeps digest states, manifests and buffers up to bounds that no run
+/// reaches, and the allocator keeps more memory on a busy machine.
 const FLUCTUATION_KIB: u64 = 20 << 10;
 /// The cache of chunks, the chunks in flight of layers of a few megabytes, and the other caches.
 const MAX_RESIDENT_KIB: u64 = 100 << 10;
