@@ -47,10 +47,10 @@ pub fn left_out(paths: &[String]) -> Option<String> {
     })
 }
 
-/// Warns that no file of the image is in the list of files to prefetch, which begins with `first`.
+/// Warns that no file of the image is in the prefetch list, whose first line is `first`.
 pub fn unused_prefetch(first: &[u8]) -> String {
     format!(
-        "no file of the image is in the list for prefetch, which begins with {}: each line is a file's path, or the end of it; record the list again",
+        "no file of the image is in the prefetch list, which begins with {}: each line is a file's path, or the end of it; record the list again",
         show(first)
     )
 }

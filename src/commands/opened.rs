@@ -37,7 +37,7 @@ pub struct Opened {
     inotify: OwnedFd,
     /// The number of the file with a name in the directory of a watch.
     files: HashMap<(i32, Vec<u8>), usize>,
-    /// The number of the file whose bytecode is in the directory of a watch, by the name of the source.
+    /// The number of the source file with a name, by the watch of the directory with its bytecode.
     sources: HashMap<(i32, Vec<u8>), usize>,
     is_open: Vec<bool>,
     order: Vec<usize>,

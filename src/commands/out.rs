@@ -49,7 +49,7 @@ impl Out {
     }
 }
 
-/// A file that will replace `file`, or its target if it is a symlink, and has the same mode. A read-only file is not
+/// Creates a file with the mode of `file` that will replace it, or its target if it is a symlink. A read-only file is not
 /// replaced; `alternative` is what the user can do instead of making it writable.
 pub fn replacement(file: &Path, alternative: &str) -> Result<Output> {
     let permissions = std::fs::metadata(file).map(|metadata| metadata.permissions()).ok();

@@ -21,7 +21,10 @@ use super::{Printed, TARGET_COMMAND};
 use crate::image_path::ImagePath;
 use crate::inputs::{Content, Digests, Inputs, KnownFiles, Links};
 use crate::manifest::Manifest;
-use crate::pack::runfiles::{self, Runfiles};
+use crate::pack::{
+    self,
+    runfiles::{self, Runfiles},
+};
 use crate::settings::{RUNFILES, Settings};
 use crate::show::show_path;
 use bazel_worker::Cancel;
@@ -75,7 +78,7 @@ struct OfTarget {
 
 pub fn run(options: &Options, cancel: &Cancel) -> Result<Printed> {
     let Options { binary, runfiles, recording } = options;
-    fs::metadata(binary).with_context(|| format!("--binary {}", show_path(binary)))?;
+    pack::check_file("binary", binary)?;
     let directory = runfiles::directory(binary, runfiles.as_deref());
     // A name without a slash would be searched for in PATH.
     let program = std::path::absolute(binary)?;
@@ -241,7 +244,8 @@ fn has_members(group: Pid) -> io::Result<bool> {
     let group = group.as_raw_pid().to_string();
     for process in fs::read_dir("/proc")? {
         // A process that has ended meanwhile has no status, and neither have entries that are not processes.
-        let Ok(status) = fs::read_to_string(process?.path().join("stat")) else { continue };
+        let Ok(status) = fs::read(process?.path().join("stat")) else { continue };
+        let status = String::from_utf8_lossy(&status);
         // PID (NAME) STATE PARENT GROUP …; the name may contain any character (proc_pid_stat(5)).
         let fields = status.rsplit_once(") ").map_or("", |(_, rest)| rest);
         let mut fields = fields.split(' ');

@@ -94,12 +94,8 @@ pub struct Options {
 /// Errors that no other module reports.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("--binary {}: {problem}", show_path(path))]
-    Binary { path: PathBuf, problem: String },
-    #[error("--wheel {}: {problem}", show_path(path))]
-    Wheel { path: PathBuf, problem: String },
-    #[error("--prefetch {}: {problem}", show_path(path))]
-    Prefetch { path: PathBuf, problem: String },
+    #[error("--{option} {}: {problem}", show_path(path))]
+    File { option: &'static str, path: PathBuf, problem: String },
     #[error("--out {}: the name is not UTF-8, so it cannot be printed as JSON; omit --json, or choose another directory", show_path(.0))]
     NotJson(PathBuf),
     #[error("--binary is given {0} times: set --runfiles-root, for the runfiles of all binaries")]
@@ -288,29 +284,22 @@ fn describe(
     ])
 }
 
+/// Checks that the value of an option is an existing file.
+pub fn check_file(option: &'static str, path: &Path) -> Result<(), Error> {
+    let problem = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => return Ok(()),
+        Ok(_) => "it is not a file".to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(Error::File { option, path: path.to_path_buf(), problem })
+}
+
 /// Checks the options, before any input is read.
 fn check(options: &Options) -> Result<(), Error> {
-    let problem = |path: &PathBuf| match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => None,
-        Ok(_) => Some("it is not a file".to_string()),
-        Err(error) => Some(error.to_string()),
-    };
-    for path in &options.binaries {
-        if let Some(problem) = problem(path) {
-            return Err(Error::Binary { path: path.clone(), problem });
-        }
-    }
+    options.binaries.iter().try_for_each(|path| check_file("binary", path))?;
     // Even if nothing is lifted from them.
-    for path in &options.wheels {
-        if let Some(problem) = problem(path) {
-            return Err(Error::Wheel { path: path.clone(), problem });
-        }
-    }
-    if let Some(path) = &options.prefetch
-        && let Some(problem) = problem(path)
-    {
-        return Err(Error::Prefetch { path: path.clone(), problem });
-    }
+    options.wheels.iter().try_for_each(|path| check_file("wheel", path))?;
+    options.prefetch.iter().try_for_each(|path| check_file("prefetch", path))?;
     if let count @ 2.. = options.binaries.len() {
         if options.settings.runfiles_root.is_none() {
             return Err(Error::NoRunfilesRoot(count));
@@ -328,7 +317,7 @@ fn check(options: &Options) -> Result<(), Error> {
 
 /// Reads the list of files that come first.
 fn read_prefetch(path: &Path) -> Result<Prefetch, Error> {
-    let problem = |problem| Error::Prefetch { path: path.to_path_buf(), problem };
+    let problem = |problem| Error::File { option: "prefetch", path: path.to_path_buf(), problem };
     let text = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
     Prefetch::parse(&text).map_err(|error| problem(error.to_string()))
 }
@@ -430,7 +419,11 @@ impl Binary<'_> {
             Some(name) => Some(name.clone().into_bytes()),
             None => short_path(file),
         };
-        let no_name = || Error::Binary { path: file.to_path_buf(), problem: "it has no file name".into() };
+        let no_name = || Error::File {
+            option: "binary",
+            path: file.to_path_buf(),
+            problem: "it has no file name".into(),
+        };
         let name = name.ok_or_else(no_name)?;
         let root = options.settings.root.as_bytes();
         let place = ImagePath::new(if root.is_empty() { name.clone() } else { [root, &name].join(&b'/') })?;

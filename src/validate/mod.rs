@@ -37,12 +37,13 @@ pub struct Verdict {
     pub report: String,
     /// A summary of the problems, if there are any.
     pub problems: Option<String>,
-    /// About unused exceptions and lists, and about what a container needs to start.
+    /// About unused exceptions, an unused prefetch list, and what a container needs to start.
     pub warnings: Vec<String>,
 }
 
 /// Compares `layers` with `manifests`: those of all layers, and the one of the entries in no layer. Of
-/// the inputs, only trees are read. `prefetch` is what the layers were written with. `report` is the file that will list all problems, if there is one.
+/// the inputs, only trees are read. `prefetch` is the list that the layers were written with. `report` is the file
+/// that will list all problems, if there is one.
 pub fn validate(
     layers: Vec<ListedLayer>,
     manifests: &[&Manifest],

@@ -21,14 +21,14 @@ WORKSPACES = Path(__file__).parent / "workspaces"
 # Their tests run in Bazel.
 collect_ignore = [str(WORKSPACES)]
 EXAMPLE = CHECKOUT / "examples" / "web_service"
-# The files that take longest. Those that begin last would run while other processors are idle.
+# The test files that take longest. Started last, one of them would keep one processor busy while the others are idle.
 LONGEST = ["test_release.py", "test_large_layers.py", "test_next_bazel.py", "test_first_command.py"]
 # The option with which Bazel also builds the report about an image.
 REPORT = "--output_groups=+report"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the files that take longest. Sorting is stable."""
+    """Moves the longest test files to the front. The others keep their order, because sorting is stable."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 

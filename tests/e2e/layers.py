@@ -49,7 +49,7 @@ class Layer:
     def tar(self) -> bytes:
         """The uncompressed tar."""
         if self.codec == "gzip":
-            # gzip.decompress copies the rest of the layer after each member, and eStargz has one or more per file.
+            # gzip.decompress copies the rest of the layer after each member, of which eStargz has thousands.
             with gzip.open(self.path) as file:
                 return file.read()
         if self.codec == "zstd":

@@ -87,7 +87,7 @@ def test_a_list_that_names_no_file_is_a_warning(recorded, workspace) -> None:
         log = workspace.build(TARGET).log
     finally:
         written.write_text(text)
-    assert "no file of the image is in the list for prefetch, which begins with site-packages/gone/__init__.py" in log
+    assert "no file of the image is in the prefetch list, which begins with site-packages/gone/__init__.py" in log
 
 
 def listed(path: str, recorded: list[str]) -> bool:

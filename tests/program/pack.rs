@@ -763,7 +763,7 @@ fn a_list_for_prefetch_that_names_no_file_is_a_warning() {
     assert!(status.success(), "{stderr}");
     assert!(
         stderr.starts_with(
-            "pylayer: no file of the image is in the list for prefetch, which begins with _main/app/gone: "
+            "pylayer: no file of the image is in the prefetch list, which begins with _main/app/gone: "
         ),
         "{stderr}"
     );

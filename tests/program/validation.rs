@@ -383,7 +383,7 @@ fn a_list_for_prefetch_that_names_no_file_is_a_warning() {
     assert!(output.status.success());
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
-        "pylayer: no file of the image is in the list for prefetch, which begins with b.py: each line is a file's path, or the end of it; record the list again\n"
+        "pylayer: no file of the image is in the prefetch list, which begins with b.py: each line is a file's path, or the end of it; record the list again\n"
     );
     image.workspace.write("list", "a\n../b\n");
     fs::remove_file(image.workspace.path("out/report")).unwrap();

@@ -24,9 +24,9 @@ const CACHE_MIB: u64 = 4;
 const IN_FLIGHT: u64 = 8;
 /// How often the resource usage of the process is sampled.
 const SAMPLES: usize = 20;
-/// A worker without a leak grows by less. It keeps digest states, manifests and buffers up to bounds that no run
-/// reaches, and the allocator keeps more memory on a busy machine.
-const FLUCTUATION_KIB: u64 = 20 << 10;
+/// Without a leak, memory grows by less: the caches are far from full at the end of a run, and the allocator keeps
+/// more memory on a busy machine.
+const FLUCTUATION_KIB: u64 = 16 << 10;
 /// The cache of chunks, the chunks in flight of layers of a few megabytes, and the other caches.
 const MAX_RESIDENT_KIB: u64 = 100 << 10;
 
